@@ -1,0 +1,93 @@
+"""The command `mrigen`: gathers the verbs, and turns bad input into one line and exit status 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from mrigen import __version__
+from mrigen.errors import InputError
+
+# The verb, its module in `jobs`, and its line in `mrigen --help`: modules are imported only when
+# called, so that help and errors do not wait for torch and Ray.
+VERBS = {
+    "demo": "Make a small data set of all 20 cells with the embedded model, and a page to look at it.",
+    "quickstart": "Run the whole chain, from a phantom cohort to an evaluated model, on this machine.",
+    "doctor": "Check Python, Ray, storage, GPU and ports, and say what to mend.",
+    "phantom": "Write a BIDS tree of phantom subjects: four pathologies, five modalities.",
+    "prepare": "Turn scans on disk into training images, split by subject.",
+    "train-vae": "Train the autoencoder on the prepared images.",
+    "encode": "Encode the prepared images into latents, with their statistics.",
+    "train-ldm": "Train the conditional denoiser on the latents; leaves the deployable model.",
+    "generate": "Generate a data set: any cells, any number of samples, as BIDS and Parquet.",
+    "evaluate": "Judge generated images against held-out real ones: FID, MS-SSIM, PSNR, SSIM.",
+    "serve": "Answer requests for samples over HTTP.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"jobs.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(f"unknown command {args[0]!r}: known are {', '.join(VERBS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mrigen")
+def cli() -> None:
+    """Synthetic brain MRI of a chosen pathology and modality, by latent diffusion on Ray.
+
+    `mrigen VERB --help` tells each command's options.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a check failed, 2 bad input."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        code = cli.main(args, prog_name="mrigen", standalone_mode=False)
+    except click.exceptions.Abort:
+        print("mrigen: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except click.ClickException as error:
+        print(f"mrigen: error: {_one_line(error.format_message())}", file=sys.stderr)
+        sys.exit(2)
+    except InputError as error:
+        print(f"mrigen: error: {_one_line(_cause(error))}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _cause(error: InputError) -> str:
+    """The message alone; Ray wraps an error of a worker in one that also carries its traceback."""
+    return str(getattr(error, "cause", error))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    main()

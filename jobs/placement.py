@@ -1,0 +1,134 @@
+"""Where-settings: which cluster, how many workers, with or without GPUs; turned into Ray's arguments."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import click
+
+from mrigen.errors import InputError
+
+LOCAL_CPUS = 4
+"""Logical CPUs of an embedded cluster on a smaller machine: Ray's libraries start helpers of one CPU
+each, and on two they starve the workers that they wait for."""
+
+Command = Callable[..., Any]
+
+_ADDRESS = click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Ray cluster to use: auto, or HOST:PORT.  [default: $RAY_ADDRESS, else a local one]",
+)
+
+
+def worker_options(default_workers: int = 1) -> Callable[[Command], Command]:
+    """Add `--address`, `--num-workers` and `--use-gpu` to a command."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(
+            (
+                _ADDRESS,
+                click.option(
+                    "--num-workers",
+                    type=click.IntRange(min=1),
+                    default=default_workers,
+                    show_default=True,
+                    help="Worker processes; with --use-gpu, one GPU each.",
+                ),
+                click.option("--use-gpu", is_flag=True, help="Run every worker on a GPU."),
+            )
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def cpu_worker_options(command: Command) -> Command:
+    """Add `--address` and `--num-workers` to a command that has no use for a GPU."""
+    workers = click.option(
+        "--num-workers",
+        type=click.IntRange(min=1),
+        default=usable_cpus,
+        show_default="one for each core of this machine",
+        help="Worker processes.",
+    )
+    return _ADDRESS(workers(command))
+
+
+def usable_cpus() -> int:
+    """Cores that this process may run on; fewer than the machine's where it was pinned."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How many workers of which kind."""
+
+    num_workers: int = 1
+    use_gpu: bool = False
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """The torch device of a worker."""
+        return "cuda" if self.use_gpu else "cpu"
+
+    @property
+    def cpus_per_worker(self) -> int:
+        """Cores, and torch threads, of a worker: an equal share of those that this process may use."""
+        return 1 if self.use_gpu else max(1, usable_cpus() // self.num_workers)
+
+    @property
+    def worker_resources(self) -> dict[str, float]:
+        """What a worker asks of Ray."""
+        return {"CPU": float(self.cpus_per_worker)} | ({"GPU": 1.0} if self.use_gpu else {})
+
+
+def connect(address: str | None = None) -> None:
+    """Join the cluster at `address` (or `RAY_ADDRESS`), or start one on this machine; once a process.
+
+    Raises InputError if no cluster answers there.
+    """
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    import ray
+
+    if not ray.is_initialized():
+        if address:
+            try:
+                ray.init(address=address, logging_level=logging.WARNING)
+            except ConnectionError as error:
+                raise InputError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
+        else:
+            ray.init(
+                num_cpus=max(LOCAL_CPUS, usable_cpus()),
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+            )
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def require_gpus(placement: Placement) -> None:
+    """Raise InputError if the connected cluster has fewer GPUs than `placement` asks for.
+
+    A cluster that scales up by itself reports only what it has now, so it is asked only where no GPU
+    worker can be waited for: on the embedded cluster.
+    """
+    import ray
+
+    if not placement.use_gpu or os.environ.get("RAY_ADDRESS"):
+        return
+    have = ray.cluster_resources().get("GPU", 0.0)
+    if have < placement.num_workers:
+        raise InputError(f"--use-gpu needs {placement.num_workers} GPU(s) and Ray sees {have:.0f}: leave it out to run on CPUs")

@@ -1,0 +1,147 @@
+"""`mrigen serve`: samples over HTTP. `jobs.serve:build_app` is the same application for Serve's config files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.placement import Placement, connect, require_gpus
+from jobs.serving.network import KEY_VARIABLE, api_key_sha256, base_url, check_port, is_loopback
+from mrigen.errors import InputError
+from mrigen.labels import Cell, Modality, Pathology
+from mrigen.storage import Location
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+    from jobs.serving.api import ModelInfo
+
+APP_NAME = "mrigen"
+
+
+class Args(BaseModel):
+    """What the application can be told, on the command line or under `args:` of a Serve config."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    """Model folder or URI, where every node can read it; the embedded model if left out."""
+    num_replicas: int = Field(1, ge=1)
+    use_gpu: bool = False
+    max_queued: int = Field(64, ge=1)
+    """Requests that may wait for a replica; one more is answered by 429."""
+    max_num_steps: int = Field(100, ge=1, le=1000)
+    request_timeout: int = Field(300, ge=1)
+    """Seconds after which a request is answered by 504."""
+
+
+def build_app(args: Args | Mapping[str, Any]) -> Application:
+    """The application for `import_path: jobs.serve:build_app` in a Serve config. MRIGEN_API_KEY is read here."""
+    return _build(Args.model_validate(args))[0]
+
+
+def _build(args: Args) -> tuple[Application, ModelInfo]:
+    """Load the model once, to check it and to tell its facts, and bind the application."""
+    from jobs.serving.api import describe
+    from jobs.serving.deployments import application, load_pipeline
+
+    key_sha256 = api_key_sha256()
+    model = None if args.model is None else Location.parse(args.model)
+    if model is not None and not model.is_folder():
+        raise InputError(f"--model: no folder {args.model}")
+    info = describe(load_pipeline(model, "cpu"), _model_name(model), args.max_num_steps)
+    app = application(
+        model,
+        info,
+        Placement(args.num_replicas, args.use_gpu),
+        max_queued=args.max_queued,
+        request_timeout_s=args.request_timeout,
+        key_sha256=key_sha256,
+    )
+    return app, info
+
+
+def _model_name(model: Location | None) -> str:
+    """The folder's name; of `RUN/model`, that of the run. No more of the path is told to clients."""
+    if model is None:
+        return "embedded"
+    parts = [part for part in model.path.split("/") if part]
+    return parts[-2] if len(parts) > 1 and parts[-1] == "model" else parts[-1]
+
+
+@click.command()
+@click.option("--model", metavar="DIR", help="Model folder or URI.  [default: the embedded model]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port to listen on.")
+@click.option("--num-replicas", type=click.IntRange(1), default=1, show_default=True, help="Copies of the model.")
+@click.option("--max-queued", type=click.IntRange(1), default=64, show_default=True, help="Requests that may wait.")
+@click.option("--max-num-steps", type=click.IntRange(1, 1000), default=100, show_default=True, help="Steps allowed.")
+@click.option("--request-timeout", type=click.IntRange(1), default=300, show_default=True, help="Seconds allowed.")
+@click.option("--use-gpu", is_flag=True, help="Run every copy on a GPU of its own.")
+@click.option("--address", help="Ray cluster to use: auto, or HOST:PORT.  [default: $RAY_ADDRESS, else a local one]")
+def command(host: str, port: int, address: str | None, **options: Any) -> None:
+    """Answer requests for samples over HTTP, until Ctrl-C.
+
+    The page at /docs shows how, and draws samples. Set MRIGEN_API_KEY to ask clients for that key. More requests
+    than can wait are answered by 429, and what takes longer than allowed by 504.
+    """
+    args = Args(**options)
+    local = not (address or os.environ.get("RAY_ADDRESS"))
+    if local:
+        check_port(host, port)
+    click.echo("Loading the model and starting Ray Serve ...", err=True)
+    app, info = _build(args)
+    connect(address)
+    import ray
+    from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    require_gpus(Placement(args.num_replicas, args.use_gpu))
+    if local and args.num_replicas >= (cpus := int(ray.cluster_resources()["CPU"])):
+        raise InputError(f"--num-replicas {args.num_replicas}: this machine has room for {cpus - 1}")
+    if serve.status().proxies:
+        raise InputError("Serve already runs on this cluster: stop it by `serve shutdown`, or use a Serve config")
+    try:
+        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+        serve.run(app, name=APP_NAME)
+        _announce(info, host, port)
+        _wait_for_signal()
+        click.echo("Stopping ...", err=True)
+        serve.delete(APP_NAME)  # finishes what is being worked on
+    finally:
+        if not local:
+            serve.shutdown()
+        ray.shutdown()
+
+
+def _announce(info: ModelInfo, host: str, port: int) -> None:
+    url, key = base_url(host, port), ""
+    if KEY_VARIABLE in os.environ:
+        key = f' -H "Authorization: Bearer ${KEY_VARIABLE}"'
+    elif not is_loopback(host):
+        click.echo(f"warning: other machines can reach {host} and no key is asked for: set {KEY_VARIABLE}", err=True)
+    example = Cell(Pathology.GLIOBLASTOMA, Modality.FLAIR)
+    cell = example if info.trained(example) else (info.trained_cells or [example])[0]
+    body = {"pathology": str(cell.pathology), "modality": str(cell.modality), "seed": 7, "format": "png"}
+    if not info.trained(cell):
+        body["allow_untrained"] = True
+    click.echo(f"Model {info.name} ({info.sha256[:12]}), {len(info.trained_cells)} of {len(info.cells)} cells trained")
+    click.echo(f"Ready: {url}/docs    (Ctrl-C stops)\n")
+    click.echo(f"  curl -sS {url}/v1/samples -H 'Content-Type: application/json'{key} \\")
+    click.echo(f"    -d '{json.dumps(body)}' -o sample.png")
+
+
+def _wait_for_signal() -> None:
+    stop = threading.Event()
+    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop.wait()
+    for number, handler in previous.items():
+        signal.signal(number, handler)

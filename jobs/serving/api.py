@@ -1,0 +1,268 @@
+"""A request for samples: its fields, what is wrong with it, and the order that it becomes.
+
+JSON body -> SampleBody -> Order (everything decided: seed, sampler, format)
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NoReturn, Protocol, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from mrigen import __version__
+from mrigen.config import Config, SamplerConfig
+from mrigen.labels import Cell, Modality, Pathology, all_cells
+
+Format = Literal["nifti", "png", "npy"]
+Solver = Literal["ddim", "dpmpp-2m"]
+
+MAX_BODY_BYTES = 16 * 1024
+MAX_COUNT = 64
+MAX_LABEL = 64
+_JAVASCRIPT_SAFE_BITS = 53
+_SHOWN_FAULTS = 5
+
+
+class Refused(Exception):
+    """A request that is answered with `status` and one line that says why."""
+
+    def __init__(self, status: int, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.retry_after_s = status, detail, retry_after_s
+
+
+def _label(kind: type[Pathology] | type[Modality]) -> BeforeValidator:
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValueError(f"must be a string, one of {', '.join(kind)}; got {shown(value)}")
+        if len(value) > MAX_LABEL:
+            raise ValueError(f"{len(value)} characters long; known are {', '.join(kind)}")
+        return kind.parse(value)
+
+    return BeforeValidator(read)
+
+
+class SampleBody(BaseModel):
+    """The JSON body of `POST /v1/samples`. Numbers must be numbers: neither `true` nor `"5"` is one."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    pathology: Annotated[
+        Pathology,
+        _label(Pathology),
+        WithJsonSchema({"type": "string", "maxLength": MAX_LABEL, "examples": [str(label) for label in Pathology]}),
+        Field(description="Healthy, Glioblastoma, Sclerosis or Dementia; usual spellings such as GBM or MS too."),
+    ]
+    modality: Annotated[
+        Modality,
+        _label(Modality),
+        WithJsonSchema({"type": "string", "maxLength": MAX_LABEL, "examples": [str(label) for label in Modality]}),
+        Field(description="T1w, T1ce, T2w, FLAIR or PD; usual spellings such as t1c or flair too."),
+    ]
+    count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of samples; more than one come as a zip archive.")
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, description="The same seed gives the same images. Drawn at random, and told, if left out."
+    )
+    num_steps: int | None = Field(None, ge=1, description="Solver steps. The model's own default if left out.")
+    guidance_scale: float | None = Field(
+        None, ge=0.0, le=50.0, description="1 is no guidance, more follows the labels more closely."
+    )
+    solver: Solver | None = Field(None, description="The model's own default if left out.")
+    slice_mm: float | None = Field(
+        None, description="Height of the slice above the brain's centre. Drawn by the seed if left out."
+    )
+    allow_untrained: bool = Field(
+        False, description="Also make a pair of labels that the model never saw together; it is marked so."
+    )
+    format: Format = Field("nifti", description="nifti (.nii.gz), png (8-bit, upright) or npy (float32, [x, y]).")
+
+
+@dataclass(frozen=True)
+class Order:
+    """Samples `0 .. count-1` of one cell and seed, with nothing left open but drawn slice heights."""
+
+    cell: Cell
+    count: int
+    seed: int
+    sampler: SamplerConfig
+    slice_mm: float | None
+    format: Format
+
+
+class Limits(BaseModel):
+    """The most that one request may ask for here."""
+
+    count: int = MAX_COUNT
+    num_steps: int
+    body_bytes: int = MAX_BODY_BYTES
+    slice_mm: tuple[float, float]
+
+
+class CellInfo(BaseModel):
+    """One pathology in one modality, and what the model saw of it."""
+
+    pathology: Pathology
+    modality: Modality
+    training_images: int
+    trained: bool
+
+
+class ModelInfo(BaseModel):
+    """The answer of `GET /v1/model`."""
+
+    name: str
+    sha256: str
+    mrigen_version: str = __version__
+    synthetic: Literal[True] = True
+    data: dict[str, Any]
+    cells: list[CellInfo]
+    defaults: SamplerConfig
+    limits: Limits
+    formats: list[str] = list(get_args(Format))
+    solvers: list[str] = list(get_args(Solver))
+
+    def trained(self, cell: Cell) -> bool:
+        """Whether the model saw images of `cell` in training."""
+        return any(
+            info.trained for info in self.cells if (info.pathology, info.modality) == (cell.pathology, cell.modality)
+        )
+
+    @property
+    def trained_cells(self) -> list[Cell]:
+        """The cells that the model saw in training."""
+        return [Cell(info.pathology, info.modality) for info in self.cells if info.trained]
+
+
+class Described(Protocol):
+    """What `describe` asks of a pipeline."""
+
+    config: Config
+    training_counts: dict[Cell, int]
+    model_sha256: str
+
+    def is_trained(self, cell: Cell) -> bool:
+        """Whether the model saw images of `cell` in training."""
+
+
+def describe(pipeline: Described, name: str, max_num_steps: int) -> ModelInfo:
+    """The facts of a loaded model that the HTTP side needs, so that it need not load the model itself."""
+    config = pipeline.config
+    num_steps = min(max_num_steps, config.diffusion.num_train_timesteps)
+    return ModelInfo(
+        name=name,
+        sha256=pipeline.model_sha256,
+        data=config.data.model_dump(mode="json"),
+        cells=[
+            CellInfo(
+                pathology=cell.pathology,
+                modality=cell.modality,
+                training_images=pipeline.training_counts.get(cell, 0),
+                trained=pipeline.is_trained(cell),
+            )
+            for cell in all_cells()
+        ],
+        defaults=config.sampler.model_copy(update={"num_steps": min(config.sampler.num_steps, num_steps)}),
+        limits=Limits(num_steps=num_steps, slice_mm=config.data.slice_range_mm),
+    )
+
+
+def parse_body(raw: bytes, content_type: str | None) -> SampleBody:
+    """Read a request's body. Raises Refused(422) that names the field and says what would be right."""
+    if (content_type or "").split(";")[0].strip().casefold() != "application/json":
+        raise Refused(422, "send the body as JSON, with the header Content-Type: application/json")
+    if not raw.strip():
+        raise Refused(422, 'the body is empty; send JSON such as {"pathology": "Glioblastoma", "modality": "T1ce"}')
+    try:
+        tree = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
+    except UnicodeDecodeError:
+        raise Refused(422, "the body is not UTF-8 text") from None
+    except RecursionError:
+        raise Refused(422, "the body is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise Refused(422, f"the body is not JSON: {error.msg} at character {error.pos}") from None
+    except ValueError:  # an integer of more digits than Python will read
+        raise Refused(422, "the body holds a number with too many digits") from None
+    if not isinstance(tree, dict):
+        raise Refused(422, f"the body must be a JSON object of fields, not {_json_type(tree)}")
+    try:
+        return SampleBody.model_validate(tree)
+    except ValidationError as error:
+        faults = [_fault(fault) for fault in error.errors(include_url=False)]
+        more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+        raise Refused(422, "; ".join(faults[:_SHOWN_FAULTS]) + more) from None
+
+
+def place_order(body: SampleBody, model: ModelInfo) -> Order:
+    """Hold a request against what the model can do, and fill in what was left open.
+
+    Raises Refused(422) for a cell that was never trained (unless allowed), or a number beyond the limits.
+    """
+    cell, limits = Cell(body.pathology, body.modality), model.limits
+    if not body.allow_untrained and not model.trained(cell):
+        raise Refused(
+            422,
+            f"the model saw no {cell.pathology} in {cell.modality} in training; "
+            'send "allow_untrained": true to have it all the same, or choose a trained pair from GET /v1/model',
+        )
+    if body.num_steps is not None and body.num_steps > limits.num_steps:
+        raise Refused(422, f"num_steps: {shown(body.num_steps)} is more than {limits.num_steps}, the most allowed here")
+    low, high = limits.slice_mm
+    if body.slice_mm is not None and not low <= body.slice_mm <= high:
+        raise Refused(
+            422, f"slice_mm: {shown(body.slice_mm)} lies outside {low:g} to {high:g}, where the model was trained"
+        )
+    chosen = {
+        "solver": body.solver,
+        "num_steps": body.num_steps,
+        "guidance_scale": body.guidance_scale,
+    }
+    return Order(
+        cell=cell,
+        count=body.count,
+        # Small enough for a JavaScript client to read it back exactly.
+        seed=secrets.randbits(_JAVASCRIPT_SAFE_BITS) if body.seed is None else body.seed,
+        sampler=model.defaults.model_copy(update={key: value for key, value in chosen.items() if value is not None}),
+        slice_mm=body.slice_mm,
+        format=body.format,
+    )
+
+
+def shown(value: Any) -> str:
+    """A value as a message may repeat it: ASCII and short, whatever was sent."""
+    text = ascii(value) if not isinstance(value, list | dict) else _json_type(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    field = str(fault["loc"][0]) if fault["loc"] else "body"
+    if fault["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(field, SampleBody.model_fields, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(SampleBody.model_fields)}"
+        return f"unknown field {shown(field)}: {hint}"
+    if fault["type"] == "missing":
+        return f"{field}: this field is required"
+    if isinstance(cause := fault.get("ctx", {}).get("error"), ValueError):
+        return f"{field}: {cause}"
+    message = str(fault["msg"]).removeprefix("Input should be ")
+    return f"{field}: must be {message}, got {shown(fault['input'])}"
+
+
+def _json_type(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise Refused(422, f"the body holds {name}, which is not JSON: numbers must be finite")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        raise Refused(422, "the body gives a field twice")
+    return tree

@@ -1,0 +1,148 @@
+"""The two deployments on Ray Serve: a light front that speaks HTTP, and replicas that hold the model.
+
+client -> Front (requests, limits, answers) -> Sampler (one model each, batches across clients)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.config import BackpressureConfig
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from jobs.placement import Placement
+from jobs.serving.api import ModelInfo, Order, Refused
+from jobs.serving.app import BUSY_RETRY_S, make_app
+from jobs.serving.batching import Batcher
+from jobs.serving.files import SampleFile, sample_file
+from mrigen.storage import Location
+
+ONGOING = 32
+"""Requests that a replica of the model takes up at once; more of them wait in the front, up to a limit."""
+FRONT_SPARE = 100
+"""Requests that the front takes besides those for samples: facts, health, and what it refuses."""
+
+
+class Sampler:
+    """Holds the model and makes the files of orders, batched over all that it works on."""
+
+    def __init__(self, model: Location | None, model_sha256: str, device: str) -> None:
+        from mrigen.pipeline import SampleRequest
+
+        pipeline = load_pipeline(model, device)
+        if pipeline.model_sha256 != model_sha256:
+            raise RuntimeError(f"the model in {model} changed since the server was started: start it again")
+
+        def kind(request: SampleRequest) -> tuple[object, ...]:
+            sampler = request.sampler
+            return sampler.solver, sampler.num_steps, sampler.guidance_scale == 1.0, sampler.compute_batch
+
+        self._batcher = Batcher(pipeline.sample, kind=kind, size=lambda request: request.sampler.compute_batch)
+
+    async def make(self, order: Order) -> list[SampleFile]:
+        """The files of an order."""
+        from mrigen.pipeline import SampleRequest
+        from mrigen.sampling import sample_seed
+
+        requests = [
+            SampleRequest(order.cell, sample_seed(order.seed, order.cell, index), order.sampler, order.slice_mm)
+            for index in range(order.count)
+        ]
+        samples = await self._batcher.submit(requests)
+        return await asyncio.to_thread(
+            lambda: [sample_file(sample, order, index) for index, sample in enumerate(samples)]
+        )
+
+    async def counts(self) -> dict[str, int]:
+        """What this replica has computed since it started: batches, and samples in them."""
+        return {"batches": self._batcher.num_batches, "samples": self._batcher.num_items}
+
+    async def check_health(self) -> None:
+        """Called by Serve, which replaces a replica that raises."""
+        if not self._batcher.alive:
+            raise RuntimeError("the task that forms batches has died")
+
+
+class SamplerHandle:
+    """The front's way to the replicas: what Serve raises becomes an answer for the client."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def make(self, order: Order) -> list[SampleFile]:
+        """The files of an order. A replica that dies is asked for again elsewhere, once: samples have no memory."""
+        for _ in range(2):
+            try:
+                files: list[SampleFile] = await self._handle.make.remote(order)
+                return files
+            except BackPressureError:
+                raise Refused(429, "too many requests wait already", retry_after_s=BUSY_RETRY_S) from None
+            except (RayActorError, ReplicaUnavailableError):
+                continue
+            except DeploymentUnavailableError:
+                break
+        raise Refused(503, "the worker was lost; another is being started", retry_after_s=BUSY_RETRY_S)
+
+
+@serve.ingress()
+class Front:
+    """Speaks HTTP. Holds no model, so it starts fast and can be had many times."""
+
+    def __init__(
+        self, sampler: DeploymentHandle, model: ModelInfo, request_timeout_s: float, key_sha256: str | None
+    ) -> None:
+        self._make: dict[str, Any] = {"request_timeout_s": request_timeout_s, "key_sha256": key_sha256}
+        self._backend, self._model = SamplerHandle(sampler), model
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return make_app(self._backend, self._model, **self._make)
+
+
+def load_pipeline(model: Location | None, device: str) -> Any:
+    """The pipeline of a model folder, or of the embedded model. Raises InputError if it cannot be used."""
+    from mrigen.pipeline import Pipeline
+
+    if model is None:
+        return Pipeline.load(None, device=device)
+    with model.as_local() as folder:
+        return Pipeline.load(folder, device=device)
+
+
+def application(
+    model: Location | None,
+    info: ModelInfo,
+    placement: Placement,
+    *,
+    max_queued: int,
+    request_timeout_s: float,
+    key_sha256: str | None,
+    ongoing: int = ONGOING,
+) -> serve.Application:
+    """Both deployments, bound; a full queue is answered by 429 and `Retry-After`."""
+    busy = BackpressureConfig(status_code=429, retry_after_s=BUSY_RETRY_S)
+    sampler = serve.deployment(
+        name="Sampler",
+        num_replicas=placement.num_workers,
+        max_ongoing_requests=ongoing,
+        max_queued_requests=max_queued,
+        backpressure_config=busy,
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=10,
+        # One core each: a sample's bits depend on the number of threads.
+        ray_actor_options={"num_cpus": 1, "num_gpus": int(placement.use_gpu)},
+    )(Sampler).bind(model, info.sha256, placement.device)
+    front = serve.deployment(
+        name="Front",
+        max_ongoing_requests=ongoing * placement.num_workers + max_queued + FRONT_SPARE,
+        max_queued_requests=FRONT_SPARE,
+        backpressure_config=busy,
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=12,
+        ray_actor_options={"num_cpus": 0.1},
+    )(Front)
+    return front.bind(sampler, info, request_timeout_s, key_sha256)

@@ -1,0 +1,53 @@
+"""Many independent tasks on Ray Data: each one call of a worker, its result streamed back to the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+import torch
+
+from jobs.placement import Placement
+from jobs.progress import ProgressLine
+
+Task = Mapping[str, Any]
+Work = Callable[[Task], Mapping[str, Any]]
+
+
+class Worker:
+    """An actor of Ray Data: makes its work function once, then calls it for every task that comes."""
+
+    def __init__(self, make_work: Callable[[], Work], num_threads: int) -> None:
+        torch.set_num_threads(num_threads)
+        self._work = make_work()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A task -> its result; both are rows of plain values."""
+        return dict(self._work(row))
+
+
+def run_tasks(
+    make_work: Callable[[], Work], tasks: Sequence[Task], placement: Placement, title: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the result of every task as it is done, in no fixed order, and show the progress.
+
+    `make_work` is called once in each worker and loads what the tasks share. A task whose worker dies is
+    called again, so work must be idempotent: publish files whole, under names that the task decides.
+    """
+    if not tasks:
+        return
+    # One block a task: a block is what Ray Data hands to a worker, and what it redoes when that dies.
+    results = ray.data.from_items(list(tasks), override_num_blocks=len(tasks)).map(
+        Worker,
+        fn_constructor_kwargs={"make_work": make_work, "num_threads": placement.cpus_per_worker},
+        concurrency=min(placement.num_workers, len(tasks)),
+        num_cpus=placement.cpus_per_worker if not placement.use_gpu else 0,
+        num_gpus=1 if placement.use_gpu else 0,
+        max_restarts=-1,
+        max_task_retries=-1,
+    )
+    with ProgressLine(title, len(tasks)) as line:
+        for done, row in enumerate(results.iter_rows(), start=1):
+            line.update(done)
+            yield row

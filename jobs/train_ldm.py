@@ -1,0 +1,40 @@
+"""`mrigen train-ldm`: the conditional denoiser, on Ray Train."""
+
+from __future__ import annotations
+
+import click
+
+from jobs.options import config_options, input_folder, resolve_config, store_config
+from jobs.placement import Placement, connect, require_gpus, worker_options
+
+
+@click.command("train-ldm")
+@click.argument("run")
+@config_options
+@worker_options()
+def command(
+    run: str,
+    preset: str | None,
+    config_file: str | None,
+    overrides: tuple[str, ...],
+    print_config: bool,
+    address: str | None,
+    num_workers: int,
+    use_gpu: bool,
+) -> None:
+    """Train the denoiser on the latents of RUN/latents; leaves the deployable RUN/model.
+
+    A killed run is resumed by the same command. Loss curves are in RUN/ldm/tensorboard, a sample of every
+    cell in RUN/ldm/previews.
+    """
+    from jobs.train_workers import train
+    from mrigen.training.ldm import train_denoiser
+
+    folder = input_folder(run, "RUN")
+    config = resolve_config(folder, preset, config_file, overrides, print_config)
+    placement = Placement(num_workers, use_gpu)
+    connect(address)
+    require_gpus(placement)
+    store_config(folder, config)
+    train(train_denoiser, "train-ldm", config.denoiser.training.num_steps, config, folder, placement)
+    click.echo(f"model: {folder / 'model'}")

@@ -1,0 +1,40 @@
+"""`mrigen train-vae`: the autoencoder, on Ray Train."""
+
+from __future__ import annotations
+
+import click
+
+from jobs.options import config_options, input_folder, resolve_config, store_config
+from jobs.placement import Placement, connect, require_gpus, worker_options
+
+
+@click.command("train-vae")
+@click.argument("run")
+@config_options
+@worker_options()
+def command(
+    run: str,
+    preset: str | None,
+    config_file: str | None,
+    overrides: tuple[str, ...],
+    print_config: bool,
+    address: str | None,
+    num_workers: int,
+    use_gpu: bool,
+) -> None:
+    """Train the autoencoder on the images of RUN/data; leaves RUN/vae.
+
+    A killed run is resumed by the same command. Loss curves are in RUN/vae/tensorboard, reconstructions of
+    held-out images in RUN/vae/previews.
+    """
+    from jobs.train_workers import train
+    from mrigen.training.vae import train_autoencoder
+
+    folder = input_folder(run, "RUN")
+    config = resolve_config(folder, preset, config_file, overrides, print_config)
+    placement = Placement(num_workers, use_gpu)
+    connect(address)
+    require_gpus(placement)
+    store_config(folder, config)
+    train(train_autoencoder, "train-vae", config.autoencoder.training.num_steps, config, folder, placement)
+    click.echo(f"autoencoder: {folder / 'vae'}")

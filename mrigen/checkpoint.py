@@ -1,0 +1,220 @@
+"""The model folder: safetensors beside JSON, closed by a SHA-256 manifest. Nothing in it is ever unpickled.
+
+    vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/config.json` carries the
+                            latents' mean and standard deviation a channel
+    conditioning/           the condition tokens
+    labels.json             training images of every cell, and where slices were taken
+    mrigen_config.json      the what-settings of the run
+    README.md               the model card
+    SHA256SUMS              closes the folder; its own hash names the model
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mrigen import __version__
+from mrigen.config import Config, parse_config
+from mrigen.diffusion import NoiseSchedule
+from mrigen.errors import InputError
+from mrigen.labels import Cell, all_cells
+from mrigen.model_card import model_card
+from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.conditioning import Conditioner
+from mrigen.models.denoiser import Denoiser
+from mrigen.models.latent_space import LatentStatistics
+from mrigen.storage import Location
+
+SUMS = "SHA256SUMS"
+CONFIG = "mrigen_config.json"
+NUM_QUANTILES = 101
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """All that a model folder holds, ready to sample; networks in float32 evaluation mode on the CPU."""
+
+    config: Config
+    autoencoder: Autoencoder
+    denoiser: Denoiser
+    statistics: LatentStatistics
+    training_counts: dict[Cell, int]
+    slice_mm_quantiles: tuple[float, ...]
+    """Quantiles, from the least to the greatest, of the slice heights in the training images."""
+    sha256: str
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise levels that the denoiser was trained on."""
+        return NoiseSchedule.build(self.config.diffusion)
+
+
+def save_autoencoder(folder: Location, autoencoder: Autoencoder, config: Config) -> None:
+    """Publish an autoencoder folder that diffusers reads too."""
+    with tempfile.TemporaryDirectory(prefix="mrigen-") as name:
+        autoencoder.vae.save_pretrained(name)
+        (Path(name) / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        folder.upload(Path(name))
+
+
+def load_autoencoder(folder: Path) -> Autoencoder:
+    """Read an autoencoder folder, for inference. Raises InputError if it is missing or broken."""
+    return Autoencoder(_load_network(AutoencoderKL, folder)).eval().requires_grad_(False)
+
+
+def save_model(
+    folder: Location,
+    autoencoder: Autoencoder,
+    denoiser: Denoiser,
+    config: Config,
+    statistics: LatentStatistics,
+    cells: Sequence[Cell],
+    slice_mm: np.ndarray[Any, np.dtype[np.float32]],
+) -> None:
+    """Publish a model folder in half precision, `SHA256SUMS` last.
+
+    `cells` and `slice_mm` are those of the training images. An older model there is replaced.
+    """
+    counts = Counter(cells)
+    training_counts = {cell: counts[cell] for cell in all_cells()}
+    quantiles = np.quantile(slice_mm, np.linspace(0, 1, NUM_QUANTILES)).round(3).tolist()
+    (folder / SUMS).delete()
+    with tempfile.TemporaryDirectory(prefix="mrigen-") as name:
+        root = Path(name)
+        vae = _copied(autoencoder.vae)
+        vae.register_to_config(latents_mean=list(statistics.mean), latents_std=list(statistics.std))
+        vae.half().save_pretrained(root / "vae")
+        _copied(denoiser.unet).half().save_pretrained(root / "unet")
+        scheduler(config).save_pretrained(root / "scheduler")
+        (root / "conditioning").mkdir()
+        tokens = {k: v.detach().cpu().half().contiguous() for k, v in denoiser.conditioner.state_dict().items()}
+        save_file(tokens, root / "conditioning" / "model.safetensors")
+        _write_json(root / "conditioning" / "config.json", {"channels": denoiser.conditioner.channels})
+        labels = {
+            "training_counts": {str(cell): count for cell, count in training_counts.items()},
+            "slice_mm_quantiles": quantiles,
+        }
+        _write_json(root / "labels.json", labels)
+        _write_json(root / CONFIG, config.model_dump(mode="json"))
+        num_parameters = sum(p.numel() for p in denoiser.parameters())
+        (root / "README.md").write_text(model_card(config, training_counts, num_parameters, __version__))
+        folder.upload(root)
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        sums = "".join(f"{_sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in files)
+    (folder / SUMS).write_bytes(sums.encode())
+
+
+def scheduler(config: Config) -> DDIMScheduler:
+    """diffusers' scheduler of the same noise levels and objective, for who loads the U-Net there."""
+    return DDIMScheduler(
+        num_train_timesteps=config.diffusion.num_train_timesteps,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="squaredcos_cap_v2" if config.diffusion.schedule == "cosine" else "scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+
+
+def verify_folder(folder: Path) -> str:
+    """Check every file of a model folder against its manifest; returns the model's hash.
+
+    Raises InputError that names the first file that is missing or differs.
+    """
+    manifest = folder / SUMS
+    if not manifest.is_file():
+        raise InputError(f"{folder} is no model folder, or one not finished: it has no {SUMS}")
+    for line in manifest.read_text().splitlines():
+        digest, _, name = line.partition("  ")
+        file = folder / name
+        if not name or ".." in Path(name).parts or Path(name).is_absolute():
+            raise InputError(f"{manifest}: line {line[:80]!r} is not `HASH  FILE` within the folder")
+        if not file.is_file():
+            raise InputError(f"{file} is missing, though {SUMS} lists it: copy the model folder anew")
+        if _sha256(file) != digest:
+            raise InputError(f"{file} differs from {SUMS}: copy the model folder anew")
+    return _sha256(manifest)
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model folder after checking its hashes.
+
+    Raises InputError if a file is missing, differs or does not fit the others.
+    """
+    digest = verify_folder(folder)
+    config = parse_config(_read_json(folder / CONFIG), str(folder / CONFIG))
+    labels = _read_json(folder / "labels.json")
+    vae = _load_network(AutoencoderKL, folder / "vae")
+    mean, std = vae.config.latents_mean, vae.config.latents_std
+    if mean is None or std is None or len(mean) != vae.config.latent_channels or len(std) != len(mean):
+        raise InputError(f"{folder / 'vae' / 'config.json'}: latents_mean and latents_std must hold one number a channel")
+    prediction = _read_json(folder / "scheduler" / "scheduler_config.json").get("prediction_type")
+    if prediction != "v_prediction":
+        raise InputError(f"{folder / 'scheduler'}: prediction_type {prediction!r} is not v_prediction, as our solvers need")
+    conditioner = Conditioner(_read_json(folder / "conditioning" / "config.json")["channels"])
+    try:
+        conditioner.load_state_dict(load_file(folder / "conditioning" / "model.safetensors"))
+    except (RuntimeError, SafetensorError, OSError) as error:
+        raise InputError(f"{folder / 'conditioning'}: {' '.join(str(error).split())[:200]}") from None
+    denoiser = Denoiser(_load_network(UNet2DConditionModel, folder / "unet"), conditioner.float())
+    return Model(
+        config=config,
+        autoencoder=Autoencoder(vae).eval().requires_grad_(False),
+        denoiser=denoiser.eval().requires_grad_(False),
+        statistics=LatentStatistics(tuple(mean), tuple(std)),
+        training_counts={Cell.parse(name): int(n) for name, n in labels["training_counts"].items()},
+        slice_mm_quantiles=tuple(labels["slice_mm_quantiles"]),
+        sha256=digest,
+    )
+
+
+def _load_network(kind: Any, folder: Path) -> Any:
+    """A diffusers network from a local folder, in float32. Raises InputError that names the folder."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"no network in {folder}: it has no config.json")
+    try:
+        network: nn.Module = kind.from_pretrained(
+            folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{folder}: {' '.join(str(error).split())[:200]}") from None
+    return network
+
+
+def _copied(network: Any) -> Any:
+    """A copy to export: without what diffusers notes in a configuration, such as the folder it was read from."""
+    copy = type(network).from_config({k: v for k, v in network.config.items() if not k.startswith("_")})
+    copy.load_state_dict(network.state_dict())
+    return copy
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path} is missing: copy the model folder anew")
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise InputError(f"{path} is not JSON") from None

@@ -1,0 +1,45 @@
+"""The denoiser: a U-Net that sees the conditions by cross-attention and predicts v."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from mrigen.config import Config
+from mrigen.models.conditioning import Conditioner, Conditions
+
+
+class Denoiser(nn.Module):
+    """diffusers' UNet2DConditionModel and our conditioner: noisy latents (B, C, *spatial) -> v, same shape."""
+
+    def __init__(self, unet: UNet2DConditionModel, conditioner: Conditioner) -> None:
+        super().__init__()
+        self.unet = unet
+        self.conditioner = conditioner
+
+    @classmethod
+    def build(cls, config: Config) -> Denoiser:
+        """A freshly initialised denoiser of the configured size."""
+        settings = config.denoiser
+        attends = settings.attention_levels
+        unet = UNet2DConditionModel(
+            sample_size=config.data.image_size // config.autoencoder.downsampling,
+            in_channels=config.autoencoder.latent_channels,
+            out_channels=config.autoencoder.latent_channels,
+            block_out_channels=settings.block_channels,
+            down_block_types=tuple("CrossAttnDownBlock2D" if level else "DownBlock2D" for level in attends),
+            up_block_types=tuple("CrossAttnUpBlock2D" if level else "UpBlock2D" for level in reversed(attends)),
+            layers_per_block=settings.layers_per_block,
+            # diffusers' name is a historical slip: for this class the argument counts heads.
+            attention_head_dim=tuple(channels // settings.head_channels for channels in settings.block_channels),
+            norm_num_groups=settings.norm_groups,
+            cross_attention_dim=settings.condition_channels,
+        )
+        return cls(unet, Conditioner(settings.condition_channels))
+
+    def forward(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
+        """Noisy latents at integer `timesteps` (B,) -> the predicted v."""
+        tokens = self.conditioner(conditions)
+        return cast(Tensor, self.unet(latents, timesteps, encoder_hidden_states=tokens).sample)

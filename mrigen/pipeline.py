@@ -1,0 +1,201 @@
+"""Requests to volumes: what `mrigen generate`, `mrigen serve` and Python users all call.
+
+A sample is a function of (model, cell, seed, sampler settings, slice), nothing else: on one kind of hardware
+no neighbour, batch, worker or retry changes a bit of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mrigen import __version__
+from mrigen.checkpoint import Model, load_model
+from mrigen.config import Config, SamplerConfig
+from mrigen.errors import InputError
+from mrigen.labels import Cell
+from mrigen.models.conditioning import Conditions
+from mrigen.preprocess import slice_affine
+from mrigen.sampling import guided, initial_noise, seed_fraction, solve
+from mrigen.volume import Volume
+
+INTENSITY_MAX = 1000.0
+"""Intensity of the brightest voxel that a volume can hold; -1 of the model's range is 0."""
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One image asked for: its cell, its own 64-bit seed, the sampler's settings and where the slice lies."""
+
+    cell: Cell
+    seed: int
+    sampler: SamplerConfig
+    slice_mm: float | None = None
+    """Height above the brain's centre, mm; None draws it, by the seed, from the training distribution."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A synthetic image, float32 (X, Y) in [-1, 1], and all that it takes to make it again."""
+
+    request: SampleRequest
+    image: NDArray[np.float32]
+    slice_mm: float
+    trained_cell: bool
+    model_sha256: str
+    affine: NDArray[np.float64]
+
+    def volume(self) -> Volume:
+        """The image as a volume (X, Y, 1) with intensities from 0 to 1000 and a RAS+ affine in mm."""
+        scaled = (np.clip(self.image, -1.0, 1.0) + 1.0) * (INTENSITY_MAX / 2)
+        return Volume(scaled[:, :, None].astype(np.float32), self.affine)
+
+    def provenance(self) -> dict[str, Any]:
+        """What a sidecar, a header or a page says of the image: that it is synthetic, and how to make it again."""
+        sampler = self.request.sampler
+        return {
+            "synthetic": True,
+            "generator": f"mrigen {__version__}",
+            "pathology": str(self.request.cell.pathology),
+            "modality": str(self.request.cell.modality),
+            "trained_cell": self.trained_cell,
+            "seed": self.request.seed,
+            "slice_mm": round(self.slice_mm, 4),
+            "solver": sampler.solver,
+            "num_steps": sampler.num_steps,
+            "guidance_scale": sampler.guidance_scale,
+            "compute_batch": sampler.compute_batch,
+            "model_sha256": self.model_sha256,
+        }
+
+
+class Pipeline:
+    """A loaded model that answers requests."""
+
+    def __init__(self, model: Model, device: str = "cpu") -> None:
+        self.model = model
+        self.device = torch.device(device)
+        self._autoencoder = model.autoencoder.to(self.device)
+        self._denoiser = model.denoiser.to(self.device)
+        self._schedule = model.schedule
+
+    @classmethod
+    def load(cls, folder: Path | None = None, device: str = "cpu") -> Self:
+        """Load a model folder, or the embedded model. Raises InputError if it is missing or broken."""
+        if folder is not None:
+            return cls(load_model(folder), device)
+        with resources.as_file(resources.files("mrigen") / "embedded" / "model") as embedded:
+            return cls(load_model(embedded), device)
+
+    @property
+    def config(self) -> Config:
+        """The what-settings that the model was trained with; its sampler settings are the defaults."""
+        return self.model.config
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash that names the model."""
+        return self.model.sha256
+
+    @property
+    def training_counts(self) -> dict[Cell, int]:
+        """Number of training images of every cell."""
+        return self.model.training_counts
+
+    def is_trained(self, cell: Cell) -> bool:
+        """Whether the model saw the cell in training."""
+        return self.model.training_counts.get(cell, 0) > 0
+
+    def require_trained(self, cells: Sequence[Cell], remedy: str) -> None:
+        """Raise InputError that names the cells never seen in training, if any, and the `remedy`."""
+        untrained = [str(cell) for cell in cells if not self.is_trained(cell)]
+        if untrained:
+            raise InputError(f"never seen in training: {', '.join(untrained)}; {remedy}")
+
+    def slice_mm_of(self, request: SampleRequest) -> float:
+        """Height of the request's slice in mm: the one given, or one drawn by the seed."""
+        if request.slice_mm is not None:
+            return request.slice_mm
+        quantiles = self.model.slice_mm_quantiles
+        return float(np.interp(seed_fraction(request.seed), np.linspace(0, 1, len(quantiles)), quantiles))
+
+    def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
+        """Answer requests, in their order. Those that agree in solver, steps and guided-or-not share batches."""
+        images: dict[int, NDArray[np.float32]] = {}
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for position, request in enumerate(requests):
+            groups.setdefault(_batch_key(request.sampler), []).append(position)
+        with _one_thread(self.device):
+            for positions in groups.values():
+                size = requests[positions[0]].sampler.compute_batch
+                for start in range(0, len(positions), size):
+                    batch = positions[start : start + size]
+                    padded = [requests[position] for position in batch + batch[-1:] * (size - len(batch))]
+                    images.update(zip(batch, self._images(padded), strict=False))
+        return [
+            Sample(
+                request=request,
+                image=images[position],
+                slice_mm=self.slice_mm_of(request),
+                trained_cell=self.is_trained(request.cell),
+                model_sha256=self.model_sha256,
+                affine=slice_affine(self.config.data, self.slice_mm_of(request)),
+            )
+            for position, request in enumerate(requests)
+        ]
+
+    @torch.no_grad()
+    def _images(self, requests: Sequence[SampleRequest]) -> NDArray[np.float32]:
+        """One full compute batch -> images (B, X, Y)."""
+        sampler = requests[0].sampler
+        heights = [self.slice_mm_of(request) for request in requests]
+        conditions = Conditions.of([request.cell for request in requests], heights).to(self.device)
+        both = conditions.joined(conditions.without_cell())
+        scale = torch.tensor([request.sampler.guidance_scale for request in requests], device=self.device)
+
+        def predict_v(latents: Tensor, timestep: int) -> Tensor:
+            if not _is_guided(sampler):
+                return self._predict(latents, timestep, conditions)
+            predicted, predicted_null = self._predict(torch.cat([latents, latents]), timestep, both).chunk(2)
+            return guided(predicted, predicted_null, scale)
+
+        side = self.config.data.image_size // self.config.autoencoder.downsampling
+        shape = (self.config.autoencoder.latent_channels, side, side)
+        noise = initial_noise([request.seed for request in requests], shape).to(self.device)
+        latents = solve(predict_v, noise, self._schedule, sampler.solver, sampler.num_steps)
+        images = self._autoencoder.decode(self.model.statistics.restored(latents))
+        return images[:, 0].clamp(-1.0, 1.0).float().cpu().numpy()
+
+    def _predict(self, latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:
+        timesteps = torch.full((len(latents),), timestep, device=self.device)
+        predicted: Tensor = self._denoiser(latents, timesteps, conditions)
+        return predicted
+
+
+def _is_guided(sampler: SamplerConfig) -> bool:
+    return sampler.guidance_scale != 1.0
+
+
+def _batch_key(sampler: SamplerConfig) -> tuple[object, ...]:
+    return sampler.solver, sampler.num_steps, sampler.compute_batch, _is_guided(sampler)
+
+
+@contextlib.contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """One torch thread on a CPU, since the number of threads decides the last bits; more is for more workers."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

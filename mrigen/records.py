@@ -1,0 +1,139 @@
+"""The Arrow schemas of the files between stages, and rows to and from them.
+
+Tensor columns are Arrow's standard `fixed_shape_tensor`, which plain pyarrow reads.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mrigen.storage import Location
+
+SPLITS = ("train", "val", "test")
+
+
+def _tensor(shape: Sequence[int]) -> pa.DataType:
+    return pa.fixed_shape_tensor(pa.float16(), list(shape))
+
+
+def image_schema(shape: Sequence[int]) -> pa.Schema:
+    """Rows of `data/`: one training image each, `image` of the given shape with values in [-1, 1]."""
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("subject", pa.string()),
+            ("session", pa.string()),
+            ("source", pa.string()),
+            ("pathology", pa.string()),
+            ("modality", pa.string()),
+            ("split", pa.string()),
+            ("slice_mm", pa.float32()),
+            ("image", _tensor(shape)),
+            ("affine", pa.list_(pa.float64(), 16)),
+            ("spacing_mm", pa.float32()),
+            ("licence", pa.string()),
+            ("sha256", pa.string()),
+        ]
+    )
+
+
+def latent_schema(shape: Sequence[int]) -> pa.Schema:
+    """Rows of `latents/`: the autoencoder's posterior of one image, `mean` and `logvar` of (C, *spatial)."""
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("subject", pa.string()),
+            ("pathology", pa.string()),
+            ("modality", pa.string()),
+            ("split", pa.string()),
+            ("slice_mm", pa.float32()),
+            ("mean", _tensor(shape)),
+            ("logvar", _tensor(shape)),
+        ]
+    )
+
+
+def sample_schema(shape: Sequence[int]) -> pa.Schema:
+    """Rows of `samples/manifest/`: one synthetic image each, with all that makes it again."""
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("shard", pa.int64()),
+            ("pathology", pa.string()),
+            ("modality", pa.string()),
+            ("trained_cell", pa.bool_()),
+            ("index", pa.int64()),
+            ("seed", pa.uint64()),
+            ("slice_mm", pa.float32()),
+            ("solver", pa.string()),
+            ("num_steps", pa.int32()),
+            ("guidance_scale", pa.float32()),
+            ("compute_batch", pa.int32()),
+            ("model_sha256", pa.string()),
+            ("path", pa.string()),
+            ("file_sha256", pa.string()),
+            ("image", _tensor(shape)),
+        ]
+    )
+
+
+def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows whose tensor fields are numpy arrays -> a table of `schema`.
+
+    Raises ValueError if a tensor's shape is not that of the schema.
+    """
+    columns: list[pa.Array] = []
+    for field in schema:
+        values = [row[field.name] for row in rows]
+        if isinstance(field.type, pa.FixedShapeTensorType):
+            columns.append(_tensor_column(values, field))
+        else:
+            columns.append(pa.array(values, field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _tensor_column(values: list[np.ndarray[Any, Any]], field: pa.Field) -> pa.Array:
+    shape = tuple(field.type.shape)
+    for value in values:
+        if value.shape != shape:
+            raise ValueError(f"{field.name} has shape {value.shape}, its column holds {shape}")
+    size = int(np.prod(shape))
+    flat = np.concatenate([np.ascontiguousarray(v, np.float16).ravel() for v in values] or [np.empty(0, np.float16)])
+    storage = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float16()), size)
+    return pa.ExtensionArray.from_storage(field.type, storage)
+
+
+def tensor_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A fixed-shape tensor column -> float32 array (rows, *shape)."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # combine_chunks of an extension column may stay chunked
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    return np.asarray(array.to_numpy_ndarray(), np.float32)
+
+
+def write_table(table: pa.Table, location: Location) -> None:
+    """Publish `table` as one Parquet file with page checksums; the same table gives the same bytes."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    location.write_bytes(buffer.getvalue())
+
+
+def read_file(file: Location, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file, checksums verified. Raises FileNotFoundError."""
+    return pq.read_table(
+        io.BytesIO(file.read_bytes()), columns=list(columns) if columns else None, page_checksum_verification=True
+    )
+
+
+def read_table(folder: Location, columns: Sequence[str] | None = None) -> pa.Table:
+    """All Parquet files of `folder`, by sorted name. Raises FileNotFoundError if there is none."""
+    files = folder.files(".parquet")
+    if not files:
+        raise FileNotFoundError(f"no Parquet file in {folder}")
+    return pa.concat_tables([read_file(file, columns) for file in files])

@@ -1,0 +1,1 @@
+"""What people look at: contact sheets as PNG, and single-file HTML pages that need no network."""

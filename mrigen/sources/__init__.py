@@ -1,0 +1,1 @@
+"""Where scans come from: what a user has on disk, or the embedded phantom cohort."""

@@ -1,0 +1,174 @@
+"""The phantom cohort as a BIDS tree: what is in each file, and which subjects are whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mrigen import __version__
+from mrigen.errors import InputError
+from mrigen.labels import Modality
+from mrigen.sources.bids import bids_path
+from mrigen.sources.phantom import PhantomSubject, make_subject, pathology_of
+from mrigen.storage import Location
+from mrigen.volume import SYNTHETIC_DESCRIPTION, Volume, nifti_bytes
+
+MAX_SUBJECTS = 9999
+LESIONS = "derivatives/lesions"
+LICENCE = (
+    "Derived from the ICBM 152 templates, Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, "
+    "Montreal Neurological Institute, McGill University: permission to use, copy, modify, and distribute this software "
+    "and its documentation for any purpose and without fee is hereby granted, provided that the above copyright notice "
+    "appear in all copies. The authors and McGill University make no representations about the suitability of this "
+    "software for any purpose. It is provided as is without express or implied warranty."
+)
+_NOTICE = "A phantom: simulated brains, warped from a template. No scan of a person, and not for medical use."
+_BIDS_VERSION = "1.10.0"
+_README = f"""\
+mrigen phantom cohort
+=====================
+
+{_NOTICE}
+
+Simulated subjects with four pathologies, each in five modalities that the signal equations render from one
+anatomy. Lesion masks are in derivatives/lesions; all parameters and the hash of every file are in manifest/.
+
+{LICENCE}
+"""
+
+
+def subject_label(index: int) -> str:
+    """The BIDS label of subject `index`."""
+    return f"phantom{index:04d}"
+
+
+def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) -> None:
+    """Describe the cohort at `out`, or check that the one there is the same and no larger.
+
+    Raises:
+        InputError: if something else stands there.
+    """
+    described = out / "dataset_description.json"
+    identity = {"Seed": seed, "SpacingMM": spacing_mm, "Version": __version__}
+    if described.is_file():
+        stored = described.read_json().get("Phantom")
+        if stored != identity:
+            told = f"of {stored}" if stored else "that is no phantom cohort"
+            raise InputError(f"{out}: holds a data set {told}: name another folder for {identity}")
+    elif out.files():
+        raise InputError(f"{out}: holds other files: name a new folder, or an empty one")
+    beyond = [
+        file for file in (out / "manifest").files(".json") if file.name > f"{subject_label(num_subjects - 1)}.json"
+    ]
+    if beyond:
+        raise InputError(f"{out}: holds more than {num_subjects} subjects: name another folder, or more --subjects")
+    common = {
+        "BIDSVersion": _BIDS_VERSION,
+        "License": LICENCE,
+        "Authors": ["mrigen", "the authors of the ICBM 152 templates"],
+    }
+    generated = [{"Name": "mrigen phantom", "Version": __version__, "Description": _NOTICE}]
+    described.write_json(
+        {
+            "Name": "mrigen phantom cohort",
+            "DatasetType": "raw",
+            "GeneratedBy": generated,
+            "HowToAcknowledge": "Fonov et al., NeuroImage 54:313, 2011, for the templates.",
+            **common,
+            "Phantom": identity,
+        }
+    )
+    (out / LESIONS / "dataset_description.json").write_json(
+        {
+            "Name": "Lesions of the mrigen phantom cohort",
+            "DatasetType": "derivative",
+            "GeneratedBy": generated,
+            **common,
+        }
+    )
+    (out / ".bidsignore").write_bytes(b"/manifest\n")
+
+
+def write_subject(out: Location, index: int, seed: int, spacing_mm: float) -> dict[str, Any]:
+    """Write the files of one subject, then `manifest/<subject>.json` with their hashes; nothing if all are there.
+
+    Returns the subject's row of the table of participants, and whether it was made now.
+    """
+    manifest = out / "manifest" / f"{subject_label(index)}.json"
+    if manifest.is_file():
+        stored = manifest.read_json()
+        files = {out / path: digest for path, digest in stored["files"].items()}
+        if all(file.is_file() and file.sha256() == digest for file, digest in files.items()):
+            return {**stored["participant"], "made": False}
+    subject = make_subject(seed, index, spacing_mm)
+    contents = _subject_files(subject, index)
+    for path, content in contents.items():
+        if isinstance(content, bytes):
+            (out / path).write_bytes(content)
+        else:
+            (out / path).write_json(content)
+    participant = {
+        "participant_id": f"sub-{subject_label(index)}",
+        "age": subject.age,
+        "pathology": pathology_of(index).value,
+    }
+    digests = {path: (out / path).sha256() for path in contents}
+    manifest.write_json({"participant": participant, "files": digests, "parameters": subject.parameters})
+    return {**participant, "made": True}
+
+
+def _subject_files(subject: PhantomSubject, index: int) -> dict[str, Any]:
+    """Path in the tree -> bytes, or what goes into a JSON file."""
+    label = subject_label(index)
+    files: dict[str, Any] = {}
+    for modality, image in subject.images.items():
+        # Values reach 1000 and noise is far above 1, so whole numbers lose nothing; the brain stays above 0.
+        whole = np.where(subject.brain > 0, np.maximum(np.rint(image), 1.0), 0.0).astype(np.float32)
+        path = bids_path(label, modality)
+        files[path] = nifti_bytes(Volume(whole, subject.affine), description=SYNTHETIC_DESCRIPTION, dtype=np.int16)
+        files[path.replace(".nii.gz", ".json")] = _sidecar(subject, modality)
+    mask = f"{LESIONS}/sub-{label}/anat/sub-{label}_desc-lesion_mask.nii.gz"
+    lesions = Volume((subject.lesions > 0).astype(np.float32), subject.affine)
+    files[mask] = nifti_bytes(lesions, description=SYNTHETIC_DESCRIPTION, dtype=np.uint8)
+    files[mask.replace(".nii.gz", ".json")] = {
+        "Description": "Any lesion: necrosis, oedema, enhancing rim, plaque, white-matter hyperintensity",
+        "Type": "Lesion",
+        "Sources": [f"bids::{bids_path(label, Modality.T1W)}"],
+        "Synthetic": True,
+    }
+    return files
+
+
+def _sidecar(subject: PhantomSubject, modality: Modality) -> dict[str, Any]:
+    parameters = dict(subject.parameters)
+    scans: Any = parameters.pop("scans")
+    protocol = scans[modality.value]["protocol"]
+    times = {"RepetitionTime": "tr_ms", "EchoTime": "te_ms", "InversionTime": "ti_ms"}
+    sidecar: dict[str, Any] = {
+        "Synthetic": True,
+        "Description": _NOTICE,
+        "MagneticFieldStrength": 3,
+        "SkullStripped": True,
+        **{name: protocol[key] / 1000 for name, key in times.items() if protocol[key] is not None},
+    }
+    if modality is Modality.T1CE:
+        sidecar["ContrastBolusIngredient"] = "GADOLINIUM"
+    return {**sidecar, "Phantom": {**parameters, "scan": scans[modality.value]}}
+
+
+def close_tree(out: Location, participants: list[dict[str, Any]]) -> None:
+    """Write what describes the whole cohort; `participants.tsv`, which `mrigen prepare` asks for, comes last."""
+    (out / "participants.json").write_json(
+        {
+            "age": {"Description": "Simulated age", "Units": "year"},
+            "pathology": {"Description": "Simulated pathology: Healthy, Glioblastoma, Sclerosis or Dementia"},
+        }
+    )
+    (out / "README").write_bytes(_README.encode())
+    rows = sorted(participants, key=lambda row: str(row["participant_id"]))
+    lines = [
+        "participant_id\tage\tpathology",
+        *("{participant_id}\t{age:g}\t{pathology}".format(**row) for row in rows),
+    ]
+    (out / "participants.tsv").write_bytes(("\n".join(lines) + "\n").encode())

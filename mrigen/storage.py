@@ -1,0 +1,161 @@
+"""Files on any pyarrow filesystem, and how they are published whole.
+
+On a local disk a file is written under a temporary name, synced and renamed; on an object store one
+PUT makes it visible at once. A reader therefore sees a whole file or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from mrigen.errors import InputError
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file or folder: a filesystem and a path on it. Pickles, so that it travels to workers."""
+
+    filesystem: pafs.FileSystem
+    path: str
+
+    @classmethod
+    def parse(cls, text: str | os.PathLike[str]) -> Self:
+        """Read a local path (made absolute) or a URI that pyarrow knows, such as `s3://bucket/run`.
+
+        Raises InputError for an unknown scheme.
+        """
+        raw = os.fspath(text)
+        if not raw or "\0" in raw:
+            raise InputError(f"{raw!r} is not a path")
+        if "://" not in raw:
+            return cls(pafs.LocalFileSystem(), str(Path(raw).expanduser().absolute()))
+        try:
+            filesystem, path = pafs.FileSystem.from_uri(raw)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+            raise InputError(f"cannot use {raw!r} as storage: {' '.join(str(error).split())}") from None
+        return cls(filesystem, path)
+
+    def __truediv__(self, name: str) -> Location:
+        return Location(self.filesystem, str(PurePosixPath(self.path) / name))
+
+    def __str__(self) -> str:
+        return self.path if self.local else f"{self.filesystem.type_name}://{self.path}"
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return PurePosixPath(self.path).name
+
+    @property
+    def local(self) -> Path | None:
+        """The path on this machine's disk, or None on an object store."""
+        return Path(self.path) if isinstance(self.filesystem, pafs.LocalFileSystem) else None
+
+    def _type(self) -> pafs.FileType:
+        return self.filesystem.get_file_info(self.path).type
+
+    def is_file(self) -> bool:
+        """Whether a file stands here."""
+        return bool(self._type() == pafs.FileType.File)
+
+    def is_folder(self) -> bool:
+        """Whether a folder stands here (on an object store: whether anything stands under it)."""
+        return bool(self._type() == pafs.FileType.Directory)
+
+    def make_folder(self) -> None:
+        """Make this folder and those above it."""
+        self.filesystem.create_dir(self.path, recursive=True)
+
+    def files(self, suffix: str = "") -> list[Location]:
+        """The files below this folder, at any depth, by sorted path; none if there is no such folder."""
+        selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        paths = sorted(info.path for info in infos if info.type == pafs.FileType.File)
+        return [Location(self.filesystem, path) for path in paths if path.endswith(suffix) and not _is_temporary(path)]
+
+    def read_bytes(self) -> bytes:
+        """The file's content. Raises FileNotFoundError."""
+        with self.filesystem.open_input_stream(self.path) as stream:
+            return bytes(stream.read())
+
+    def read_json(self) -> Any:
+        """The file's content, parsed. Raises InputError that names the file if it is no JSON."""
+        try:
+            return json.loads(self.read_bytes())
+        except ValueError:
+            raise InputError(f"{self} is not JSON") from None
+
+    def write_bytes(self, data: bytes) -> None:
+        """Publish `data` here whole, replacing what stood here."""
+        local = self.local
+        if local is None:
+            with self.filesystem.open_output_stream(self.path) as stream:
+                stream.write(data)
+            return
+        local.parent.mkdir(parents=True, exist_ok=True)
+        temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, local)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write_json(self, value: Any) -> None:
+        """Publish `value` as indented JSON; non-finite numbers are refused."""
+        self.write_bytes((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+    def sha256(self) -> str:
+        """Hash of the file's content, as hex."""
+        digest = hashlib.sha256()
+        with self.filesystem.open_input_stream(self.path) as stream:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def delete(self) -> None:
+        """Remove the file or the folder with all below it; nothing there is no error."""
+        kind = self._type()
+        if kind == pafs.FileType.Directory:
+            self.filesystem.delete_dir(self.path)
+        elif kind == pafs.FileType.File:
+            self.filesystem.delete_file(self.path)
+
+    def upload(self, folder: Path) -> None:
+        """Publish every file below a local `folder` here, by sorted path."""
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            (self / path.relative_to(folder).as_posix()).write_bytes(path.read_bytes())
+
+    @contextlib.contextmanager
+    def as_local(self) -> Iterator[Path]:
+        """This folder as a path on the local disk: itself, or a temporary copy of a remote one."""
+        if self.local is not None:
+            yield self.local
+            return
+        with tempfile.TemporaryDirectory(prefix="mrigen-") as name:
+            for source in self.files():
+                target = Path(name) / PurePosixPath(source.path).relative_to(self.path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(source.read_bytes())
+            yield Path(name)
+
+
+def _is_temporary(path: str) -> bool:
+    name = PurePosixPath(path).name
+    return name.startswith(".") and name.endswith(".tmp")

@@ -1,0 +1,111 @@
+"""`python -m mrigen.training RUN`: train and sample in this process, without Ray, on a laptop or a bare GPU box."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from mrigen.config import PRESETS, load_config
+from mrigen.errors import InputError
+from mrigen.labels import all_cells
+from mrigen.storage import Location
+
+LINE_EVERY_S = 5.0
+
+
+@click.command("python -m mrigen.training", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("run")
+@click.option("--preset", default="quick", show_default=True, help=f"Settings to start from: {', '.join(PRESETS)}.")
+@click.option("--config", "config_file", metavar="FILE", help="YAML file laid over the preset.")
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override one setting. Repeatable.")
+@click.option("--phantom", type=click.IntRange(4, 9999), metavar="N", help="Make RUN/data of N phantom subjects first.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
+@click.option("--samples", type=click.IntRange(min=0), default=1, show_default=True, help="Samples of every cell.")
+def command(
+    run: str,
+    preset: str,
+    config_file: str | None,
+    overrides: tuple[str, ...],
+    phantom: int | None,
+    device: str,
+    samples: int,
+) -> None:
+    """Train the autoencoder and the denoiser on RUN/data, and leave RUN/model and RUN/samples.
+
+    RUN/data comes from `mrigen prepare`, or from --phantom. A killed run goes on by the same command.
+    """
+    from mrigen.training.latents import encode_run
+    from mrigen.training.ldm import train_denoiser
+    from mrigen.training.stage import make_accelerator
+    from mrigen.training.vae import train_autoencoder
+
+    folder = Location.parse(run)
+    if config_file is not None and not Path(config_file).is_file():
+        raise InputError(f"--config: no file {config_file}")
+    text = Path(config_file).read_text() if config_file else None
+    config = load_config(preset, text, overrides, source=config_file or "configuration")
+    if phantom is not None:
+        from mrigen.sources.preparation import prepare_phantom
+
+        prepare_phantom(folder, config, num_subjects=phantom, seed=config.seed)
+    accelerator = make_accelerator(config, "cuda" if device == "cuda" else "cpu")
+    train_autoencoder(config, folder, accelerator, _lines("train-vae", config.autoencoder.training.num_steps))
+    encode_run(config, folder, device)
+    train_denoiser(config, folder, accelerator, _lines("train-ldm", config.denoiser.training.num_steps))
+    if samples:
+        _sample(folder, samples, config.seed, device)
+    print(f"model: {folder / 'model'}")
+
+
+def _sample(run: Location, per_cell: int, seed: int, device: str) -> None:
+    """Draw `per_cell` samples of every cell from `run/model` into `run/samples`."""
+    from mrigen.cohort.closing import close_cohort
+    from mrigen.cohort.plan import CohortPlan, read_shard, write_plan
+    from mrigen.cohort.shard import make_shard
+    from mrigen.pipeline import Pipeline
+
+    with (run / "model").as_local() as local:
+        pipeline = Pipeline.load(local, device)
+    sampler = pipeline.config.sampler
+    plan = CohortPlan(pipeline.model_sha256, tuple(all_cells()), per_cell, seed, sampler, None, shard_size=64)
+    folder = run / "samples"
+    write_plan(plan, folder)
+    for shard in range(plan.num_shards):
+        make_shard(pipeline, read_shard(folder, shard), sampler, None, folder)
+    close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, folder)
+    print(f"samples: {folder}")
+
+
+def _lines(title: str, total: int) -> Callable[[int, Mapping[str, float]], None]:
+    """A report that prints a line every few seconds."""
+    last = time.monotonic()
+
+    def report(step: int, values: Mapping[str, float]) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY_S or step == total:
+            last = time.monotonic()
+            print(f"{title}: {step}/{total}  " + "  ".join(f"{k} {v:.4g}" for k, v in values.items()), flush=True)
+
+    return report
+
+
+def main() -> None:
+    """Run the command line; bad input is one line and exit status 2."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        command.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except (click.ClickException, InputError) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        print(f"python -m mrigen.training: error: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

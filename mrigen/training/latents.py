@@ -1,0 +1,146 @@
+"""Encoding images to posteriors, and the statistics that standardise latents.
+
+Takes a table of `records.image_schema`, gives one of `records.latent_schema`: mean and log-variance, never
+a sample, which would bake its noise in for good.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from mrigen.checkpoint import load_autoencoder
+from mrigen.config import Config
+from mrigen.errors import InputError
+from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.latent_space import LatentStatistics
+from mrigen.records import latent_schema, read_file, tensor_numpy, to_table, write_table
+from mrigen.storage import Location
+from mrigen.training.stage import finish, is_finished
+
+STATISTICS = "statistics.json"
+ENCODE_BATCH = 32
+SMALLEST_LOGVAR = -11.0
+"""Below this float16 keeps too few digits of exp(logvar) to matter; such a posterior is a point."""
+
+
+@torch.no_grad()
+def encode_table(autoencoder: Autoencoder, images: pa.Table, device: str = "cpu") -> pa.Table:
+    """Image rows -> latent rows, in the same order."""
+    pixels = torch.from_numpy(tensor_numpy(images["image"]))[:, None]
+    posteriors = [autoencoder.encode(part.to(device)) for part in pixels.split(ENCODE_BATCH)]
+    means = torch.cat([p.mean for p in posteriors]).cpu().numpy()
+    logvars = torch.cat([p.logvar for p in posteriors]).clamp(min=SMALLEST_LOGVAR).cpu().numpy()
+    kept = ("id", "subject", "pathology", "modality", "split", "slice_mm")
+    rows = images.select(kept).to_pylist()
+    for row, mean, logvar in zip(rows, means, logvars, strict=True):
+        row["mean"], row["logvar"] = mean, logvar
+    return to_table(rows, latent_schema(means.shape[1:]))
+
+
+def encode_file(autoencoder: Autoencoder, digest: str, source: Location, target: Location, device: str) -> pa.Table:
+    """Encode the image rows of Parquet file `source` into `target`, and give the latent rows.
+
+    `digest` names the autoencoder's weights; a `target` that it made already is read, not made again.
+    """
+    if target.is_file():
+        table = read_file(target)
+        if (table.schema.metadata or {}).get(b"autoencoder_sha256") == digest.encode():
+            return table
+    table = encode_table(autoencoder, read_file(source), device)
+    table = table.replace_schema_metadata({"autoencoder_sha256": digest})
+    write_table(table, target)
+    return table
+
+
+@dataclass(frozen=True)
+class LatentSums:
+    """Count and per-channel sums of latents and their squares in float64: partial statistics that add up."""
+
+    count: int
+    total: tuple[float, ...]
+    squares: tuple[float, ...]
+
+    @classmethod
+    def of(cls, latents: pa.Table, held_out: Iterable[str] = ()) -> LatentSums:
+        """Sums over the training rows of a latent table, without the cells that are held out.
+
+        The expected square of a latent is mean^2 + variance of its posterior.
+        """
+        excluded = set(held_out)
+        names = zip(latents["pathology"].to_pylist(), latents["modality"].to_pylist(), strict=True)
+        keep = [
+            split == "train" and f"{pathology}:{modality}" not in excluded
+            for split, (pathology, modality) in zip(latents["split"].to_pylist(), names, strict=True)
+        ]
+        latents = latents.filter(pa.array(keep, pa.bool_()))
+        mean = tensor_numpy(latents["mean"]).astype(np.float64)
+        square = mean**2 + np.exp(tensor_numpy(latents["logvar"]).astype(np.float64))
+        axes = (0, *range(2, mean.ndim))
+        count = mean.size // mean.shape[1]
+        return cls(count, tuple(mean.sum(axes).tolist()), tuple(square.sum(axes).tolist()))
+
+    def plus(self, other: LatentSums) -> LatentSums:
+        """The sums over both sets."""
+        total = tuple(a + b for a, b in zip(self.total, other.total, strict=True))
+        squares = tuple(a + b for a, b in zip(self.squares, other.squares, strict=True))
+        return LatentSums(self.count + other.count, total, squares)
+
+    def statistics(self) -> LatentStatistics:
+        """Mean and standard deviation. Raises InputError without rows, or for a channel that never varies."""
+        if self.count == 0:
+            raise InputError("no training latent to take statistics of: the `train` split is empty")
+        mean = np.asarray(self.total) / self.count
+        variance = np.asarray(self.squares) / self.count - mean**2
+        if not np.isfinite(variance).all() or (variance <= 0).any():
+            raise InputError(f"latent channel {int(np.argmin(variance))} is constant: the autoencoder has collapsed")
+        return LatentStatistics(tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))
+
+
+def write_statistics(statistics: LatentStatistics, folder: Location) -> None:
+    """Write `statistics.json` into a latents folder."""
+    (folder / STATISTICS).write_json({"mean": statistics.mean, "std": statistics.std})
+
+
+def read_statistics(folder: Location) -> LatentStatistics:
+    """Read `statistics.json` of a latents folder. Raises InputError if it is missing."""
+    file = folder / STATISTICS
+    if not file.is_file():
+        raise InputError(f"{file} is missing: run `mrigen encode` first")
+    tree = file.read_json()
+    return LatentStatistics(tuple(tree["mean"]), tuple(tree["std"]))
+
+
+def encode_run(config: Config, run: Location, device: str = "cpu") -> None:
+    """Encode `run/data` with `run/vae` in this process, file by file; leaves `run/latents`."""
+    if is_finished(run, config, "latents"):
+        return
+    work = Encoder(run, config, device)
+    close_latents(run, config, [work.encode(file.name) for file in (run / "data").files(".parquet")])
+
+
+class Encoder:
+    """Encodes the image files of a run, one call a file; a file that is done already is only summed up."""
+
+    def __init__(self, run: Location, config: Config, device: str) -> None:
+        with (run / "vae").as_local() as local:
+            self._autoencoder = load_autoencoder(local).to(device)
+        self._digest = (run / "vae" / "diffusion_pytorch_model.safetensors").sha256()
+        self._run, self._config, self._device = run, config, device
+
+    def encode(self, name: str) -> LatentSums:
+        """Encode `run/data/NAME` into `run/latents/NAME`; gives the sums over its training rows."""
+        source, target = self._run / "data" / name, self._run / "latents" / name
+        latents = encode_file(self._autoencoder, self._digest, source, target, self._device)
+        return LatentSums.of(latents, self._config.held_out_cells)
+
+
+def close_latents(run: Location, config: Config, parts: Sequence[LatentSums]) -> None:
+    """Write the statistics over all files, given their sums in the order of the names, and close the stage."""
+    write_statistics(functools.reduce(LatentSums.plus, parts).statistics(), run / "latents")
+    finish(run, config, "latents")

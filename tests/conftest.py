@@ -1,0 +1,68 @@
+"""Fixtures for all tests. Ray's environment is set before anything imports it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.update(
+    RAY_AUTH_MODE="disabled",
+    RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",
+    RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0",
+    RAY_TRAIN_METRICS_ENABLED="0",
+    RAY_DATA_DISABLE_PROGRESS_BARS="1",
+    RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S="60",
+    HF_HUB_OFFLINE="1",
+    OMP_NUM_THREADS="1",  # the networks are small, and two threads wait for each other on a busy machine
+)
+os.environ.pop("RAY_ADDRESS", None)
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray for the whole test session."""
+    import ray
+
+    from jobs.placement import connect
+
+    connect()
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scans that MRIGEN_REAL_DATA names."""
+    folder = os.environ.get("MRIGEN_REAL_DATA")
+    if not folder:
+        pytest.skip("MRIGEN_REAL_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder that the `tiny` preset was trained in, without Ray, on made-up images of 32 pixels.
+
+    It has data/, vae/, latents/, ldm/ and model/; (Sclerosis, PD) was held out. Tests only read it.
+    """
+    from mrigen.labels import all_cells
+    from mrigen.storage import Location
+    from mrigen.training.latents import encode_run
+    from mrigen.training.ldm import train_denoiser
+    from mrigen.training.stage import make_accelerator
+    from mrigen.training.vae import train_autoencoder
+    from tests.fake_run import tiny_config, write_data
+
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    run = Location.parse(folder)
+    config = tiny_config("held_out_cells=[Sclerosis:PD]")
+    write_data(folder, all_cells(), {"train": 2, "val": 1, "test": 2})
+    accelerator = make_accelerator(config)
+    train_autoencoder(config, run, accelerator, lambda step, values: None)
+    encode_run(config, run)
+    train_denoiser(config, run, accelerator, lambda step, values: None)
+    (run / "config.json").write_json(config.model_dump(mode="json"))
+    return folder

@@ -1,0 +1,167 @@
+"""The command line as a user meets it: help that says what each option does, and errors of one line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from jobs.cli import VERBS, cli, main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call of `mrigen` left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def mrigen(capsys: pytest.CaptureFixture[str]) -> object:
+    """Call the command line in this process."""
+
+    def call(*args: str) -> Outcome:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main(list(args))
+        captured = capsys.readouterr()
+        assert isinstance(exit_.value.code, int)
+        return Outcome(exit_.value.code, captured.out, captured.err)
+
+    return call
+
+
+def command_of(verb: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    return command
+
+
+def test_help_lists_every_verb_with_its_line(mrigen) -> None:
+    outcome = mrigen("--help")
+    assert outcome.code == 0
+    for verb, line in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(line.split()[0])}", outcome.out, re.MULTILINE)
+
+
+def test_version(mrigen) -> None:
+    from mrigen import __version__
+
+    assert mrigen("--version").out == f"mrigen, version {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_explains_itself(verb: str, mrigen) -> None:
+    outcome = mrigen(verb, "--help")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert outcome.out.startswith(f"Usage: mrigen {verb}")
+    command = command_of(verb)
+    assert command.help, f"{verb} has no help text"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{verb} {parameter.opts[0]} has no help text"
+            assert parameter.opts[0] in outcome.out
+            assert parameter.help.endswith((".", "]")), f"{verb} {parameter.opts[0]}: help is no sentence"
+        else:
+            assert parameter.human_readable_name in command.help, f"{verb}: {parameter.name} is not explained"
+    assert max(map(len, outcome.out.splitlines())) <= 100
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, str]:
+    """Paths for the table below: what is there, what is not, and what is of the wrong kind."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_text("not a scan\n")
+    (tmp_path / "bad.yaml").write_text("autoencoder: [1, 2\n")
+    (tmp_path / "wrong.yaml").write_text("autoencoder:\n  training:\n    num_stepz: 5\n")
+    (tmp_path / "short.csv").write_text("path,subject\na.nii.gz,1\n")
+    return {
+        name: str(tmp_path / name)
+        for name in ("empty", "none", "out", "file.txt", "bad.yaml", "wrong.yaml", "short.csv")
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        # verbs and options
+        ("generat", "generat"),
+        ("generate --outt {out}", "--outt"),
+        ("prepare {empty}", "RUN"),
+        ("phantom {out} --subjects", "--subjects"),
+        # paths
+        ("prepare {none} {out}", "{none}"),
+        ("prepare {empty} {out}", "{empty}"),
+        ("prepare {short.csv} {out}", "modality"),
+        ("train-vae {none}", "{none}"),
+        ("encode {none}", "{none}"),
+        ("encode {empty}", "train-vae"),
+        ("train-ldm {none}", "{none}"),
+        ("evaluate {none}", "{none}"),
+        ("generate --model {none} --out {out}", "{none}"),
+        ("generate --model {empty} --out {out}", "{empty}"),
+        ("serve --model {none}", "{none}"),
+        ("generate --out gopher://host/out", "gopher"),
+        # labels
+        ("generate --out {out} --cells Glioblastoma:FLARE", "FLAIR"),
+        ("generate --out {out} --cells Gliobastoma:FLAIR", "Glioblastoma"),
+        ("generate --out {out} --cells FLAIR", "PATHOLOGY:MODALITY"),
+        # numbers
+        ("generate --out {out} --per-cell 0", "--per-cell"),
+        ("generate --out {out} --per-cell many", "many"),
+        ("generate --out {out} --seed -1", "--seed"),
+        ("phantom {out} --subjects 0", "--subjects"),
+        ("phantom {out} --subjects two", "two"),
+        ("train-vae {empty} --num-workers 0", "--num-workers"),
+        ("serve --port 99999", "99999"),
+        # settings
+        ("prepare {empty} {out} --preset quik", "quick"),
+        ("train-vae {empty} --preset quik", "quick"),
+        ("prepare {empty} {out} --config {none}", "{none}"),
+        ("prepare {empty} {out} --config {bad.yaml}", "{bad.yaml}"),
+        ("prepare {empty} {out} --config {wrong.yaml}", "num_steps"),
+        ("train-vae {empty} --set autoencoder.training.num_stepz=5", "num_steps"),
+        ("train-vae {empty} --set autoencoder.training.num_steps=0", "autoencoder.training.num_steps"),
+        ("train-vae {empty} --set seed", "key.path=value"),
+        ("generate --out {out} --num-steps 0", "num"),
+        ("generate --out {out} --guidance-scale nan", "guidance"),
+    ],
+)
+def test_bad_input_ends_with_one_line_that_names_it(line: str, named: str, places: dict[str, str], mrigen) -> None:
+    def fill(text: str) -> str:
+        return re.sub(r"\{([^}]+)\}", lambda match: places[match[1]], text)
+
+    outcome = mrigen(*[fill(part) for part in line.split()])
+    assert outcome.code == 2, outcome
+    lines = [text for text in outcome.err.splitlines() if text.strip()]
+    assert lines[-1].startswith("mrigen: error: ")
+    assert fill(named) in lines[-1]
+    assert not [text for text in lines[:-1] if "error" in text.casefold()], outcome.err
+    assert "Traceback" not in outcome.out + outcome.err
+    assert not Path(places["out"]).exists(), "a refused command left output behind"
+
+
+@pytest.mark.parametrize("preset", ["tiny", "quick"])
+def test_the_resolved_configuration_can_be_printed_and_read_again(preset: str, tmp_path: Path, mrigen) -> None:
+    from mrigen.config import load_config
+
+    (tmp_path / "src").mkdir()
+    places = [str(tmp_path / "src"), str(tmp_path / "run")]
+    outcome = mrigen("prepare", *places, "--preset", preset, "--set", "seed=7", "--print-config")
+    assert outcome.code == 0, outcome
+    printed = load_config("quick", outcome.out)
+    assert printed == load_config(preset, None, ["seed=7"])
+
+
+def test_a_relative_output_is_refused_under_a_ray_job(mrigen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    outcome = mrigen("generate", "--per-cell", "1", "--out", "samples")
+    assert outcome.code == 2
+    assert "absolute path" in outcome.err
+    assert not Path("samples").exists()

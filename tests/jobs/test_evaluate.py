@@ -1,0 +1,169 @@
+"""`mrigen evaluate` on a made-up run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jobs.cli import main
+from jobs.evaluate import _make_work
+from mrigen.labels import Cell
+from mrigen.metrics import plan as plan_module
+from mrigen.metrics.plan import index_generated, index_real, make_plan
+from mrigen.metrics.work import ShardWorker, folder_sha256, part_name
+from mrigen.records import write_table
+from mrigen.storage import Location
+from tests.fake_run import sample_row, tiny_config, write_autoencoder, write_data, write_samples
+
+CELLS = [Cell.parse("Healthy:T1w"), Cell.parse("Sclerosis:PD")]
+CONFIG = tiny_config("held_out_cells=['Sclerosis:PD']")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with all that evaluate needs."""
+    folder = tmp_path / "run"
+    Location.parse(folder / "config.json").write_json(CONFIG.model_dump(mode="json"))
+    write_data(folder, CELLS, {"train": 5, "test": 4})
+    write_samples(folder / "samples", [sample_row(c, i, trained=c == CELLS[0]) for c in CELLS for i in range(12)])
+    write_autoencoder(folder / "vae", CONFIG)
+    return folder
+
+
+def evaluate(*args: str | Path) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", *map(str, args)])
+    return int(stop.value.code or 0)
+
+
+def metrics(folder: Path) -> Any:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.mark.ray
+def test_the_report_depends_neither_on_workers_nor_on_an_interruption(
+    run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plan_module, "SHARD_ROWS", 16)
+    assert evaluate(run, "--num-workers", "2") == 0
+    printed = capsys.readouterr().out
+    assert str(run / "report" / "index.html") in printed.splitlines()[-1]
+    assert "Sclerosis:PD *" in printed
+    assert sorted(path.name for path in (run / "report").iterdir()) == ["index.html", "metrics.json"]
+
+    # What a killed run leaves: some parts, one of them damaged, and a file half-written.
+    again = run.parent / "again"
+    parts = _parts_folder(run, again)
+    worker = ShardWorker(_plan(run), CONFIG.evaluation.feature_size, Location.parse(run / "vae"))
+    for index in (0, 2):
+        write_table(worker(index), parts / part_name(index))
+    damaged = Path((parts / part_name(2)).path)
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    (damaged.parent / ".part-000001.parquet.0.tmp").write_bytes(b"PAR1")
+    assert evaluate(run, "--num-workers", "1", "--out", again) == 0
+    for name in ("metrics.json", "index.html"):
+        assert (again / name).read_bytes() == (run / "report" / name).read_bytes(), name
+    assert not (again / ".parts").exists()
+
+    tree = metrics(run / "report")
+    cells = {f"{cell['pathology']}:{cell['modality']}": cell for cell in tree["cells"]}
+    assert cells["Healthy:T1w"]["images"]["generated"] == 12
+    assert cells["Healthy:T1w"]["fid"]["n"] == cells["Healthy:T1w"]["fid_floor"]["n"] == 12
+    assert cells["Sclerosis:PD"]["untrained"] is True
+    assert cells["Dementia:PD"]["fid"]["reason"] == "no generated image of this cell"
+    assert tree["split"] == "test"
+
+
+def test_a_part_that_is_done_is_not_done_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # the other tests of this process keep theirs
+    plan, parts = _plan(run), Location.parse(tmp_path / "parts")
+    work = _make_work(plan, CONFIG, None, parts, "cpu")
+    assert work({"index": 0}) == {"index": 0}
+    part = tmp_path / "parts" / part_name(0)
+    before = part.stat()
+    work({"index": 0})
+    assert part.stat() == before
+    part.write_bytes(part.read_bytes()[:-1])
+    work({"index": 0})
+    assert part.stat().st_size == before.st_size
+
+
+def _plan(run: Path) -> Any:
+    real = index_real(Location.parse(run / "data"), "test")
+    generated = index_generated(Location.parse(run / "samples"))
+    return make_plan(real, generated, CONFIG, autoencoder=folder_sha256(Location.parse(run / "vae")))
+
+
+def _parts_folder(run: Path, out: Path) -> Location:
+    return Location.parse(out) / ".parts" / _plan(run).digest[:16]
+
+
+@pytest.mark.ray
+def test_without_samples_and_autoencoder_the_floor_remains(
+    run: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "vae").rename(run / "elsewhere")
+    (run / "samples").rename(run / "gone")
+    assert evaluate(run) == 0
+    cell = metrics(run / "report")["cells"][0]
+    assert cell["fid"]["reason"] == "no generated images: run `mrigen generate` first"
+    assert cell["autoencoder_psnr_db"]["reason"] == "no trained autoencoder: run `mrigen train-vae` first"
+    assert cell["fid_floor"]["value"] is not None
+    assert cell["ms_ssim_real"]["value"] is not None
+
+    (run / "gone" / "_SUCCESS.json").unlink()
+    assert evaluate(run, "--samples", run / "gone", "--split", "val") == 0
+    tree = metrics(run / "report")
+    assert "not complete" in tree["notices"][0]
+    assert "not complete" in capsys.readouterr().err
+    assert tree["cells"][0]["fid"]["reason"] == "no image of this cell in the val split"
+    assert tree["cells"][0]["ms_ssim_generated"]["value"] is not None
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nowhere"], "nowhere"),
+        (["{run}", "--samples", "{run}/nothing"], "nothing"),
+        (["{run}", "--samples", "{run}/data"], "run `mrigen generate` first"),
+        (["{run}", "--split", "train"], "train"),
+        (["{run}", "--set", "evaluation.feature_siez=3"], "feature_size"),
+    ],
+)
+def test_bad_input_ends_with_one_line(
+    run: Path, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(*(arg.format(run=run) for arg in args)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (run / "report").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_evaluation_is_finished_by_the_same_command(run: Path, tmp_path: Path) -> None:
+    write_samples(run / "samples", [sample_row(c, i) for c in CELLS for i in range(600)])
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "jobs.cli", "evaluate", str(run), "--num-workers", "1"]
+    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, timeout=250)
+    with subprocess.Popen([*command, "--out", str(out)], start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(out.glob(".parts/*/part-*.parquet")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "no part was written"
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (out / "metrics.json").exists()
+    subprocess.run([*command, "--out", str(out)], check=True, timeout=250)
+    assert sorted(path.name for path in out.iterdir()) == ["index.html", "metrics.json"]
+    assert (out / "metrics.json").read_bytes() == (tmp_path / "whole" / "metrics.json").read_bytes()

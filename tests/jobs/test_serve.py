@@ -1,0 +1,322 @@
+"""`mrigen serve` on a real Ray Serve, with a model of the `tiny` preset that was never trained."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from jobs.cli import main
+from jobs.serve import APP_NAME, Args, build_app
+from mrigen.checkpoint import save_model
+from mrigen.config import load_config
+from mrigen.labels import Cell, all_cells
+from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.denoiser import Denoiser
+from mrigen.models.latent_space import LatentStatistics
+from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.sampling import sample_seed
+from mrigen.storage import Location
+
+UNTRAINED = Cell.parse("Sclerosis:PD")
+FLAIR = {"pathology": "Glioblastoma", "modality": "FLAIR"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of random weights."""
+    folder = tmp_path_factory.mktemp("run") / "model"
+    torch.manual_seed(0)
+    config = load_config("tiny")
+    channels = config.autoencoder.latent_channels
+    save_model(
+        Location.parse(folder),
+        Autoencoder.build(config),
+        Denoiser.build(config),
+        config,
+        LatentStatistics((0.0,) * channels, (1.0,) * channels),
+        [cell for cell in all_cells() if cell != UNTRAINED],
+        np.linspace(-20, 46, 50, dtype=np.float32),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(model: Path) -> Pipeline:
+    return Pipeline.load(model)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def url(ray_cluster: None) -> Iterator[str]:
+    """The address of a Ray Serve without applications."""
+    from ray import serve
+
+    port = free_port()
+    serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+
+
+@pytest.fixture(scope="module")
+def client(url: str, model: Path) -> Iterator[httpx.Client]:
+    """A client of the application as a Serve config would start it."""
+    from ray import serve
+
+    serve.run(build_app({"model": str(model)}), name=APP_NAME)
+    with httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+    serve.delete(APP_NAME)
+
+
+def image_of(pipeline: Pipeline, cell: Cell, seed: int, index: int = 0, **settings: Any) -> np.ndarray[Any, Any]:
+    sampler = pipeline.config.sampler.model_copy(update=settings)
+    return pipeline.sample([SampleRequest(cell, sample_seed(seed, cell, index), sampler)])[0].image
+
+
+def as_array(content: bytes) -> np.ndarray[Any, Any]:
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+@pytest.mark.ray
+def test_the_image_is_that_of_the_pipeline_bit_for_bit(client: httpx.Client, pipeline: Pipeline) -> None:
+    body = {**FLAIR, "seed": 7, "format": "npy"}
+    cell = Cell.parse("Glioblastoma:FLAIR")
+    one = client.post("/v1/samples", json=body)
+    assert one.status_code == 200
+    assert np.array_equal(as_array(one.content), image_of(pipeline, cell, 7))
+    assert one.headers["x-mrigen-model-sha256"] == pipeline.model_sha256
+    assert one.headers["x-mrigen-sample-seed"] == str(sample_seed(7, cell, 0))
+
+    many = client.post("/v1/samples", json={**body, "count": 11, "num_steps": 2, "guidance_scale": 1})
+    archive = zipfile.ZipFile(io.BytesIO(many.content))
+    entries = json.loads(archive.read("index.json"))["samples"]
+    assert len(entries) == 11
+    for index, entry in enumerate(entries):
+        expected = image_of(pipeline, cell, 7, index, num_steps=2, guidance_scale=1.0)
+        assert np.array_equal(as_array(archive.read(entry["file"])), expected)
+
+
+@pytest.mark.ray
+def test_parallel_requests_are_answered_right_and_batched(client: httpx.Client, pipeline: Pipeline) -> None:
+    from ray import serve
+
+    handle = serve.get_deployment_handle("Sampler", APP_NAME)
+    before = handle.counts.remote().result()
+    cells = [cell for cell in all_cells() if cell != UNTRAINED]
+    asked = [(cells[k % len(cells)], k, [3, 4][k % 2]) for k in range(24)]
+
+    def ask(cell: Cell, seed: int, num_steps: int) -> httpx.Response:
+        body = {"pathology": str(cell.pathology), "modality": str(cell.modality), "seed": seed, "num_steps": num_steps}
+        return client.post("/v1/samples", json={**body, "format": "npy"})
+
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda wanted: ask(*wanted), asked))
+    for (cell, seed, num_steps), answer in zip(asked, answers, strict=True):
+        assert answer.status_code == 200
+        assert np.array_equal(as_array(answer.content), image_of(pipeline, cell, seed, num_steps=num_steps))
+    after = handle.counts.remote().result()
+    assert after["samples"] - before["samples"] == 24
+    assert after["batches"] - before["batches"] <= 12  # 4 would be full ones, 24 none at all
+
+
+@pytest.mark.ray
+def test_facts_faults_and_the_page(client: httpx.Client, model: Path) -> None:
+    facts = client.get("/v1/model").json()
+    assert facts["name"] == model.parent.name
+    assert [cell for cell in facts["cells"] if not cell["trained"]] == [
+        {"pathology": "Sclerosis", "modality": "PD", "training_images": 0, "trained": False}
+    ]
+    assert client.get("/v1/healthz").json()["status"] == "ok"
+    assert client.get("/", follow_redirects=True).text.startswith("<!doctype html>")
+    assert "/v1/samples" in client.get("/openapi.json").json()["paths"]
+    for raw in (b"", b"{", b'{"seed": NaN}', b'{"pathology": "\\ud800", "modality": "PD"}', b"\xff"):
+        answer = client.post("/v1/samples", content=raw, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, list(answer.json())) == (422, ["detail"])
+    refused = client.post("/v1/samples", json={"pathology": "MS", "modality": "PD"})
+    assert refused.status_code == 422
+    large = client.post("/v1/samples", content=b" " * 2_000_000, headers={"Content-Type": "application/json"})
+    assert large.status_code == 413
+
+
+@pytest.fixture
+def narrow(url: str, model: Path) -> Iterator[httpx.Client]:
+    """A client of an application that works on one request, and lets one wait."""
+    from ray import serve
+
+    from jobs.placement import Placement
+    from jobs.serving.api import describe
+    from jobs.serving.deployments import application
+
+    info = describe(Pipeline.load(model), "narrow", 1000)
+    app = application(
+        Location.parse(model), info, Placement(), max_queued=1, request_timeout_s=60, key_sha256=None, ongoing=1
+    )
+    serve.run(app, name="narrow", route_prefix="/narrow")
+    with httpx.Client(base_url=f"{url}/narrow", timeout=60) as client:
+        yield client
+    serve.delete("narrow")
+
+
+@pytest.mark.ray
+def test_a_full_queue_is_429_and_who_leaves_makes_room(narrow: httpx.Client) -> None:
+    long = {**FLAIR, "num_steps": 100, "count": 64}  # eight batches of a second each, or more
+
+    def give_up(_: int) -> int:
+        try:
+            return narrow.post("/v1/samples", json=long, timeout=2).status_code
+        except httpx.ReadTimeout:
+            return 0
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(give_up, range(6)))
+    assert set(answers) == {0, 429}
+    assert narrow.get("/v1/healthz").status_code == 200  # the front still speaks
+    started = time.monotonic()
+    while (answer := narrow.post("/v1/samples", json=FLAIR)).status_code == 429:
+        assert answer.headers["retry-after"] == "2"
+        assert "wait" in answer.json()["detail"]
+        assert time.monotonic() - started < 30
+        time.sleep(0.2)
+    assert answer.status_code == 200
+    from ray import serve
+
+    counts = serve.get_deployment_handle("Sampler", "narrow").counts.remote().result()
+    assert counts["samples"] < 65  # what was left is not computed to the end
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_replica_is_replaced_and_gives_the_same_images(client: httpx.Client) -> None:
+    import ray
+
+    body = {**FLAIR, "seed": 3, "format": "npy"}
+    expected = client.post("/v1/samples", json=body).content
+
+    def kill_sampler() -> str:
+        actors = ray.util.list_named_actors(all_namespaces=True)
+        found = next(actor for actor in actors if "Sampler" in actor["name"] and APP_NAME in actor["name"])
+        ray.kill(ray.get_actor(found["name"], namespace=found["namespace"]), no_restart=True)
+        return str(found["name"])
+
+    with ThreadPoolExecutor(4) as pool:
+        busy = [
+            pool.submit(client.post, "/v1/samples", json={**FLAIR, "seed": k, "count": 16, "num_steps": 100})
+            for k in range(4)
+        ]
+        time.sleep(1)
+        first = kill_sampler()
+        statuses = {answer.result().status_code for answer in busy}
+    assert statuses <= {200, 503}
+    deadline = time.monotonic() + 60
+    while (answer := client.post("/v1/samples", json=body)).status_code != 200:
+        assert answer.status_code in (429, 503)
+        assert int(answer.headers["retry-after"]) > 0
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert answer.content == expected
+    assert kill_sampler() != first
+
+
+def test_a_serve_config_with_a_misspelt_key_is_refused() -> None:
+    with pytest.raises(ValidationError, match="num_replica"):
+        build_app({"num_replica": 2})
+    with pytest.raises(ValidationError):
+        Args(max_queued=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--model", "/no/such/model"], "--model: no folder /no/such/model"),
+        (["--model", "{tmp}"], "is no model folder"),
+        (["--model", "s4://bucket/model"], "s4://bucket/model"),
+        (["--port", "0"], "0 is not in the range"),
+        (["--port", "{taken}"], "address already in use; choose another with --port"),
+        (["--host", "no.such.host.invalid"], "no such address"),
+        (["--num-replicas", "0"], "0 is not in the range"),
+        (["--request-timeout", "nan"], "'nan' is not a valid integer"),
+        (["--max-queued", "many"], "'many' is not a valid integer"),
+    ],
+)
+def test_bad_options_end_with_one_line(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        taken = str(listener.getsockname()[1])
+        filled = [argument.format(tmp=tmp_path, taken=taken) for argument in arguments]
+        if "--port" not in filled:
+            filled += ["--port", str(free_port())]
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", *filled])
+    assert ended.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "Loading" not in line]
+    assert len(lines) == 1
+    assert told in lines[0]
+
+
+def test_a_weak_key_ends_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MRIGEN_API_KEY", "short")
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--port", str(free_port())])
+    assert ended.value.code == 2
+    assert "MRIGEN_API_KEY must be at least 16" in capsys.readouterr().err
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.2)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_prints_what_to_paste_and_stops_cleanly(
+    model: Path, tmp_path: Path, number: signal.Signals, pipeline: Pipeline
+) -> None:
+    port, log = free_port(), tmp_path / "log"
+    key = "a-key-of-some-length"
+    command = [sys.executable, "-m", "jobs.cli", "serve", "--model", str(model), "--port", str(port)]
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "MRIGEN_API_KEY": key}
+        )
+    try:
+        wait_for(lambda: "-o sample.png" in log.read_text() or server.poll() is not None, 120)
+        paste = log.read_text().split("\n\n", 1)[1]
+        subprocess.run(["bash", "-c", paste], cwd=tmp_path, check=True, env={**os.environ, "MRIGEN_API_KEY": key})
+        assert (tmp_path / "sample.png").read_bytes().startswith(b"\x89PNG")
+        assert httpx.get(f"http://127.0.0.1:{port}/v1/model").status_code == 401
+        server.send_signal(number)
+        assert server.wait(60) == 0
+    finally:
+        server.kill()
+    assert "Traceback" not in log.read_text()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/v1/healthz")

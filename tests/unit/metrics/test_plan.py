@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mrigen.errors import InputError
+from mrigen.labels import Cell
+from mrigen.metrics import plan as plan_module
+from mrigen.metrics.plan import Group, ImageIndex, Plan, index_generated, index_real, make_plan
+from mrigen.storage import Location
+from tests.fake_run import SIZE, sample_row, tiny_config, write_data, write_samples
+
+A, B = Cell.parse("Healthy:T1w"), Cell.parse("Sclerosis:PD")
+
+
+def planned(run: Path, *overrides: str, autoencoder: str = "none") -> Plan:
+    generated = index_generated(Location.parse(run / "samples")) if (run / "samples").is_dir() else ImageIndex()
+    real = index_real(Location.parse(run / "data"), "test")
+    return make_plan(real, generated, tiny_config(*overrides), autoencoder=autoencoder)
+
+
+def chosen_ids(plan: Plan) -> set[tuple[str, str]]:
+    return {(row.group, row.id) for shard in plan.shards for row in shard}
+
+
+def counts(plan: Plan) -> Counter[tuple[Group, Cell]]:
+    return Counter((row.group, row.cell) for shard in plan.shards for row in shard)
+
+
+def test_reference_images_are_as_many_as_generated_ones(tmp_path: Path) -> None:
+    write_data(tmp_path, [A, B], {"train": 6, "test": 3, "val": 2})
+    assert counts(planned(tmp_path)) == {
+        (Group.HELD_OUT, A): 9, (Group.HELD_OUT, B): 9, (Group.REFERENCE, A): 9, (Group.REFERENCE, B): 9,
+    }  # fmt: skip
+    write_samples(tmp_path / "samples", [sample_row(A, i) for i in range(5)])
+    assert counts(planned(tmp_path)) == {
+        (Group.HELD_OUT, A): 9, (Group.HELD_OUT, B): 9, (Group.REFERENCE, A): 5, (Group.REFERENCE, B): 9,
+        (Group.GENERATED, A): 5,
+    }  # fmt: skip
+
+
+def test_the_choice_does_not_depend_on_files_and_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "MAX_PER_CELL", 4)
+    plans = []
+    for number in (1, 3):
+        run = tmp_path / str(number)
+        write_data(run, [A, B], {"train": 4, "test": 4}, num_files=number)
+        samples = [sample_row(cell, i) for cell in (A, B) for i in range(7)]
+        write_samples(run / "samples", samples[:: 1 if number == 1 else -1])
+        plans.append(planned(run))
+    assert chosen_ids(plans[0]) == chosen_ids(plans[1])
+    assert max(counts(plans[0]).values()) == 4
+    kept = [{row.id for shard in plan.shards for row in shard if row.kept} for plan in plans]
+    assert kept[0] == kept[1]
+
+
+def test_shards_hold_every_chosen_image_once_in_the_order_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "SHARD_ROWS", 4)
+    write_data(tmp_path, [A], {"train": 3, "test": 3})
+    plan = planned(tmp_path)
+    assert [len(shard) for shard in plan.shards] == [4, 4, 4, 4, 2]
+    places = [(row.file, row.row) for shard in plan.shards for row in shard]
+    assert places == sorted(set(places))
+    for row in plan.shards[1]:
+        table = pq.read_table(plan.files[row.file].path, columns=["id"])
+        assert table["id"][row.row].as_py() == row.id
+
+
+def test_kept_images_come_from_as_many_subjects_as_possible(tmp_path: Path) -> None:
+    write_data(tmp_path, [A], {"train": 1, "test": 6}, slices=9)
+    rows = [row for shard in planned(tmp_path, "evaluation.num_pairs=3").shards for row in shard if row.kept]
+    assert {row.group for row in rows} == {Group.HELD_OUT}
+    assert len(rows) == len({row.owner for row in rows}) == 6
+
+
+def test_untrained_cells_are_those_that_the_samples_name_else_the_run(tmp_path: Path) -> None:
+    write_data(tmp_path, [A, B], {"train": 2, "test": 2})
+    held_out = f"held_out_cells=['{B}']"
+    assert A not in planned(tmp_path, held_out).untrained
+    assert B in planned(tmp_path, held_out).untrained
+    assert B not in planned(tmp_path).untrained
+    assert Cell.parse("Dementia:T2w") in planned(tmp_path).untrained  # no training image
+    write_samples(tmp_path / "samples", [sample_row(A, 0, trained=False), sample_row(B, 0)])
+    assert A in planned(tmp_path, held_out).untrained
+    assert B not in planned(tmp_path, held_out).untrained
+
+
+def test_the_digest_names_what_parts_depend_on(tmp_path: Path) -> None:
+    write_data(tmp_path, [A], {"train": 2, "test": 2})
+    digest = planned(tmp_path).digest
+    assert planned(tmp_path).digest == digest
+    assert planned(tmp_path, autoencoder="other").digest != digest
+    assert planned(tmp_path, "evaluation.feature_size=40").digest != digest
+    write_samples(tmp_path / "samples", [sample_row(A, 0)])
+    assert planned(tmp_path).digest != digest
+
+
+def test_bad_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no Parquet file in .*data: run `mrigen prepare`"):
+        planned(tmp_path)
+    write_data(tmp_path, [A], {"train": 2, "test": 2}, num_files=1)
+    write_samples(tmp_path / "samples", [sample_row(A, 0), sample_row(A, 0)])
+    with pytest.raises(InputError, match="HealthyT1w00000' twice"):
+        planned(tmp_path)
+    file = tmp_path / "samples" / "manifest" / "shard-000000.parquet"
+    pq.write_table(pa.table({"id": ["a"]}), file)
+    with pytest.raises(InputError, match=r"shard-000000.parquet lacks the column 'file_sha256'"):
+        planned(tmp_path)
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(InputError, match="damaged"):
+        planned(tmp_path)
+
+
+def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
+    write_data(tmp_path, [A], {"train": 2, "test": 2})
+    real = index_real(Location.parse(tmp_path / "data"), "test")
+    other = ImageIndex(shape=(SIZE * 2, SIZE * 2))
+    with pytest.raises(InputError, match=r"\[64, 64\] and the real ones \[32, 32\]"):
+        make_plan(real, other, tiny_config(), autoencoder="none")
+    with pytest.raises(InputError, match="images of 8 pixels are too small"):
+        make_plan(replace(real, shape=(8, 8)), ImageIndex(), tiny_config(), autoencoder="none")
+
+
+def test_provenance_lists_what_occurs(tmp_path: Path) -> None:
+    rows = [sample_row(A, 0), {**sample_row(A, 1), "num_steps": 7, "guidance_scale": np.float32(1.5)}]
+    write_samples(tmp_path, rows)
+    index = index_generated(Location.parse(tmp_path))
+    assert index.provenance == {
+        "model_sha256": ["ab" * 32], "solver": ["ddim"], "num_steps": [3, 7], "guidance_scale": [1.5, 2.0],
+    }  # fmt: skip

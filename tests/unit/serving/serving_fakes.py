@@ -1,0 +1,89 @@
+"""A pipeline and a backend without networks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jobs.serving.api import ModelInfo, Order
+from jobs.serving.files import SampleFile, sample_file
+from mrigen.config import Config, load_config
+from mrigen.labels import Cell, all_cells
+from mrigen.volume import Volume
+
+UNTRAINED = Cell.parse("Sclerosis:PD")
+MODEL_SHA256 = "0123456789abcdef" * 4
+
+
+@dataclass(frozen=True)
+class FakeSample:
+    """Noise of a seed, and the facts that a real sample carries."""
+
+    order: Order
+    seed: int
+
+    @property
+    def image(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return np.random.default_rng(self.seed).uniform(-1, 1, (16, 16)).astype(np.float32)
+
+    def volume(self) -> Volume:
+        return Volume(((self.image + 1) * 500)[:, :, None], np.diag([3.0, 3.0, 3.0, 1.0]))
+
+    def provenance(self) -> dict[str, Any]:
+        sampler = self.order.sampler
+        return {
+            "synthetic": True,
+            "generator": "mrigen",
+            "version": "0.1.0",
+            "pathology": str(self.order.cell.pathology),
+            "modality": str(self.order.cell.modality),
+            "trained_cell": self.order.cell != UNTRAINED,
+            "seed": self.seed,
+            "slice_mm": self.order.slice_mm if self.order.slice_mm is not None else self.seed % 40,
+            "solver": sampler.solver,
+            "num_steps": sampler.num_steps,
+            "guidance_scale": sampler.guidance_scale,
+            "compute_batch": sampler.compute_batch,
+            "model_sha256": MODEL_SHA256,
+        }
+
+
+class FakePipeline:
+    """What `describe` asks of a pipeline."""
+
+    def __init__(self) -> None:
+        self.config: Config = load_config("tiny")
+        self.training_counts = {cell: 0 if cell == UNTRAINED else 10 for cell in all_cells()}
+        self.model_sha256 = MODEL_SHA256
+
+    def is_trained(self, cell: Cell) -> bool:
+        return self.training_counts[cell] > 0
+
+
+def fake_files(order: Order) -> list[SampleFile]:
+    return [sample_file(FakeSample(order, (order.seed * 1000 + k) % 2**64), order, k) for k in range(order.count)]
+
+
+@dataclass
+class FakeBackend:
+    """Makes files at once, or fails or dawdles as told."""
+
+    error: Exception | None = None
+    delay_s: float = 0.0
+    orders: list[Order] = field(default_factory=list)
+
+    async def make(self, order: Order) -> Sequence[SampleFile]:
+        self.orders.append(order)
+        await asyncio.sleep(self.delay_s)
+        if self.error is not None:
+            raise self.error
+        return fake_files(order)
+
+
+def order_of(model: ModelInfo, cell: str = "Healthy:FLAIR", **changes: Any) -> Order:
+    values: dict[str, Any] = {"count": 1, "seed": 7, "sampler": model.defaults, "slice_mm": None, "format": "png"}
+    return Order(cell=Cell.parse(cell), **(values | changes))

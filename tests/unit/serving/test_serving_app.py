@@ -1,0 +1,351 @@
+"""The HTTP side against a backend that makes noise: what is answered, what is refused, and how."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from jobs.serving.api import MAX_BODY_BYTES, ModelInfo, Refused, SampleBody
+from mrigen.config import SamplerConfig
+
+GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
+JSON = {"Content-Type": "application/json"}
+
+
+def post(client: TestClient, body: Any = None, *, raw: bytes | None = None, **headers: str) -> Any:
+    content = raw if raw is not None else json.dumps(body).encode()
+    return client.post("/v1/samples", content=content, headers=JSON | headers)
+
+
+def test_one_sample_is_the_file_itself_and_says_that_it_is_synthetic(client: TestClient, model: ModelInfo) -> None:
+    answer = post(client, {**GOOD, "seed": 7, "format": "png"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(answer.content)).size == (16, 16)
+    assert answer.headers["x-mrigen-synthetic"] == "true"
+    assert answer.headers["x-mrigen-model-sha256"] == model.sha256
+    assert answer.headers["x-mrigen-seed"] == "7"
+    assert answer.headers["x-mrigen-sample-seed"] == "7000"
+    assert answer.headers["x-mrigen-trained-cell"] == "true"
+    assert answer.headers["x-mrigen-solver"] == model.defaults.solver
+    assert answer.headers["x-mrigen-guidance-scale"] == str(model.defaults.guidance_scale)
+    assert answer.headers["x-mrigen-num-steps"] == str(model.defaults.num_steps)
+
+
+@pytest.mark.parametrize(
+    ("format", "media_type", "name"),
+    [
+        ("nifti", "application/octet-stream", "synthetic_Healthy_FLAIR_seed7_000.nii.gz"),
+        ("npy", "application/octet-stream", "synthetic_Healthy_FLAIR_seed7_000.npy"),
+        ("png", "image/png", "synthetic_Healthy_FLAIR_seed7_000.png"),
+    ],
+)
+def test_each_format_has_its_type_and_name(client: TestClient, format: str, media_type: str, name: str) -> None:
+    answer = post(client, {**GOOD, "seed": 7, "format": format})
+    assert answer.headers["content-type"] == media_type
+    assert answer.headers["content-disposition"].endswith(f'; filename="{name}"')
+
+
+def test_nifti_is_the_format_when_none_is_named(client: TestClient) -> None:
+    assert post(client, GOOD).content[:2] == b"\x1f\x8b"
+
+
+def test_several_samples_are_an_archive_of_the_single_ones(client: TestClient) -> None:
+    answer = post(client, {**GOOD, "seed": 7, "count": 3, "format": "npy"})
+    assert answer.headers["content-type"] == "application/zip"
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    index = json.loads(archive.read("index.json"))
+    assert [entry["index"] for entry in index["samples"]] == [0, 1, 2]
+    assert len({np.load(io.BytesIO(archive.read(entry["file"]))).tobytes() for entry in index["samples"]}) == 3
+    alone = post(client, {**GOOD, "seed": 7, "format": "npy"})
+    assert archive.read(index["samples"][0]["file"]) == alone.content
+    assert "x-mrigen-sample-seed" not in answer.headers
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_same_seed_gives_the_same_bytes(client: TestClient, count: int) -> None:
+    body = {**GOOD, "seed": 11, "count": count}
+    assert post(client, body).content == post(client, body).content
+    assert post(client, body).content != post(client, {**body, "seed": 12}).content
+
+
+def test_a_seed_left_out_is_drawn_and_told(client: TestClient) -> None:
+    first, second = post(client, GOOD), post(client, GOOD)
+    assert first.headers["x-mrigen-seed"] != second.headers["x-mrigen-seed"]
+    again = post(client, {**GOOD, "seed": int(first.headers["x-mrigen-seed"])})
+    assert again.content == first.content
+    assert int(first.headers["x-mrigen-seed"]) < 2**53
+
+
+def test_settings_that_were_sent_replace_the_defaults_and_the_rest_stay(client: TestClient, backend: Any) -> None:
+    post(client, {**GOOD, "num_steps": 9, "guidance_scale": 1, "solver": "ddim", "slice_mm": -3.5})
+    sent = backend.orders[-1]
+    assert sent.sampler == SamplerConfig(solver="ddim", num_steps=9, guidance_scale=1.0, compute_batch=8)
+    assert sent.slice_mm == -3.5
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("GBM", "Glioblastoma"), ("ms", "Sclerosis"), (" hc ", "Healthy")])
+def test_usual_spellings_are_understood(client: TestClient, typed: str, meant: str) -> None:
+    assert post(client, {"pathology": typed, "modality": "t1gd"}).headers["x-mrigen-pathology"] == meant
+
+
+def test_an_untrained_pair_is_made_only_when_allowed_and_marked(client: TestClient) -> None:
+    body = {"pathology": "Sclerosis", "modality": "PD"}
+    refused = post(client, body)
+    assert refused.status_code == 422
+    assert "allow_untrained" in refused.json()["detail"]
+    assert "Sclerosis in PD" in refused.json()["detail"]
+    allowed = post(client, {**body, "allow_untrained": True})
+    assert allowed.status_code == 200
+    assert allowed.headers["x-mrigen-trained-cell"] == "false"
+
+
+def body_with(**changes: Any) -> bytes:
+    return json.dumps(GOOD | changes).encode()
+
+
+BAD: list[tuple[str, bytes, str]] = [
+    ("empty", b"", "empty"),
+    ("blank", b"  \n", "empty"),
+    ("no JSON", b"pathology=Healthy", "not JSON"),
+    ("cut off", b'{"pathology": "Hea', "not JSON"),
+    ("two values", b"{}{}", "not JSON"),
+    ("byte order mark", b"\xef\xbb\xbf" + body_with(), "not JSON"),
+    ("Latin-1", '{"pathology": "Sclérose"}'.encode("latin-1"), "UTF-8"),
+    ("UTF-16", json.dumps(GOOD).encode("utf-16"), "UTF-8"),
+    ("compressed", b"\x1f\x8b\x08\x00\x00", "UTF-8"),
+    ("null byte", b'{"pathology": "\x00"}', "not JSON"),
+    ("null", b"null", "object"),
+    ("array", b"[]", "object"),
+    ("string", b'"Healthy"', "object"),
+    ("number", b"5", "object"),
+    ("nested deeply", b"[" * 8000, "nested"),
+    ("nested deeply within", b'{"seed": ' + b"[" * 8000, "nested"),
+    ("nothing", b"{}", "pathology"),
+    ("no modality", b'{"pathology": "Healthy"}', "modality: this field is required"),
+    ("unknown key", body_with(stepz=3), "unknown field 'stepz'"),
+    ("misspelt key", body_with(guidance=3), "did you mean guidance_scale?"),
+    ("surrogate key", b'{"pathology": "Healthy", "modality": "PD", "\\ud800": 1}', "must be a valid string"),
+    ("key twice", b'{"pathology": "Healthy", "pathology": "Dementia", "modality": "PD"}', "twice"),
+    ("unknown pathology", body_with(pathology="Glioblastomy"), "did you mean Glioblastoma?"),
+    ("unknown modality", body_with(modality="T3"), "known are T1w, T1ce, T2w, FLAIR, PD"),
+    ("empty label", body_with(pathology=""), "known are Healthy"),
+    ("label of nulls", body_with(pathology="\0\0"), "known are Healthy"),
+    ("long label", body_with(pathology="x" * 10_000), "10000 characters long"),
+    ("number as label", body_with(pathology=3), "pathology: must be a string"),
+    ("null as label", body_with(modality=None), "modality: must be a string"),
+    ("list as label", body_with(modality=["PD"]), "modality: must be a string"),
+    ("lone surrogate", b'{"pathology": "\\ud800", "modality": "PD"}', "unknown pathology"),
+    ("surrogate format", b'{"pathology": "Healthy", "modality": "PD", "format": "\\udfff"}', "format"),
+    ("emoji", body_with(modality="🧠"), "unknown modality"),
+    ("NaN", b'{"pathology": "Healthy", "modality": "PD", "guidance_scale": NaN}', "NaN"),
+    ("Infinity", b'{"pathology": "Healthy", "modality": "PD", "guidance_scale": Infinity}', "Infinity"),
+    ("minus Infinity", b'{"pathology": "Healthy", "modality": "PD", "slice_mm": -Infinity}', "Infinity"),
+    ("overflow", b'{"pathology": "Healthy", "modality": "PD", "guidance_scale": 1e999}', "guidance_scale: must be"),
+    ("overflowing height", b'{"pathology": "Healthy", "modality": "PD", "slice_mm": -1e999}', "slice_mm: must be"),
+    ("true as count", body_with(count=True), "count: must be a valid integer, got True"),
+    ("text as count", body_with(count="5"), "count: must be a valid integer"),
+    ("fraction as count", body_with(count=1.5), "count"),
+    ("float as count", body_with(count=2.0), "count"),
+    ("none", body_with(count=0), "count: must be greater than or equal to 1, got 0"),
+    ("too many", body_with(count=65), "count: must be less than or equal to 64"),
+    ("null count", body_with(count=None), "count"),
+    ("negative seed", body_with(seed=-1), "seed: must be greater than or equal to 0"),
+    ("seed too large", body_with(seed=2**63), "seed: must be less than 9223372036854775808"),
+    ("seed enormous", body_with(seed=10**4000), "seed"),
+    ("too many digits", b'{"pathology": "Healthy", "modality": "PD", "seed": ' + b"9" * 5000 + b"}", "digits"),
+    ("true as seed", body_with(seed=True), "seed"),
+    ("no steps", body_with(num_steps=0), "num_steps: must be greater than or equal to 1"),
+    ("too many steps", body_with(num_steps=101), "num_steps: 101 is more than 100"),
+    ("enormous steps", body_with(num_steps=10**400), "num_steps"),
+    ("text as guidance", body_with(guidance_scale="2"), "guidance_scale: must be a valid number"),
+    ("negative guidance", body_with(guidance_scale=-0.1), "guidance_scale"),
+    ("too much guidance", body_with(guidance_scale=51), "guidance_scale: must be less than or equal to 50"),
+    ("unknown solver", body_with(solver="euler"), "solver: must be 'ddim' or 'dpmpp-2m'"),
+    ("unknown format", body_with(format="dicom"), "format: must be 'nifti', 'png' or 'npy'"),
+    ("format in capitals", body_with(format="PNG"), "format"),
+    ("slice below", body_with(slice_mm=-20.5), "slice_mm: -20.5 lies outside -20 to 46"),
+    ("slice above", body_with(slice_mm=1e300), "slice_mm"),
+    ("text as height", body_with(slice_mm="3"), "slice_mm"),
+    ("text as permission", body_with(allow_untrained="yes"), "allow_untrained"),
+    ("number as permission", body_with(allow_untrained=1), "allow_untrained"),
+    ("script", body_with(format="<script>alert(1)</script>"), "format"),
+]
+
+
+@pytest.mark.parametrize(("raw", "told"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_a_bad_request_is_told_in_a_line_what_is_wrong(client: TestClient, backend: Any, raw: bytes, told: str) -> None:
+    answer = post(client, raw=raw)
+    assert answer.status_code == 422
+    assert list(answer.json()) == ["detail"]
+    detail = answer.json()["detail"]
+    assert told in detail
+    assert "\n" not in detail
+    assert len(detail) < 400
+    assert not backend.orders
+
+
+def test_many_faults_are_cut_short(client: TestClient) -> None:
+    detail = post(client, {f"k{i}" * 20: i for i in range(100)}).json()["detail"]
+    assert "and 97 more" in detail
+    assert len(detail) < 1000
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "json"]
+)
+def test_the_body_must_be_declared_as_json(client: TestClient, content_type: str) -> None:
+    """A page of another site can send plain text to a server on this machine, but not JSON."""
+    answer = client.post("/v1/samples", content=body_with(), headers={"Content-Type": content_type})
+    assert answer.status_code == 422
+    assert "Content-Type" in answer.json()["detail"]
+
+
+def test_a_charset_beside_json_is_no_fault(client: TestClient) -> None:
+    assert post(client, GOOD, **{"Content-Type": "Application/JSON; charset=utf-8"}).status_code == 200
+
+
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 1_000_000])
+def test_a_large_body_is_refused(client: TestClient, size: int) -> None:
+    declared = post(client, raw=body_with(pathology="x" * size))
+    streamed = client.post("/v1/samples", content=iter([b"{", b" " * size]), headers=JSON)
+    for answer in (declared, streamed):
+        assert answer.status_code == 413
+        assert answer.json() == {"detail": f"the body is larger than {MAX_BODY_BYTES} bytes"}
+
+
+def test_a_body_of_the_largest_size_is_read(client: TestClient) -> None:
+    assert post(client, raw=body_with().ljust(MAX_BODY_BYTES)).status_code == 200
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec=None)), inner, max_size=3),
+    max_leaves=8,
+)
+field_names = st.sampled_from(list(SampleBody.model_fields))
+relaxed = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@relaxed
+@given(raw=st.binary(max_size=200))
+def test_no_bytes_are_an_error_of_the_server(client: TestClient, raw: bytes) -> None:
+    assert post(client, raw=raw).status_code == 422
+
+
+@relaxed
+@given(changes=st.dictionaries(field_names | st.text(st.characters(codec=None), max_size=9), json_values, max_size=6))
+def test_no_values_are_an_error_of_the_server(client: TestClient, changes: dict[str, Any]) -> None:
+    raw = json.dumps(GOOD | changes).encode()  # ASCII: lone surrogates are escaped, NaN is written as it is
+    answer = post(client, raw=raw)
+    assert answer.status_code in (200, 422)
+    if answer.status_code == 422:
+        assert len(answer.json()["detail"]) < 1000
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/samples", 405), ("POST", "/v1/model", 405), ("GET", "/v1/nothing", 404), ("GET", "/redoc", 404)],
+)
+def test_other_paths_and_methods_are_refused(client: TestClient, method: str, path: str, status: int) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["detail"]
+
+
+def test_a_full_queue_is_429_with_the_time_to_wait(client: TestClient, backend: Any) -> None:
+    backend.error = Refused(429, "too many requests wait already", retry_after_s=2)
+    answer = post(client, GOOD)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
+
+
+def test_slow_samples_are_504(client_of: Callable[..., TestClient], backend: Any) -> None:
+    backend.delay_s = 5.0
+    answer = post(client_of(request_timeout_s=0.05), GOOD, **{"X-Request-Timeout-Seconds": "0"})
+    assert answer.status_code == 504
+    assert "0.05 s" in answer.json()["detail"]
+
+
+def test_an_error_of_ours_tells_no_details(client: TestClient, backend: Any) -> None:
+    backend.error = RuntimeError("secret path /root/model")
+    answer = post(client, GOOD)
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert list(answer.json()) == ["detail"]
+
+
+def test_the_key_is_asked_for_where_there_is_one(client_of: Callable[..., TestClient], backend: Any) -> None:
+    client = client_of(key_sha256=hashlib.sha256(b"correct horse battery").hexdigest())
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Basic correct horse battery"},
+        {"Authorization": "correct horse battery"},
+    ):
+        for answer in (post(client, GOOD, **headers), client.get("/v1/model", headers=headers)):
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert "Authorization: Bearer" in answer.json()["detail"]
+    assert not backend.orders
+    right = {"Authorization": "Bearer correct horse battery"}
+    assert post(client, GOOD, **right).status_code == 200
+    assert client.get("/v1/model", headers=right).status_code == 200
+    assert client.get("/v1/healthz").status_code == 200
+
+
+def test_a_key_that_is_sent_where_none_is_needed_does_no_harm(client: TestClient) -> None:
+    assert post(client, GOOD, Authorization="Bearer anything").status_code == 200
+
+
+def test_the_model_is_described(client: TestClient) -> None:
+    answer = client.get("/v1/model").json()
+    assert answer["name"] == "fake"
+    assert answer["synthetic"] is True
+    assert answer["data"]["image_size"] == 64
+    assert len(answer["cells"]) == 20
+    untrained = [cell for cell in answer["cells"] if not cell["trained"]]
+    assert untrained == [{"pathology": "Sclerosis", "modality": "PD", "training_images": 0, "trained": False}]
+    assert answer["defaults"]["num_steps"] == 3
+    assert answer["limits"] == {"count": 64, "num_steps": 100, "body_bytes": 16384, "slice_mm": [-20.0, 46.0]}
+
+
+def test_health(client: TestClient, model: ModelInfo) -> None:
+    assert client.get("/v1/healthz").json() == {"status": "ok", "model_sha256": model.sha256}
+
+
+def test_openapi_describes_the_request_and_every_answer(client: TestClient) -> None:
+    api = client.get("/openapi.json").json()
+    operation = api["paths"]["/v1/samples"]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert set(schema["properties"]) == set(SampleBody.model_fields)
+    assert schema["required"] == ["pathology", "modality"]
+    assert schema["additionalProperties"] is False
+    assert "$defs" not in json.dumps(schema)
+    assert "$ref" not in json.dumps(schema)
+    assert all(field["description"] for field in schema["properties"].values())
+    assert set(operation["responses"]) == {"200", "401", "413", "422", "429", "503", "504"}
+    assert set(operation["responses"]["200"]["content"]) == {"image/png", "application/octet-stream", "application/zip"}
+    assert set(api["paths"]) == {"/v1/samples", "/v1/model", "/v1/healthz"}
+
+
+def test_the_page_needs_no_network(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.text
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    assert 'src="' not in page.text
+    for path in ("/v1/samples", "/v1/model", "/v1/healthz", "/openapi.json"):
+        assert path in page.text

@@ -1,0 +1,109 @@
+"""The model folder: it loads in diffusers too, says what it must, and refuses what was tampered with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+from mrigen.checkpoint import load_autoencoder, load_model, verify_folder
+from mrigen.errors import InputError
+from mrigen.labels import Cell
+
+
+@pytest.fixture()
+def folder(tiny_run, tmp_path) -> Path:
+    """A copy of a model folder, to be damaged."""
+    return shutil.copytree(tiny_run / "model", tmp_path / "model")
+
+
+def test_each_part_loads_in_diffusers(tiny_run):
+    model = load_model(tiny_run / "model")
+    vae = AutoencoderKL.from_pretrained(tiny_run / "model" / "vae")
+    unet = UNet2DConditionModel.from_pretrained(tiny_run / "model" / "unet")
+    scheduler = DDIMScheduler.from_pretrained(tiny_run / "model" / "scheduler")
+    images = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(vae.encode(images).latent_dist.mean, model.autoencoder.encode(images).mean)
+    assert unet.config.cross_attention_dim == model.config.denoiser.condition_channels
+    torch.testing.assert_close(scheduler.alphas_cumprod, model.schedule.alpha.square().float(), rtol=1e-4, atol=1e-6)
+
+
+def test_labels_tell_the_training_images_of_every_cell(tiny_run):
+    counts = load_model(tiny_run / "model").training_counts
+    assert len(counts) == 20
+    assert counts[Cell.parse("Sclerosis:PD")] == 0
+    assert counts[Cell.parse("Healthy:T1w")] == 6  # two training subjects of three slices
+    assert "| Sclerosis | 6 | 6 | 6 | 6 | 0 |" in (tiny_run / "model" / "README.md").read_text()
+
+
+def test_weights_survive_the_folder_to_half_precision(tiny_run):
+    trained = load_autoencoder(tiny_run / "vae").state_dict()
+    exported = load_model(tiny_run / "model").autoencoder.state_dict()
+    for name, tensor in trained.items():
+        torch.testing.assert_close(exported[name], tensor.half().float(), rtol=0, atol=0)
+
+
+def test_no_path_of_the_machine_is_in_the_folder(tiny_run):
+    for path in (tiny_run / "model").rglob("*"):
+        if path.is_file():
+            assert str(tiny_run).encode() not in path.read_bytes(), path
+
+
+def test_a_flipped_bit_is_found(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(InputError, match=r"diffusion_pytorch_model.safetensors differs from SHA256SUMS"):
+        verify_folder(folder)
+
+
+def test_a_missing_file_and_a_missing_manifest_are_told(folder):
+    (folder / "labels.json").unlink()
+    with pytest.raises(InputError, match="labels.json is missing, though SHA256SUMS lists it"):
+        load_model(folder)
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(InputError, match="is no model folder, or one not finished"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd"])
+def test_a_manifest_cannot_point_outside(folder, name):
+    with (folder / "SHA256SUMS").open("a") as file:
+        file.write(f"{'0' * 64}  {name}\n")
+    with pytest.raises(InputError, match="is not `HASH  FILE` within the folder"):
+        verify_folder(folder)
+
+
+def resealed(folder: Path, name: str, change) -> None:
+    """Change a JSON file of the folder and make its manifest fit."""
+    import hashlib
+
+    tree = json.loads((folder / name).read_text())
+    change(tree)
+    (folder / name).write_text(json.dumps(tree))
+    lines = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    sums = [f"{hashlib.sha256((folder / file).read_bytes()).hexdigest()}  {file}\n" for _, file in lines]
+    (folder / "SHA256SUMS").write_text("".join(sums))
+
+
+def test_a_missing_latent_scale_is_an_error_and_never_one(folder):
+    resealed(folder, "vae/config.json", lambda tree: tree.update(latents_std=None))
+    with pytest.raises(InputError, match="latents_mean and latents_std must hold one number a channel"):
+        load_model(folder)
+
+
+def test_another_objective_is_refused(folder):
+    resealed(folder, "scheduler/scheduler_config.json", lambda tree: tree.update(prediction_type="epsilon"))
+    with pytest.raises(InputError, match="prediction_type 'epsilon' is not v_prediction"):
+        load_model(folder)
+
+
+def test_settings_that_do_not_fit_the_weights_are_refused(folder):
+    resealed(folder, "conditioning/config.json", lambda tree: tree.update(channels=16))
+    with pytest.raises(InputError, match=r"conditioning: .*size mismatch"):
+        load_model(folder)

@@ -1,0 +1,111 @@
+"""Solvers against the exact probability flow of a Gaussian and against diffusers; seeds and noise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+from mrigen.config import DiffusionConfig
+from mrigen.diffusion import NoiseSchedule
+from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.sampling import guided, initial_noise, sample_seed, sampling_timesteps, seed_fraction, solve
+
+MEAN, STD = 0.7, 0.4
+SCHEDULE = NoiseSchedule.build(DiffusionConfig())
+
+
+def gaussian_v(latents: torch.Tensor, timestep: int) -> torch.Tensor:
+    """The exact v where clean latents are N(MEAN, STD^2): from the posterior mean of a Gaussian."""
+    alpha, sigma = SCHEDULE.alpha[timestep], SCHEDULE.sigma[timestep]
+    x0 = MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (latents - alpha * MEAN)
+    return (alpha * latents - x0) / sigma
+
+
+def gaussian_end(noise: torch.Tensor) -> torch.Tensor:
+    """Where the probability flow carries `noise`: the same quantile of the clean Gaussian."""
+    alpha, sigma = SCHEDULE.alpha[-1], SCHEDULE.sigma[-1]
+    return MEAN + STD * (noise - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2).sqrt()
+
+
+def solver_error(solver: str, num_steps: int) -> float:
+    noise = torch.linspace(-2, 2, 64, dtype=torch.float64).view(64, 1, 1, 1)
+    return float((solve(gaussian_v, noise, SCHEDULE, solver, num_steps) - gaussian_end(noise)).abs().max())
+
+
+def test_ddim_is_of_first_order():
+    ratio = solver_error("ddim", 25) / solver_error("ddim", 50)
+    assert 1.7 < ratio < 2.3
+
+
+def test_the_multistep_solver_is_of_higher_order():
+    assert solver_error("dpmpp-2m", 20) / solver_error("dpmpp-2m", 40) > 3.0
+    assert solver_error("dpmpp-2m", 20) < solver_error("ddim", 20) / 5
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 8, 20])
+@pytest.mark.parametrize(
+    ("solver", "oracle"),
+    [
+        ("ddim", DDIMScheduler(1000, clip_sample=False, beta_schedule="squaredcos_cap_v2",
+                               prediction_type="v_prediction", timestep_spacing="trailing")),
+        ("dpmpp-2m", DPMSolverMultistepScheduler(1000, beta_schedule="squaredcos_cap_v2", lower_order_final=True,
+                                                 prediction_type="v_prediction", timestep_spacing="trailing",
+                                                 final_sigmas_type="zero")),
+    ],
+    ids=["ddim", "dpmpp-2m"],
+)  # fmt: skip
+def test_solvers_walk_as_diffusers_does(solver, oracle, num_steps):
+    noise = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def predict_v(latents: torch.Tensor, timestep: int) -> torch.Tensor:
+        return 0.5 * torch.sin(latents) + timestep / 2000
+
+    oracle.set_timesteps(num_steps)
+    expected = noise
+    for timestep in oracle.timesteps:
+        expected = oracle.step(predict_v(expected, int(timestep)), timestep, expected).prev_sample
+    assert sampling_timesteps(1000, num_steps) == oracle.timesteps.tolist()
+    torch.testing.assert_close(solve(predict_v, noise, SCHEDULE, solver, num_steps), expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 1001])
+def test_impossible_step_counts_are_refused(num_steps):
+    with pytest.raises(ValueError, match=f"num_steps {num_steps} must lie between 1 and 1000"):
+        sampling_timesteps(1000, num_steps)
+
+
+def test_guidance_of_one_is_the_conditional_and_of_zero_the_unconditional():
+    conditional, null = torch.randn(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    mixed = guided(conditional, null, torch.tensor([1.0, 0.0, 3.0]))
+    torch.testing.assert_close(mixed[0], conditional[0])
+    torch.testing.assert_close(mixed[1], null[1])
+    torch.testing.assert_close(mixed[2], 3 * conditional[2] - 2 * null[2])
+
+
+def test_seeds_differ_in_every_cell_index_and_request():
+    seeds = {sample_seed(seed, cell, k) for seed in range(3) for cell in all_cells() for k in range(50)}
+    assert len(seeds) == 3 * 20 * 50
+    assert all(0 <= seed < 2**64 for seed in seeds)
+
+
+def test_a_seed_is_what_it_was_in_the_first_release():
+    assert sample_seed(0, Cell(Pathology.GLIOBLASTOMA, Modality.FLAIR), 7) == 0x36BE6A5305F369E5
+
+
+def test_all_64_bits_of_a_seed_count():
+    low, high = initial_noise([5, 5 + 2**32], (2, 4, 4))
+    assert not torch.equal(low, high)
+
+
+def test_noise_is_standard_normal_and_a_row_its_own():
+    noise = initial_noise(range(200), (4, 8, 8))
+    assert abs(float(noise.mean())) < 0.02
+    assert abs(float(noise.std()) - 1) < 0.02
+    assert torch.equal(noise[17], initial_noise([17], (4, 8, 8))[0])
+
+
+def test_the_fraction_of_a_seed_is_uniform():
+    fractions = torch.tensor([seed_fraction(seed) for seed in range(2000)], dtype=torch.float64)
+    histogram = torch.histc(fractions, 10, 0, 1)
+    assert float(((histogram - 200) ** 2 / 200).sum()) < 27.9  # chi-squared, 9 degrees of freedom, p = 0.001

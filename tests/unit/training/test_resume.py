@@ -1,0 +1,117 @@
+"""A run that was stopped and taken up again equals an undisturbed one, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mrigen.config import Config, TrainingConfig
+from mrigen.errors import InputError
+from mrigen.labels import all_cells
+from mrigen.storage import Location
+from mrigen.training.latents import encode_run
+from mrigen.training.ldm import train_denoiser
+from mrigen.training.stage import make_accelerator, require_finished
+from mrigen.training.state import learning_rate
+from mrigen.training.vae import train_autoencoder
+from tests.fake_run import tiny_config, write_data
+
+
+class Stopped(Exception):
+    """Raised in place of a kill."""
+
+
+def quiet(step, values):
+    """A report that says nothing."""
+
+
+def stop_at(step_to_stop):
+    def report(step, values):
+        if step == step_to_stop:
+            raise Stopped
+
+    return report
+
+
+def data_run(folder: Path, config: Config) -> Location:
+    write_data(folder, all_cells()[:4], {"train": 2, "val": 1})
+    return Location.parse(folder)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "diffusion_pytorch_model.safetensors")
+
+
+def test_a_stopped_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
+    config = tiny_config()
+    accelerator = make_accelerator(config)
+    runs = [data_run(tmp_path / name, config) for name in ("undisturbed", "stopped")]
+    for stage, train in (("vae", train_autoencoder), ("ldm", train_denoiser)):
+        undisturbed, stopped = runs
+        if stage == "ldm":
+            for run in runs:
+                encode_run(config, run)
+        train(config, undisturbed, accelerator, quiet)
+        with pytest.raises(Stopped):
+            train(config, stopped, accelerator, stop_at(6))  # after the checkpoint of step 4
+        assert (stopped / stage / "checkpoints" / "step-00000004" / "COMPLETE.json").is_file()
+        train(config, stopped, accelerator, quiet)
+    for part in ("vae", "model/unet", "model/vae"):
+        first, second = weights(tmp_path / "undisturbed" / part), weights(tmp_path / "stopped" / part)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first), part
+    assert (tmp_path / "undisturbed/model/SHA256SUMS").read_bytes() == (tmp_path / "stopped/model/SHA256SUMS").read_bytes()
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    config = tiny_config("autoencoder.training.checkpoint_every=2")
+    accelerator = make_accelerator(config)
+    run = data_run(tmp_path / "run", config)
+    with pytest.raises(Stopped):
+        train_autoencoder(config, run, accelerator, stop_at(8))
+    newest = tmp_path / "run/vae/checkpoints/step-00000006/weights.safetensors"
+    damaged = bytearray(newest.read_bytes())
+    damaged[-1] ^= 1
+    newest.write_bytes(damaged)
+    seen = []
+    train_autoencoder(config, run, accelerator, lambda step, values: seen.append(step))
+    assert min(seen) == 6  # it went on from step 4: the first scalars after that are those of step 6
+
+
+def test_checkpoints_of_other_settings_are_refused(tmp_path):
+    accelerator = make_accelerator(tiny_config())
+    run = data_run(tmp_path / "run", tiny_config())
+    with pytest.raises(Stopped):
+        train_autoencoder(tiny_config(), run, accelerator, stop_at(6))
+    with pytest.raises(InputError, match=r"step-00000004 was trained with other settings .* delete .*checkpoints"):
+        train_autoencoder(tiny_config("autoencoder.kl_weight=1.0"), run, accelerator, quiet)
+
+
+def test_a_finished_stage_of_other_settings_is_refused(tmp_path):
+    accelerator = make_accelerator(tiny_config())
+    run = data_run(tmp_path / "run", tiny_config())
+    train_autoencoder(tiny_config(), run, accelerator, quiet)
+    train_autoencoder(tiny_config(), run, accelerator, stop_at(8))  # finished: not trained again
+    with pytest.raises(InputError, match="was made with other settings than now asked for"):
+        train_autoencoder(tiny_config("seed=1"), run, accelerator, quiet)
+    with pytest.raises(InputError, match="run `mrigen encode"):
+        require_finished(run, tiny_config(), "latents", "encode")
+
+
+def test_no_training_image_is_an_error_that_says_so(tmp_path):
+    write_data(tmp_path / "run", all_cells()[:2], {"val": 1})
+    with pytest.raises(InputError, match="holds no training image: its `train` split is empty"):
+        train_autoencoder(tiny_config(), Location.parse(tmp_path / "run"), make_accelerator(tiny_config()), quiet)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_tenth():
+    config = TrainingConfig(num_steps=100, warmup_steps=10, learning_rate=2.0)
+    rates = [learning_rate(step, config) for step in range(101)]
+    assert rates[0] == pytest.approx(0.2)
+    assert max(rates) == pytest.approx(2.0)
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[100] == pytest.approx(0.2)
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
