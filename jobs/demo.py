@@ -7,6 +7,9 @@ import click
 from jobs import generate
 from jobs.placement import worker_options
 
+SLICE_MM = 8.0
+"""Height of the demo's slices above the brain's centre: through the lateral ventricles."""
+
 
 @click.command("demo")
 @click.option("--out", default="out/demo", show_default=True, metavar="OUT", help="Folder of the data set.")
@@ -25,8 +28,9 @@ def command(
 ) -> None:
     """Make a data set of all 20 cells with the embedded model, and a page to look at it.
 
-    The same as `mrigen generate --allow-untrained --out out/demo`: the embedded model was trained on a phantom
-    cohort, and never saw the cells that are marked.
+    The same as `mrigen generate --allow-untrained --slice-mm 8 --out out/demo`: one slice height, through the
+    ventricles, so that the cells compare. The embedded model was trained on a phantom cohort, and never saw the
+    cells that are marked.
     """
     context.invoke(
         generate.command,
@@ -34,6 +38,7 @@ def command(
         per_cell=per_cell,
         seed=seed,
         allow_untrained=True,
+        slice_mm=SLICE_MM,
         address=address,
         num_workers=num_workers,
         use_gpu=use_gpu,

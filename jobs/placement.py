@@ -98,6 +98,8 @@ def connect(address: str | None = None) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
     if not address:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        # Ray warns of every actor pool of Ray Data that its arguments could be lost with this machine.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     if not ray.is_initialized():
@@ -116,7 +118,7 @@ def connect(address: str | None = None) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def require_gpus(placement: Placement) -> None:
@@ -131,4 +133,6 @@ def require_gpus(placement: Placement) -> None:
         return
     have = ray.cluster_resources().get("GPU", 0.0)
     if have < placement.num_workers:
-        raise InputError(f"--use-gpu needs {placement.num_workers} GPU(s) and Ray sees {have:.0f}: leave it out to run on CPUs")
+        raise InputError(
+            f"--use-gpu needs {placement.num_workers} GPU(s) and Ray sees {have:.0f}: leave it out to run on CPUs"
+        )

@@ -41,11 +41,9 @@ def run_tasks(
     results = ray.data.from_items(list(tasks), override_num_blocks=len(tasks)).map(
         Worker,
         fn_constructor_kwargs={"make_work": make_work, "num_threads": placement.cpus_per_worker},
-        concurrency=min(placement.num_workers, len(tasks)),
+        compute=ray.data.ActorPoolStrategy(size=min(placement.num_workers, len(tasks))),
         num_cpus=placement.cpus_per_worker if not placement.use_gpu else 0,
         num_gpus=1 if placement.use_gpu else 0,
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     with ProgressLine(title, len(tasks)) as line:
         for done, row in enumerate(results.iter_rows(), start=1):

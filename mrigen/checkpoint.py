@@ -1,12 +1,12 @@
 """The model folder: safetensors beside JSON, closed by a SHA-256 manifest. Nothing in it is ever unpickled.
 
-    vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/config.json` carries the
-                            latents' mean and standard deviation a channel
-    conditioning/           the condition tokens
-    labels.json             training images of every cell, and where slices were taken
-    mrigen_config.json      the what-settings of the run
-    README.md               the model card
-    SHA256SUMS              closes the folder; its own hash names the model
+vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/config.json` carries the
+                        latents' mean and standard deviation a channel
+conditioning/           the condition tokens
+labels.json             training images of every cell, and where slices were taken
+mrigen_config.json      the what-settings of the run
+README.md               the model card
+SHA256SUMS              closes the folder; its own hash names the model
 """
 
 from __future__ import annotations
@@ -162,10 +162,14 @@ def load_model(folder: Path) -> Model:
     vae = _load_network(AutoencoderKL, folder / "vae")
     mean, std = vae.config.latents_mean, vae.config.latents_std
     if mean is None or std is None or len(mean) != vae.config.latent_channels or len(std) != len(mean):
-        raise InputError(f"{folder / 'vae' / 'config.json'}: latents_mean and latents_std must hold one number a channel")
+        raise InputError(
+            f"{folder / 'vae' / 'config.json'}: latents_mean and latents_std must hold one number a channel"
+        )
     prediction = _read_json(folder / "scheduler" / "scheduler_config.json").get("prediction_type")
     if prediction != "v_prediction":
-        raise InputError(f"{folder / 'scheduler'}: prediction_type {prediction!r} is not v_prediction, as our solvers need")
+        raise InputError(
+            f"{folder / 'scheduler'}: prediction_type {prediction!r} is not v_prediction, as our solvers need"
+        )
     conditioner = Conditioner(_read_json(folder / "conditioning" / "config.json")["channels"])
     try:
         conditioner.load_state_dict(load_file(folder / "conditioning" / "model.safetensors"))

@@ -143,9 +143,7 @@ class DenoiserConfig(Section):
             )
         for divisor, name in ((self.norm_groups, "norm_groups"), (self.head_channels, "head_channels")):
             if any(channels % divisor for channels in self.block_channels):
-                raise ValueError(
-                    f"block_channels {list(self.block_channels)} must be multiples of {name} = {divisor}"
-                )
+                raise ValueError(f"block_channels {list(self.block_channels)} must be multiples of {name} = {divisor}")
         return self
 
 

@@ -53,7 +53,7 @@ class Pathology(StrEnum):
         return cls[key.upper()]
 
     @property
-    def index(self) -> int:
+    def row(self) -> int:
         """Row of this pathology in the embedding table."""
         return list(type(self)).index(self)
 
@@ -74,7 +74,7 @@ class Modality(StrEnum):
         return cls[key.upper()]
 
     @property
-    def index(self) -> int:
+    def row(self) -> int:
         """Row of this modality in the embedding table."""
         return list(type(self)).index(self)
 

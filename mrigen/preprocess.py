@@ -23,6 +23,9 @@ heads more than 2.5."""
 BRAIN_HEIGHT_MM = 165.0
 """The bounding box reaches down from the top no further than this, so that necks do not lower the centre."""
 
+PIECE_SHARE = 0.05
+"""Pieces of a head this large against the largest are kept; smaller ones are noise and ghosts."""
+
 Mask = NDArray[np.bool_]
 Affine = NDArray[np.float64]
 
@@ -85,8 +88,7 @@ def find_foreground(volume: Volume) -> Foreground:
     """Tell head from background.
 
     Where all but a brain's worth of voxels equal the value of the border, the skull was stripped and what differs
-    from it is the brain. Otherwise Otsu's threshold (IEEE Trans SMC 9:62, 1979) parts head from air; of what is
-    above it the largest piece is kept and its holes are filled.
+    from it is the brain. Otherwise Otsu's threshold (IEEE Trans SMC 9:62, 1979) parts head from air. Holes are filled.
 
     Raises:
         VolumeError: if nothing stands out.
@@ -95,9 +97,7 @@ def find_foreground(volume: Volume) -> Foreground:
     voxel_litres = abs(float(np.linalg.det(volume.affine[:3, :3]))) * 1e-6
     mask = array != _border_value(array)
     stripped = bool(mask.sum() * voxel_litres <= STRIPPED_MAX_LITRES)
-    if not stripped:
-        mask = _largest_piece(array > _otsu_threshold(array))
-    mask = ndimage.binary_fill_holes(mask)
+    mask = ndimage.binary_fill_holes(mask) if stripped else _head(array > _otsu_threshold(array))
     if not mask.any():
         raise VolumeError("no foreground: nothing stands out from the background", "voxels")
     return Foreground(mask, stripped, _box_centre(mask, volume.affine))
@@ -124,14 +124,22 @@ def _otsu_threshold(array: NDArray[np.float32]) -> float:
     return float(edges[1 + int(np.nanargmax(between[:-1]))])
 
 
-def _largest_piece(mask: Mask) -> Mask:
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    piece: Mask = labels == np.argmax(sizes)
-    return piece
+def _head(bright: Mask) -> Mask:
+    """The large pieces of what is brighter than air (skin and brain can be two), with all that they enclose.
+
+    What a scan that ends at chin or crown leaves open is closed within planes across each axis.
+    """
+    labels, count = ndimage.label(bright)
+    if count > 1:
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        bright = (sizes >= PIECE_SHARE * sizes.max())[labels]
+    head: Mask = bright.copy()
+    for axis in range(3):
+        plane = np.zeros((3, 3, 3), bool)
+        plane[tuple(1 if other == axis else slice(None) for other in range(3))] = True
+        head |= ndimage.binary_fill_holes(bright, plane)
+    return head
 
 
 def _box_centre(mask: Mask, affine: Affine) -> NDArray[np.float64]:

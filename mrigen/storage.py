@@ -87,9 +87,11 @@ class Location:
         paths = sorted(info.path for info in infos if info.type == pafs.FileType.File)
         return [Location(self.filesystem, path) for path in paths if path.endswith(suffix) and not _is_temporary(path)]
 
+    # pyarrow would unpack `.gz` by its name; here a file is its bytes.
+
     def read_bytes(self) -> bytes:
         """The file's content. Raises FileNotFoundError."""
-        with self.filesystem.open_input_stream(self.path) as stream:
+        with self.filesystem.open_input_stream(self.path, compression=None) as stream:
             return bytes(stream.read())
 
     def read_json(self) -> Any:
@@ -103,7 +105,7 @@ class Location:
         """Publish `data` here whole, replacing what stood here."""
         local = self.local
         if local is None:
-            with self.filesystem.open_output_stream(self.path) as stream:
+            with self.filesystem.open_output_stream(self.path, compression=None) as stream:
                 stream.write(data)
             return
         local.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +126,7 @@ class Location:
     def sha256(self) -> str:
         """Hash of the file's content, as hex."""
         digest = hashlib.sha256()
-        with self.filesystem.open_input_stream(self.path) as stream:
+        with self.filesystem.open_input_stream(self.path, compression=None) as stream:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)
         return digest.hexdigest()

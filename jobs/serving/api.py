@@ -138,9 +138,14 @@ class ModelInfo(BaseModel):
         return [Cell(info.pathology, info.modality) for info in self.cells if info.trained]
 
 
+class _Trained(Protocol):
+    slice_mm_quantiles: tuple[float, ...]
+
+
 class Described(Protocol):
     """What `describe` asks of a pipeline."""
 
+    model: _Trained
     config: Config
     training_counts: dict[Cell, int]
     model_sha256: str
@@ -153,6 +158,7 @@ def describe(pipeline: Described, name: str, max_num_steps: int) -> ModelInfo:
     """The facts of a loaded model that the HTTP side needs, so that it need not load the model itself."""
     config = pipeline.config
     num_steps = min(max_num_steps, config.diffusion.num_train_timesteps)
+    quantiles = pipeline.model.slice_mm_quantiles
     return ModelInfo(
         name=name,
         sha256=pipeline.model_sha256,
@@ -167,7 +173,7 @@ def describe(pipeline: Described, name: str, max_num_steps: int) -> ModelInfo:
             for cell in all_cells()
         ],
         defaults=config.sampler.model_copy(update={"num_steps": min(config.sampler.num_steps, num_steps)}),
-        limits=Limits(num_steps=num_steps, slice_mm=config.data.slice_range_mm),
+        limits=Limits(num_steps=num_steps, slice_mm=(quantiles[0], quantiles[-1])),
     )
 
 

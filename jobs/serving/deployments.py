@@ -121,14 +121,13 @@ def application(
     max_queued: int,
     request_timeout_s: float,
     key_sha256: str | None,
-    ongoing: int = ONGOING,
 ) -> serve.Application:
     """Both deployments, bound; a full queue is answered by 429 and `Retry-After`."""
     busy = BackpressureConfig(status_code=429, retry_after_s=BUSY_RETRY_S)
     sampler = serve.deployment(
         name="Sampler",
         num_replicas=placement.num_workers,
-        max_ongoing_requests=ongoing,
+        max_ongoing_requests=ONGOING,
         max_queued_requests=max_queued,
         backpressure_config=busy,
         graceful_shutdown_wait_loop_s=0.5,
@@ -138,7 +137,7 @@ def application(
     )(Sampler).bind(model, info.sha256, placement.device)
     front = serve.deployment(
         name="Front",
-        max_ongoing_requests=ongoing * placement.num_workers + max_queued + FRONT_SPARE,
+        max_ongoing_requests=ONGOING * placement.num_workers + max_queued + FRONT_SPARE,
         max_queued_requests=FRONT_SPARE,
         backpressure_config=busy,
         graceful_shutdown_wait_loop_s=0.5,

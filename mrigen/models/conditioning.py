@@ -35,8 +35,8 @@ class Conditions:
     def of(cls, cells: Sequence[Cell], slice_mm: Sequence[float]) -> Self:
         """The conditions of cells and their slice heights in mm."""
         return cls(
-            torch.tensor([cell.pathology.index for cell in cells]),
-            torch.tensor([cell.modality.index for cell in cells]),
+            torch.tensor([cell.pathology.row for cell in cells]),
+            torch.tensor([cell.modality.row for cell in cells]),
             torch.tensor(slice_mm, dtype=torch.float32),
         )
 
@@ -87,9 +87,7 @@ class Conditioner(nn.Module):
         self.pathology = nn.Embedding(len(Pathology) + 1, channels)
         self.modality = nn.Embedding(len(Modality) + 1, channels)
         self.null_position = nn.Parameter(torch.randn(channels))
-        self.position = nn.Sequential(
-            nn.Linear(2 * _FREQUENCIES, channels), nn.SiLU(), nn.Linear(channels, channels)
-        )
+        self.position = nn.Sequential(nn.Linear(2 * _FREQUENCIES, channels), nn.SiLU(), nn.Linear(channels, channels))
         # Wavelengths from 4 mm, about a slice, to 400 mm, beyond a head.
         exponents = torch.linspace(0.0, 1.0, _FREQUENCIES)
         wavelengths = _LONGEST_MM * 100.0**-exponents
@@ -101,6 +99,4 @@ class Conditioner(nn.Module):
         phase = torch.where(unknown, 0.0, conditions.slice_mm)[:, None] * self.frequencies
         position = self.position(torch.cat([phase.sin(), phase.cos()], dim=1))
         position = torch.where(unknown[:, None], self.null_position, position)
-        return torch.stack(
-            [self.pathology(conditions.pathology), self.modality(conditions.modality), position], dim=1
-        )
+        return torch.stack([self.pathology(conditions.pathology), self.modality(conditions.modality), position], dim=1)

@@ -15,6 +15,7 @@ from mrigen.storage import Location
 from mrigen.volume import SYNTHETIC_DESCRIPTION, Volume, nifti_bytes
 
 MAX_SUBJECTS = 9999
+MIN_SPACING_MM, MAX_SPACING_MM = 1.0, 8.0
 LESIONS = "derivatives/lesions"
 LICENCE = (
     "Derived from the ICBM 152 templates, Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, "
@@ -47,12 +48,17 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
     """Describe the cohort at `out`, or check that the one there is the same and no larger.
 
     Raises:
-        InputError: if something else stands there.
+        InputError: if something else stands there, or a number is out of range.
     """
+    if not 1 <= num_subjects <= MAX_SUBJECTS:
+        raise InputError(f"{num_subjects} subjects: choose 1 to {MAX_SUBJECTS}")
+    if not MIN_SPACING_MM <= spacing_mm <= MAX_SPACING_MM:
+        raise InputError(f"--spacing-mm {spacing_mm:g}: choose {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g}")
     described = out / "dataset_description.json"
     identity = {"Seed": seed, "SpacingMM": spacing_mm, "Version": __version__}
     if described.is_file():
-        stored = described.read_json().get("Phantom")
+        tree = described.read_json()
+        stored = tree.get("Phantom") if isinstance(tree, dict) else None
         if stored != identity:
             told = f"of {stored}" if stored else "that is no phantom cohort"
             raise InputError(f"{out}: holds a data set {told}: name another folder for {identity}")
@@ -69,6 +75,17 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
         "Authors": ["mrigen", "the authors of the ICBM 152 templates"],
     }
     generated = [{"Name": "mrigen phantom", "Version": __version__, "Description": _NOTICE}]
+    described.write_json(
+        {
+            "Name": "mrigen phantom cohort",
+            "DatasetType": "raw",
+            "GeneratedBy": generated,
+            "HowToAcknowledge": "Fonov et al., NeuroImage 54:313, 2011, for the templates.",
+            **common,
+            "Phantom": identity,
+        }
+    )
+    # The description comes first: a run killed after it finds its own folder again.
     described.write_json(
         {
             "Name": "mrigen phantom cohort",
@@ -98,8 +115,8 @@ def write_subject(out: Location, index: int, seed: int, spacing_mm: float) -> di
     manifest = out / "manifest" / f"{subject_label(index)}.json"
     if manifest.is_file():
         stored = manifest.read_json()
-        files = {out / path: digest for path, digest in stored["files"].items()}
-        if all(file.is_file() and file.sha256() == digest for file, digest in files.items()):
+        files = [(out / path, digest) for path, digest in stored["files"].items()]
+        if all(file.is_file() and file.sha256() == digest for file, digest in files):
             return {**stored["participant"], "made": False}
     subject = make_subject(seed, index, spacing_mm)
     contents = _subject_files(subject, index)

@@ -63,17 +63,27 @@ def group_scans(scans: Iterable[Scan], target: int = 16) -> list[list[Scan]]:
 
 
 def drop_unusable(scans: Sequence[Scan], digests: Sequence[str]) -> tuple[dict[Scan, str], list[Rejected]]:
-    """Scans with the hash of their file, less those whose hash is empty (not to be read) or that an earlier one has."""
+    """Scans with the hash of their file, and those left out.
+
+    Left out are files whose hash is empty (they cannot be read), copies of an earlier file, and all copies of a file
+    that goes under two labels, since nobody can tell which is right.
+    """
+    copies: dict[str, list[Scan]] = {}
+    for scan, digest in zip(scans, digests, strict=True):
+        copies.setdefault(digest, []).append(scan)
     kept: dict[Scan, str] = {}
     rejected: list[Rejected] = []
-    first: dict[str, str] = {}
     for scan, digest in zip(scans, digests, strict=True):
+        same = copies[digest]
+        other = next((one for one in same if (one.pathology, one.modality) != (scan.pathology, scan.modality)), None)
         if not digest:
             rejected.append(Rejected(scan.path, f"{scan.path}: no such file, or it cannot be read", "missing"))
-        elif digest in first:
-            rejected.append(Rejected(scan.path, f"{scan.path}: the same file as {first[digest]}", "duplicate"))
+        elif other:
+            told = f"the same file as {other.path}, which is {other.pathology} {other.modality}"
+            rejected.append(Rejected(scan.path, f"{scan.path}: {scan.pathology} {scan.modality}, but {told}", "label"))
+        elif scan is not same[0]:
+            rejected.append(Rejected(scan.path, f"{scan.path}: the same file as {same[0].path}", "duplicate"))
         else:
-            first[digest] = scan.path
             kept[scan] = digest
     return kept, rejected
 

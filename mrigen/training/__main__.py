@@ -10,12 +10,13 @@ from pathlib import Path
 
 import click
 
-from mrigen.config import PRESETS, load_config
+from mrigen.config import PRESETS, Config, load_config
 from mrigen.errors import InputError
 from mrigen.labels import all_cells
 from mrigen.storage import Location
 
 LINE_EVERY_S = 5.0
+PHANTOM_SPACING_MM = 2.4
 
 
 @click.command("python -m mrigen.training", context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,9 +51,7 @@ def command(
     text = Path(config_file).read_text() if config_file else None
     config = load_config(preset, text, overrides, source=config_file or "configuration")
     if phantom is not None:
-        from mrigen.sources.preparation import prepare_phantom
-
-        prepare_phantom(folder, config, num_subjects=phantom, seed=config.seed)
+        _prepare_phantom(folder, config, phantom)
     accelerator = make_accelerator(config, "cuda" if device == "cuda" else "cpu")
     train_autoencoder(config, folder, accelerator, _lines("train-vae", config.autoencoder.training.num_steps))
     encode_run(config, folder, device)
@@ -60,6 +59,27 @@ def command(
     if samples:
         _sample(folder, samples, config.seed, device)
     print(f"model: {folder / 'model'}")
+
+
+def _prepare_phantom(run: Location, config: Config, num_subjects: int) -> None:
+    """Write a phantom cohort to `run/phantom` and prepare it into `run/data`, as the two verbs do on Ray."""
+    from mrigen.sources.images import hash_scans, part_key, prepare_part
+    from mrigen.sources.phantom_tree import close_tree, open_tree, write_subject
+    from mrigen.sources.preparation import begin_preparation, finish_preparation
+    from mrigen.sources.recognise import find_scans
+    from mrigen.sources.scans import drop_unusable, group_scans
+    from mrigen.training.stage import stage_digest
+
+    tree = run / "phantom"
+    open_tree(tree, num_subjects, config.seed, PHANTOM_SPACING_MM)
+    close_tree(tree, [write_subject(tree, k, config.seed, PHANTOM_SPACING_MM) for k in range(num_subjects)])
+    scans = [scan for group in group_scans(find_scans(tree).scans) for scan in group]
+    kept, unusable = drop_unusable(scans, hash_scans(scans, tree))
+    parts = [{scan: kept[scan] for scan in group} for group in group_scans(kept)]
+    begin_preparation(run, [part_key(part, config.data) for part in parts])
+    reports = [prepare_part(run, part, config.data, tree) for part in parts]
+    preparation = finish_preparation(run, reports, unusable, stage_digest(config, "data"))
+    print(f"prepared: {preparation.num_images} images of {num_subjects} phantom subjects")
 
 
 def _sample(run: Location, per_cell: int, seed: int, device: str) -> None:

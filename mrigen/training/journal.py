@@ -38,7 +38,9 @@ class Journal:
 
     def preview(self, step: int, images: Tensor, columns: int) -> None:
         """Publish images (B, 1, X, Y) in [-1, 1] as one PNG of `columns` columns."""
-        (self._folder / "previews" / f"step-{step:08d}.png").write_bytes(tiled_png(images.float().cpu().numpy(), columns))
+        (self._folder / "previews" / f"step-{step:08d}.png").write_bytes(
+            tiled_png(images.float().cpu().numpy(), columns)
+        )
 
     def flush(self) -> None:
         """Make what was recorded so far visible to readers."""

@@ -74,9 +74,7 @@ class Draw:
 
     def to(self, device: torch.device) -> Draw:
         """The same draw on `device`."""
-        return Draw(
-            self.x0.to(device), self.noise.to(device), self.timesteps.to(device), self.conditions.to(device)
-        )
+        return Draw(self.x0.to(device), self.noise.to(device), self.timesteps.to(device), self.conditions.to(device))
 
 
 def denoiser_loss(

@@ -113,7 +113,7 @@ def test_without_samples_and_autoencoder_the_floor_remains(
 ) -> None:
     (run / "vae").rename(run / "elsewhere")
     (run / "samples").rename(run / "gone")
-    assert evaluate(run) == 0
+    assert evaluate(run, "--num-workers", "1") == 0
     cell = metrics(run / "report")["cells"][0]
     assert cell["fid"]["reason"] == "no generated images: run `mrigen generate` first"
     assert cell["autoencoder_psnr_db"]["reason"] == "no trained autoencoder: run `mrigen train-vae` first"
@@ -121,7 +121,7 @@ def test_without_samples_and_autoencoder_the_floor_remains(
     assert cell["ms_ssim_real"]["value"] is not None
 
     (run / "gone" / "_SUCCESS.json").unlink()
-    assert evaluate(run, "--samples", run / "gone", "--split", "val") == 0
+    assert evaluate(run, "--samples", run / "gone", "--split", "val", "--num-workers", "1") == 0
     tree = metrics(run / "report")
     assert "not complete" in tree["notices"][0]
     assert "not complete" in capsys.readouterr().err

@@ -1,7 +1,8 @@
-"""`mrigen serve` on a real Ray Serve, with a model of the `tiny` preset that was never trained."""
+"""`mrigen serve` on a real Ray Serve, with a model of the `tiny` preset."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -19,42 +20,25 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 
 from jobs.cli import main
 from jobs.serve import APP_NAME, Args, build_app
-from mrigen.checkpoint import save_model
-from mrigen.config import load_config
+from mrigen.cohort.plan import CohortPlan
 from mrigen.labels import Cell, all_cells
-from mrigen.models.autoencoder import Autoencoder
-from mrigen.models.denoiser import Denoiser
-from mrigen.models.latent_space import LatentStatistics
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.sampling import sample_seed
 from mrigen.storage import Location
 
 UNTRAINED = Cell.parse("Sclerosis:PD")
+MAX_QUEUED = 24
 FLAIR = {"pathology": "Glioblastoma", "modality": "FLAIR"}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder of random weights."""
-    folder = tmp_path_factory.mktemp("run") / "model"
-    torch.manual_seed(0)
-    config = load_config("tiny")
-    channels = config.autoencoder.latent_channels
-    save_model(
-        Location.parse(folder),
-        Autoencoder.build(config),
-        Denoiser.build(config),
-        config,
-        LatentStatistics((0.0,) * channels, (1.0,) * channels),
-        [cell for cell in all_cells() if cell != UNTRAINED],
-        np.linspace(-20, 46, 50, dtype=np.float32),
-    )
-    return folder
+def model(tiny_run: Path) -> Path:
+    """A model folder of the `tiny` preset."""
+    return tiny_run / "model"
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +69,7 @@ def client(url: str, model: Path) -> Iterator[httpx.Client]:
     """A client of the application as a Serve config would start it."""
     from ray import serve
 
-    serve.run(build_app({"model": str(model)}), name=APP_NAME)
+    serve.run(build_app({"model": str(model), "max_queued": MAX_QUEUED}), name=APP_NAME)
     with httpx.Client(base_url=url, timeout=60) as client:
         yield client
     serve.delete(APP_NAME)
@@ -113,7 +97,9 @@ def test_the_image_is_that_of_the_pipeline_bit_for_bit(client: httpx.Client, pip
     many = client.post("/v1/samples", json={**body, "count": 11, "num_steps": 2, "guidance_scale": 1})
     archive = zipfile.ZipFile(io.BytesIO(many.content))
     entries = json.loads(archive.read("index.json"))["samples"]
-    assert len(entries) == 11
+    plan = CohortPlan(pipeline.model_sha256, (cell,), 11, 7, pipeline.config.sampler, None, 8)
+    planned = [row["seed"] for shard in plan.shards() for row in shard.to_pylist()]
+    assert [entry["seed"] for entry in entries] == planned  # `mrigen generate --seed 7` makes the same samples
     for index, entry in enumerate(entries):
         expected = image_of(pipeline, cell, 7, index, num_steps=2, guidance_scale=1.0)
         assert np.array_equal(as_array(archive.read(entry["file"])), expected)
@@ -161,50 +147,37 @@ def test_facts_faults_and_the_page(client: httpx.Client, model: Path) -> None:
     assert large.status_code == 413
 
 
-@pytest.fixture
-def narrow(url: str, model: Path) -> Iterator[httpx.Client]:
-    """A client of an application that works on one request, and lets one wait."""
-    from ray import serve
-
-    from jobs.placement import Placement
-    from jobs.serving.api import describe
-    from jobs.serving.deployments import application
-
-    info = describe(Pipeline.load(model), "narrow", 1000)
-    app = application(
-        Location.parse(model), info, Placement(), max_queued=1, request_timeout_s=60, key_sha256=None, ongoing=1
-    )
-    serve.run(app, name="narrow", route_prefix="/narrow")
-    with httpx.Client(base_url=f"{url}/narrow", timeout=60) as client:
-        yield client
-    serve.delete("narrow")
-
-
 @pytest.mark.ray
-def test_a_full_queue_is_429_and_who_leaves_makes_room(narrow: httpx.Client) -> None:
-    long = {**FLAIR, "num_steps": 100, "count": 64}  # eight batches of a second each, or more
-
-    def give_up(_: int) -> int:
-        try:
-            return narrow.post("/v1/samples", json=long, timeout=2).status_code
-        except httpx.ReadTimeout:
-            return 0
-
-    with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(give_up, range(6)))
-    assert set(answers) == {0, 429}
-    assert narrow.get("/v1/healthz").status_code == 200  # the front still speaks
-    started = time.monotonic()
-    while (answer := narrow.post("/v1/samples", json=FLAIR)).status_code == 429:
-        assert answer.headers["retry-after"] == "2"
-        assert "wait" in answer.json()["detail"]
-        assert time.monotonic() - started < 30
-        time.sleep(0.2)
-    assert answer.status_code == 200
+def test_a_full_queue_is_429_and_who_leaves_makes_room(client: httpx.Client) -> None:
     from ray import serve
 
-    counts = serve.get_deployment_handle("Sampler", "narrow").counts.remote().result()
-    assert counts["samples"] < 65  # what was left is not computed to the end
+    handle = serve.get_deployment_handle("Sampler", APP_NAME)
+    before = handle.counts.remote().result()
+    long = {**FLAIR, "num_steps": 100, "count": 64}
+
+    async def scenario() -> None:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=client.base_url, timeout=120, limits=limits) as crowd:
+            asked: list[asyncio.Task[httpx.Response]] = []
+            finished: set[asyncio.Task[httpx.Response]] = set()
+            while not finished:
+                asked.extend(asyncio.create_task(crowd.post("/v1/samples", json=long)) for _ in range(10))
+                finished, _ = await asyncio.wait(asked, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+            answer = finished.pop().result()
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
+            assert "wait" in answer.json()["detail"]
+            assert len(asked) > MAX_QUEUED
+            assert (await crowd.get("/v1/healthz")).status_code == 200  # the front still speaks
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+            while (answer := await crowd.post("/v1/samples", json=FLAIR)).status_code == 429:
+                await asyncio.sleep(0.2)
+            assert answer.status_code == 200
+
+    asyncio.run(asyncio.wait_for(scenario(), 120))
+    after = handle.counts.remote().result()
+    assert after["samples"] - before["samples"] < 10 * 64  # what was left is not computed to the end
 
 
 @pytest.mark.ray
@@ -238,6 +211,14 @@ def test_a_killed_replica_is_replaced_and_gives_the_same_images(client: httpx.Cl
         time.sleep(0.5)
     assert answer.content == expected
     assert kill_sampler() != first
+
+
+@pytest.mark.ray
+def test_a_serve_that_runs_already_is_left_alone(url: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--model", str(model), "--port", str(free_port())])
+    assert ended.value.code == 2
+    assert "Serve already runs on this cluster" in capsys.readouterr().err
 
 
 def test_a_serve_config_with_a_misspelt_key_is_refused() -> None:
@@ -308,13 +289,13 @@ def test_the_command_prints_what_to_paste_and_stops_cleanly(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "MRIGEN_API_KEY": key}
         )
     try:
-        wait_for(lambda: "-o sample.png" in log.read_text() or server.poll() is not None, 120)
+        wait_for(lambda: "-o sample.png" in log.read_text() or server.poll() is not None, 240)
         paste = log.read_text().split("\n\n", 1)[1]
         subprocess.run(["bash", "-c", paste], cwd=tmp_path, check=True, env={**os.environ, "MRIGEN_API_KEY": key})
         assert (tmp_path / "sample.png").read_bytes().startswith(b"\x89PNG")
         assert httpx.get(f"http://127.0.0.1:{port}/v1/model").status_code == 401
         server.send_signal(number)
-        assert server.wait(60) == 0
+        assert server.wait(50) == 0
     finally:
         server.kill()
     assert "Traceback" not in log.read_text()

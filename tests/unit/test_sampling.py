@@ -109,3 +109,7 @@ def test_the_fraction_of_a_seed_is_uniform():
     fractions = torch.tensor([seed_fraction(seed) for seed in range(2000)], dtype=torch.float64)
     histogram = torch.histc(fractions, 10, 0, 1)
     assert float(((histogram - 200) ** 2 / 200).sum()) < 27.9  # chi-squared, 9 degrees of freedom, p = 0.001
+
+
+def test_noise_is_what_it_was_in_the_first_release():
+    assert initial_noise([7], (3,))[0].tolist() == pytest.approx([-0.2933390, 1.7038306, 1.5391918], abs=1e-6)

@@ -70,7 +70,7 @@ def test_order_repeats_and_restarts_leave_the_same_bytes(pipeline, tmp_path):
     crooked = fill(plan, pipeline, tmp_path / "b", [5, 3, 1, 3])
     # As a kill leaves it: a shard with its images but no manifest, and one whose image is damaged.
     (tmp_path / "b/manifest/shard-000003.parquet").unlink()
-    damaged = next((tmp_path / "b/sub-HealthyT2w0000001/anat").glob("*.nii.gz"))
+    damaged = next((tmp_path / "b/sub-HealthyFLAIR0000001/anat").glob("*.nii.gz"))
     damaged.write_bytes(damaged.read_bytes()[:-1])
     fill(plan, pipeline, tmp_path / "b", [0, 1, 2, 3, 4, 5])
     close(plan, pipeline, straight)
@@ -95,9 +95,10 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
         sidecar = json.loads(Path(str(file).removesuffix(".nii.gz") + ".json").read_text())
         assert sidecar["Provenance"]["seed"] == row["seed"]
         assert row["trained_cell"] == (f"{row['pathology']}:{row['modality']}" != "Sclerosis:PD")
-    assert "never seen in training, composed from the labels alone: Sclerosis:PD." in (
-        tmp_path / "out" / "README.md"
-    ).read_text()
+    assert (
+        "never seen in training, composed from the labels alone: Sclerosis:PD."
+        in (tmp_path / "out" / "README.md").read_text()
+    )
 
 
 def test_a_folder_of_another_plan_or_of_other_files_is_refused(pipeline, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,7 @@ class FakeSample:
         sampler = self.order.sampler
         return {
             "synthetic": True,
-            "generator": "mrigen",
-            "version": "0.1.0",
+            "generator": "mrigen 0.1.0",
             "pathology": str(self.order.cell.pathology),
             "modality": str(self.order.cell.modality),
             "trained_cell": self.order.cell != UNTRAINED,
@@ -56,6 +56,7 @@ class FakePipeline:
     """What `describe` asks of a pipeline."""
 
     def __init__(self) -> None:
+        self.model = SimpleNamespace(slice_mm_quantiles=(-20.0, 3.0, 46.0))
         self.config: Config = load_config("tiny")
         self.training_counts = {cell: 0 if cell == UNTRAINED else 10 for cell in all_cells()}
         self.model_sha256 = MODEL_SHA256

@@ -63,7 +63,9 @@ def test_a_stopped_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
         first, second = weights(tmp_path / "undisturbed" / part), weights(tmp_path / "stopped" / part)
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first), part
-    assert (tmp_path / "undisturbed/model/SHA256SUMS").read_bytes() == (tmp_path / "stopped/model/SHA256SUMS").read_bytes()
+    assert (tmp_path / "undisturbed/model/SHA256SUMS").read_bytes() == (
+        tmp_path / "stopped/model/SHA256SUMS"
+    ).read_bytes()
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path):

@@ -1,0 +1,93 @@
+"""`mrigen phantom` on one local Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main
+
+COARSE = ("--spacing-mm", "4")
+
+
+def phantom(*args: str | Path) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["phantom", *map(str, args)])
+    return int(stop.value.code or 0)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.ray
+def test_the_bytes_depend_on_the_seed_alone(
+    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, workers in (("one", 1), ("two", 2)):
+        assert phantom(tmp_path / name, "--subjects", 5, "--seed", 7, *COARSE, "--num-workers", workers) == 0
+    printed = capsys.readouterr().out
+    assert "5 phantom subjects (1 Dementia, 1 Glioblastoma, 2 Healthy, 1 Sclerosis), 5 made now" in printed
+    assert f"BIDS tree: {tmp_path / 'one'}" in printed
+    one = contents(tmp_path / "one")
+    assert one == contents(tmp_path / "two")
+    assert sum(path.endswith(".nii.gz") for path in one) == 5 * 6
+
+    assert phantom(tmp_path / "one", "--subjects", 5, "--seed", 7, *COARSE) == 0
+    assert "0 made now" in capsys.readouterr().out
+    assert contents(tmp_path / "one") == one
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["out"], "--subjects"),
+        (["out", "--subjects", "0"], "--subjects"),
+        (["out", "--subjects", "10000"], "--subjects"),
+        (["out", "--subjects", "many"], "many"),
+        (["out", "--subjects", "4", "--seed", "-1"], "--seed"),
+        (["out", "--subjects", "4", "--spacing-mm", "0"], "--spacing-mm"),
+        (["out", "--subjects", "4", "--spacing-mm", "nan"], "--spacing-mm"),
+        (["{taken}", "--subjects", "4"], "other files"),
+        (["nosuch://x", "--subjects", "4"], "nosuch"),
+        (["--subjects", "4"], "OUT"),
+    ],
+)
+def test_bad_input_ends_with_one_line(
+    tmp_path: Path, args: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "thesis.tex").touch()
+    assert phantom(*(arg.format(taken=taken) for arg in args)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert words in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs.cli", "phantom", "--subjects", "40", "--num-workers", "1"]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, timeout=250)
+    out = tmp_path / "killed"
+    with subprocess.Popen([*command, str(out)], start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while len(list(out.glob("manifest/*.json"))) < 3:
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "no subject was written"
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (out / "participants.tsv").exists()
+    done = subprocess.run([*command, str(out)], check=True, timeout=250, capture_output=True, text=True)
+    made = int(done.stdout.split(", ")[-1].split(" made now")[0])
+    assert 0 < made < 40
+    assert contents(out) == contents(tmp_path / "whole")

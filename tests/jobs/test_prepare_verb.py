@@ -1,0 +1,240 @@
+"""`mrigen prepare` on one local Ray, on made-up trees and on real scans."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli import main
+from mrigen.config import load_config
+from mrigen.preprocess import split_of
+from mrigen.records import read_table, tensor_numpy
+from mrigen.storage import Location
+from tests.fake_scans import write_bids, write_scan
+
+SMALL = ("--preset", "tiny", "--set", "data.image_size=32", "--set", "data.spacing_mm=6")
+PATIENTS = {f"p{number}": told for number, told in enumerate(["HC", "MS", "GBM", "AD"] * 3)}
+
+
+def prepare(*args: str | Path) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["prepare", *map(str, args)])
+    return int(stop.value.code or 0)
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = read_table(Location.parse(run) / "data").drop_columns("image").to_pylist()
+    return rows
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {file.relative_to(run).as_posix(): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+
+
+@pytest.mark.ray
+def test_a_tree_is_prepared_once_and_grows(
+    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree, run = write_bids(tmp_path / "tree", PATIENTS), tmp_path / "run"
+    bad = tree / "sub-p3/anat/sub-p3_T2w.nii.gz"
+    bad.write_bytes(b"no scan")
+    copy = tree / "sub-p4/anat/sub-p4_run-2_T1w.nii.gz"
+    shutil.copy(tree / "sub-p4/anat/sub-p4_T1w.nii.gz", copy)
+
+    assert prepare(tree, run, *SMALL, "--num-workers", "2") == 0
+    printed = capsys.readouterr().out
+    rows = rows_of(run)
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert f"{len(rows)} images from a BIDS tree" in printed
+    assert "2 files left out" in printed
+    assert "empty cells (12)" in printed
+    config = load_config("tiny", overrides=SMALL[3::2])
+    data = config.data
+    assert json.loads((run / "config.json").read_text()) == config.model_dump(mode="json")
+    assert {row["subject"] for row in rows} == set(PATIENTS)
+    assert all(row["split"] == split_of(row["subject"], data) for row in rows)
+    assert Counter((row["pathology"], row["modality"]) for row in rows) == {
+        (pathology, modality): len(rows) // 8
+        for pathology in ("Healthy", "Sclerosis", "Glioblastoma", "Dementia")
+        for modality in ("T1w", "FLAIR")
+    }
+    images = tensor_numpy(read_table(Location.parse(run) / "data")["image"])
+    assert images.shape == (len(rows), 32, 32)
+    assert images.min() == -1
+    assert 0.5 < images.max() <= 1
+    quarantine = pq.read_table(run / "quarantine" / "quarantine.parquet").to_pylist()
+    assert sorted((row["path"], row["class"]) for row in quarantine) == [(str(bad), "format"), (str(copy), "duplicate")]
+    success = json.loads((run / "data" / "_SUCCESS.json").read_text())
+    assert success["num_images"] == len(rows)
+
+    first = contents(run)
+    assert prepare(tree, run) == 0  # the run's own settings
+    assert "2 of 2 parts stood already" in capsys.readouterr().out
+    assert contents(run) == first
+
+    (tmp_path / "other").mkdir()
+    assert prepare(tree, tmp_path / "other" / "run", *SMALL, "--num-workers", "1") == 0
+    assert contents(tmp_path / "other" / "run") == first
+
+    write_bids(tree, {**PATIENTS, "q1": "CN"})
+    bad.unlink()
+    assert prepare(tree, run) == 0
+    before = {row["id"]: row for row in rows}
+    after = {row["id"]: row for row in rows_of(run)}
+    assert {key: after[key] for key in before} == before
+    assert {after[key]["subject"] for key in after.keys() - before.keys()} == {"q1"}
+    assert len(pq.read_table(run / "quarantine" / "quarantine.parquet")) == 1
+
+
+@pytest.mark.ray
+def test_a_manifest_of_mixed_heads_is_warned_of(
+    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scan(tmp_path / "a.nii.gz", 1)
+    write_scan(tmp_path / "b.nii.gz", 2, stripped=False)
+    manifest = tmp_path / "scans.csv"
+    manifest.write_text("path,subject,pathology,modality\na.nii.gz,1,MS,T1\nb.nii.gz,2,HC,T1\nc.nii.gz,3,HC,T1\n")
+    assert prepare(manifest, tmp_path / "run", *SMALL) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "warning: 1 scans (1 Sclerosis) skull-stripped, 1 scans (1 Healthy) with whole heads" in printed
+    assert "no such file" in printed
+
+
+@pytest.mark.ray
+def test_no_image_at_all_is_a_fault_of_the_data(
+    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "scans.csv"
+    (tmp_path / "a.nii.gz").write_bytes(b"no scan")
+    manifest.write_text("path,subject,pathology,modality\na.nii.gz,1,MS,T1\nb.nii.gz,2,MS,T1\nc.nii.gz,2,flu,T1\n")
+    assert prepare(manifest, tmp_path / "run", *SMALL) == 65
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no image came of" in error
+    assert "quarantine" in error
+    classes = pq.read_table(tmp_path / "run" / "quarantine" / "quarantine.parquet")["class"].to_pylist()
+    assert classes == ["format", "missing", "label"]
+    assert not (tmp_path / "run" / "data" / "_SUCCESS.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["nothing", "run"], "no file or folder"),
+        (["{tmp}/empty", "run"], "unknown kind of folder"),
+        (["{tmp}/bids", "run"], "participants.tsv: missing"),
+        (["{tmp}/notes.txt", "run"], "path,subject,pathology,modality"),
+        (["{tmp}/bids", "run", "--preset", "huge"], "unknown preset 'huge'"),
+        (["{tmp}/bids", "run", "--set", "data.imagesize=64"], "did you mean 'image_size'"),
+        (["{tmp}/bids", "run", "--config", "nosuch.yaml"], "nosuch.yaml"),
+        (["{tmp}/bids", "run", "--num-workers", "0"], "--num-workers"),
+        (["{tmp}/bids"], "RUN"),
+        (["{tmp}/bids", "nosuch://x"], "nosuch"),
+    ],
+)
+def test_bad_input_ends_with_one_line(
+    tmp_path: Path, args: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bids").mkdir()
+    (tmp_path / "bids" / "dataset_description.json").write_text("{}")
+    (tmp_path / "notes.txt").touch()
+    assert prepare(*(arg.format(tmp=tmp_path) for arg in args)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert words in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_settings_can_be_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare(tmp_path, tmp_path / "run", *SMALL, "--print-config") == 0
+    assert "image_size: 32" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    tree = write_bids(tmp_path / "tree", {f"s{number:03d}": "MS" for number in range(60)}, ("T1w", "T2w", "PDw"))
+    command = [sys.executable, "-m", "jobs.cli", "prepare", str(tree), *SMALL, "--num-workers", "1"]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, timeout=250)
+    run = tmp_path / "killed"
+    with subprocess.Popen([*command, str(run)], start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(run.glob("data/parts/*.json")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "no part was written"
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (run / "data" / "_SUCCESS.json").exists()
+    done = subprocess.run([*command, str(run)], check=True, timeout=250, capture_output=True, text=True)
+    assert "parts stood already" in done.stdout
+    assert contents(run) == contents(tmp_path / "whole")
+
+
+@pytest.mark.ray
+@pytest.mark.realdata
+def test_real_scans_of_open_ms_data(
+    tmp_path: Path, real_data: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare(real_data / "open_ms_data/cross_sectional/MNI", tmp_path / "run", "--preset", "tiny") == 0
+    rows = rows_of(tmp_path / "run")
+    scans = {(row["subject"], row["pathology"], row["modality"]) for row in rows}
+    assert scans == {
+        (subject, "Sclerosis", modality)
+        for subject in ("patient19", "patient26")
+        for modality in ("T1w", "T1ce", "T2w", "FLAIR")
+    }
+    heights = {
+        subject: {row["slice_mm"] for row in rows if row["subject"] == subject}
+        for subject in ("patient19", "patient26")
+    }
+    assert heights["patient19"] != heights["patient26"]
+    assert len(rows) == 4 * sum(map(len, heights.values()))
+    images = tensor_numpy(read_table(Location.parse(tmp_path / "run") / "data")["image"])
+    by_scan = {
+        (row["subject"], row["modality"], row["slice_mm"]): image for row, image in zip(rows, images, strict=True)
+    }
+    for (subject, modality, height), image in by_scan.items():
+        brain = by_scan[subject, "T1w", height] > -0.9
+        assert 0.1 < brain.mean() < 0.6
+        assert abs(np.argwhere(brain).mean(0) - 31.5).max() < 5
+        # Left and right halves of a brain resemble each other; front and back do not as much.
+        mirrored = np.corrcoef(image.ravel(), image[::-1].ravel())[0, 1]
+        assert mirrored > np.corrcoef(image.ravel(), image[:, ::-1].ravel())[0, 1]
+        if modality == "T2w":  # fluid is dark in T1w and bright in T2w
+            assert np.corrcoef(image[brain], by_scan[subject, "T1w", height][brain])[0, 1] < 0
+    assert "empty cells (16)" in capsys.readouterr().out
+
+
+@pytest.mark.ray
+@pytest.mark.realdata
+def test_real_whole_heads_by_a_manifest(
+    tmp_path: Path, real_data: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"{path},{path.name[:6]},HC,T1" for path in sorted((real_data / "ixi_2mm").glob("*.nii.gz"))]
+    raw = real_data / "open_ms_data/longitudinal/raw/patient12"
+    lines += [
+        f"{raw}/study1_{name}.nii.gz,patient12,MS,{name[:-1] if name != 'FLAIR' else name}"
+        for name in ("T1W", "T2W", "FLAIR")
+    ]
+    manifest = tmp_path / "scans.csv"
+    manifest.write_text("\n".join(["path,subject,pathology,modality", *lines]))
+    assert prepare(manifest, tmp_path / "run", "--preset", "tiny") == 0
+    rows = rows_of(tmp_path / "run")
+    assert Counter(row["subject"] for row in rows) == {**{line.split(",")[1]: 3 for line in lines}, "patient12": 9}
+    printed = capsys.readouterr().out
+    assert "skull-stripped" not in printed
+    assert "left out" not in printed

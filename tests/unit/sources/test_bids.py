@@ -1,0 +1,121 @@
+"""BIDS names that bids2table reads back, and trees as users have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bids2table
+import pytest
+
+from mrigen.errors import InputError
+from mrigen.labels import Modality, Pathology
+from mrigen.sources.bids import bids_path, find_bids_scans, is_bids
+from mrigen.storage import Location
+
+
+def touch(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def participants(root: Path, text: str) -> None:
+    (root / "participants.tsv").write_text(text)
+
+
+@pytest.mark.parametrize("modality", Modality)
+def test_our_names_are_read_back_as_what_they_say(tmp_path: Path, modality: Modality) -> None:
+    path = bids_path("a1", modality, description="synth", session="02")
+    entities = bids2table.parse_bids_entities(path)
+    told = {"sub": "a1", "ses": "02", "desc": "synth", "datatype": "anat", "ext": ".nii.gz"}
+    assert told.items() <= entities.items()
+    touch(tmp_path, path)
+    participants(tmp_path, "participant_id\tgroup\nsub-a1\tMS\n")
+    (scan,) = find_bids_scans(Location.parse(tmp_path)).scans
+    assert (scan.modality, scan.subject, scan.session) == (modality, "a1", "02")
+
+
+def test_names_are_those_of_the_specification() -> None:
+    assert bids_path("07", Modality.T1CE) == "sub-07/anat/sub-07_ce-gadolinium_T1w.nii.gz"
+    assert bids_path("07", Modality.PD, description="synth") == "sub-07/anat/sub-07_desc-synth_PDw.nii.gz"
+    for bad in ("a_b", "a-b", "a/b", "", "ü"):
+        with pytest.raises(ValueError, match="letters and digits"):
+            bids_path(bad, Modality.T1W)
+
+
+def test_a_tree_of_a_user(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/anat/sub-01_run-2_acq-mprage_T1w.nii",
+        "sub-01/anat/sub-01_ce-GADAVIST_T1w.nii.gz",
+        "sub-01/anat/sub-01_T1w.json",
+        "sub-01/anat/sub-01_T2starw.nii.gz",
+        "sub-01/func/sub-01_task-rest_bold.nii.gz",
+        "sub-01/dwi/sub-01_dwi.nii.gz",
+        "sub-02/ses-A/anat/sub-02_ses-A_FLAIR.nii.gz",
+        "sub-03/anat/sub-03_T2w.nii.gz",
+        "sub-04/anat/sub-04_PDw.nii.gz",
+        "sub-05/anat/sub-05_T1w.nii.gz",
+        "derivatives/x/sub-01/anat/sub-01_T1w.nii.gz",
+        "sourcedata/sub-01/anat/sub-01_T1w.nii.gz",
+        ".git/annex/sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/.heudiconv/anat/sub-01_T1w.nii.gz",
+    )
+    participants(
+        tmp_path,
+        "\ufeffparticipant_id\tage\tDiagnosis \r\nsub-01\t50\tGBM\r\n02\t40\tMS\r\nsub-03\t3\tflu\r\nsub-04\r\n",
+    )
+    (tmp_path / "dataset_description.json").write_text('{"Name": "mine", "License": "CC0"}')
+    table = find_bids_scans(Location.parse(tmp_path))
+    found = {Path(scan.path).relative_to(tmp_path).as_posix(): scan for scan in table.scans}
+    assert {path: (s.subject, s.session, s.pathology, s.modality) for path, s in found.items()} == {
+        "sub-01/anat/sub-01_T1w.nii.gz": ("01", "", Pathology.GLIOBLASTOMA, Modality.T1W),
+        "sub-01/anat/sub-01_run-2_acq-mprage_T1w.nii": ("01", "", Pathology.GLIOBLASTOMA, Modality.T1W),
+        "sub-01/anat/sub-01_ce-GADAVIST_T1w.nii.gz": ("01", "", Pathology.GLIOBLASTOMA, Modality.T1CE),
+        "sub-02/ses-A/anat/sub-02_ses-A_FLAIR.nii.gz": ("02", "A", Pathology.SCLEROSIS, Modality.FLAIR),
+    }
+    assert {(scan.source, scan.licence) for scan in table.scans} == {("mine", "CC0")}
+    reasons = {Path(item.path).name: (item.fault, item.reason) for item in table.rejected}
+    assert set(reasons) == {"sub-03_T2w.nii.gz", "sub-04_PDw.nii.gz", "sub-05_T1w.nii.gz"}
+    assert all(fault == "label" for fault, _ in reasons.values())
+    assert "'flu'" in reasons["sub-03_T2w.nii.gz"][1]
+    assert "sub-05 is not in participants.tsv" in reasons["sub-05_T1w.nii.gz"][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "missing"),
+        ("", "participant_id"),
+        ("participant_id\tage\nsub-01\t3\n", "participant_id, age"),
+        ("id\tgroup\n1\tMS\n", "needs participant_id"),
+    ],
+)
+def test_a_tree_that_tells_no_pathology_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "dataset_description.json")
+    if text is not None:
+        participants(tmp_path, text)
+    with pytest.raises(InputError, match=words) as caught:
+        find_bids_scans(Location.parse(tmp_path))
+    assert "participants.tsv" in str(caught.value)
+    assert "pathology" in str(caught.value)
+
+
+def test_broken_tables_and_descriptions_are_told_by_name(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
+    (tmp_path / "participants.tsv").write_bytes(b"participant_id\tgroup\nsub-01\t\xff\xfe\n")
+    with pytest.raises(InputError, match=r"participants\.tsv: not a table in UTF-8"):
+        find_bids_scans(Location.parse(tmp_path))
+    participants(tmp_path, "participant_id\tgroup\nsub-01\tMS\n")
+    for text in ("[1]", "{"):
+        (tmp_path / "dataset_description.json").write_text(text)
+        with pytest.raises(InputError, match=r"dataset_description\.json"):
+            find_bids_scans(Location.parse(tmp_path))
+
+
+def test_a_tree_is_known_by_its_table_or_its_description(tmp_path: Path) -> None:
+    folder = Location.parse(tmp_path)
+    assert not is_bids(folder)
+    participants(tmp_path, "")
+    assert is_bids(folder)

@@ -1,0 +1,84 @@
+"""Spellings that users type."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from mrigen.errors import InputError
+from mrigen.labels import Cell, Modality, Pathology, all_cells
+
+PATHOLOGIES = {
+    Pathology.HEALTHY: ["Healthy", "healthy", "HC", "control", "CN", " normal "],
+    Pathology.GLIOBLASTOMA: ["Glioblastoma", "GBM", "gbm", "HGG"],
+    Pathology.SCLEROSIS: ["Sclerosis", "MS", "multiple sclerosis", "Multiple-Sclerosis", "RRMS"],
+    Pathology.DEMENTIA: ["Dementia", "AD", "Alzheimer's disease", "alzheimer"],
+}
+MODALITIES = {
+    Modality.T1W: ["T1w", "T1", "t1n", "MPRAGE"],
+    Modality.T1CE: ["T1ce", "t1c", "T1gd", "T1-Gd", "T1POST", "T1wks"],
+    Modality.T2W: ["T2w", "T2", "t2"],
+    Modality.FLAIR: ["FLAIR", "Flair", "flair", "T2f", "T2-FLAIR"],
+    Modality.PD: ["PD", "PDw", "DP", "proton density"],
+}
+
+
+@pytest.mark.parametrize(("known", "text"), [(p, text) for p, texts in PATHOLOGIES.items() for text in texts])
+def test_pathologies_are_read_as_people_write_them(known: Pathology, text: str) -> None:
+    assert Pathology.parse(text) is known
+
+
+@pytest.mark.parametrize(("known", "text"), [(m, text) for m, texts in MODALITIES.items() for text in texts])
+def test_modalities_are_read_as_people_write_them(known: Modality, text: str) -> None:
+    assert Modality.parse(text) is known
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("Flare", "FLAIR"), ("t1gdd", "T1ce"), ("T2ww", "T2w"), ("protondensitiy", "PD")]
+)
+def test_an_unknown_modality_lists_the_known_and_the_nearest(text: str, meant: str) -> None:
+    with pytest.raises(InputError, match="known are T1w, T1ce, T2w, FLAIR, PD") as caught:
+        Modality.parse(text)
+    assert f"did you mean {meant}?" in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("Glioblastom", "Glioblastoma"), ("demenita", "Dementia")])
+def test_an_unknown_pathology_lists_the_known_and_the_nearest(text: str, meant: str) -> None:
+    with pytest.raises(InputError, match="known are Healthy, Glioblastoma, Sclerosis, Dementia") as caught:
+        Pathology.parse(text)
+    assert f"did you mean {meant}?" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "?!", "x" * 10_000, "T1w\nT2w" * 40, "\0"])
+def test_nonsense_is_one_short_line(text: str) -> None:
+    for parse in (Pathology.parse, Modality.parse):
+        with pytest.raises(InputError) as caught:
+            parse(text)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["GBM:T1ce", "glioblastoma/t1gd", "HGG, T1c"])
+def test_a_cell_is_a_pair(text: str) -> None:
+    assert Cell.parse(text) == Cell(Pathology.GLIOBLASTOMA, Modality.T1CE)
+
+
+@pytest.mark.parametrize("text", ["GBM", "GBM:T1:FLAIR", "", ":"])
+def test_half_a_cell_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        Cell.parse(text)
+
+
+def test_there_are_twenty_cells_and_each_is_spelt_as_it_is_read() -> None:
+    cells = all_cells()
+    assert len(set(cells)) == len(cells) == 20
+    assert [Cell.parse(str(cell)) for cell in cells] == cells
+    assert [(cell.pathology.row, cell.modality.row) for cell in cells] == [(p, m) for p in range(4) for m in range(5)]
+
+
+def test_labels_are_their_own_text_and_travel() -> None:
+    for cell in all_cells():
+        assert pickle.loads(pickle.dumps(cell)) == cell  # noqa: S301
+        assert Modality(cell.modality.value) is cell.modality
+    assert f"{Modality.T1CE}" == "T1ce"

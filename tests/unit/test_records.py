@@ -1,0 +1,118 @@
+"""Rows to Parquet and back, read by plain pyarrow too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mrigen.records import (
+    image_schema,
+    latent_schema,
+    read_table,
+    sample_schema,
+    tensor_numpy,
+    to_table,
+    write_table,
+)
+from mrigen.storage import Location
+
+SHAPE = (4, 6)
+
+
+def row(number: int) -> dict[str, Any]:
+    return {
+        "id": f"i{number}",
+        "subject": "s",
+        "session": "",
+        "source": "made up",
+        "pathology": "Healthy",
+        "modality": "T1w",
+        "split": "train",
+        "slice_mm": 1.5 * number,
+        "image": np.full(SHAPE, number / 8, np.float32) + np.arange(24, dtype=np.float32).reshape(SHAPE) / 32,
+        "affine": np.eye(4).ravel().tolist(),
+        "spacing_mm": 3.0,
+        "licence": "CC0",
+        "sha256": "0" * 64,
+    }
+
+
+def test_images_come_back_also_to_plain_pyarrow(tmp_path: Path) -> None:
+    rows = [row(number) for number in range(5)]
+    file = tmp_path / "a.parquet"
+    write_table(to_table(rows, image_schema(SHAPE)), Location.parse(file))
+    table = pq.read_table(file)
+    assert table.schema == image_schema(SHAPE)
+    assert isinstance(table.schema.field("image").type, pa.FixedShapeTensorType)
+    images = table["image"].combine_chunks()
+    plain = (images.chunk(0) if isinstance(images, pa.ChunkedArray) else images).to_numpy_ndarray()
+    expected = np.stack([r["image"] for r in rows])
+    np.testing.assert_array_equal(plain, expected)
+    ours = tensor_numpy(read_table(Location.parse(tmp_path))["image"])
+    np.testing.assert_array_equal(ours, expected)
+    assert ours.dtype == np.float32
+    assert table["affine"].to_pylist()[3] == np.eye(4).ravel().tolist()
+
+
+def test_tables_of_several_files_are_read_by_name_and_column(tmp_path: Path) -> None:
+    folder = Location.parse(tmp_path)
+    for name, numbers in (("b", [2, 3]), ("a", [0, 1]), ("c", [])):
+        write_table(to_table([row(n) for n in numbers], image_schema(SHAPE)), folder / f"{name}.parquet")
+    table = read_table(folder)
+    assert table["id"].to_pylist() == ["i0", "i1", "i2", "i3"]
+    assert tensor_numpy(table["image"]).shape == (4, *SHAPE)
+    assert read_table(folder, ["slice_mm"]).column_names == ["slice_mm"]
+    with pytest.raises(FileNotFoundError):
+        read_table(folder / "empty")
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
+    folder = Location.parse(tmp_path)
+    for name in ("a", "b"):
+        write_table(to_table([row(1)], image_schema(SHAPE)), folder / name)
+    assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    folder = Location.parse(tmp_path)
+    file = folder / "a.parquet"
+    write_table(to_table([row(n) for n in range(20)], image_schema(SHAPE)), file)
+    whole = file.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")  # names and places of columns: not checksummed
+    found = 0
+    for position in range(10, footer, 37):
+        damaged = bytearray(whole)
+        damaged[position] ^= 4
+        file.write_bytes(bytes(damaged))
+        try:
+            assert read_table(folder).equals(to_table([row(n) for n in range(20)], image_schema(SHAPE)))
+        except OSError:
+            found += 1
+    assert found > 5
+
+
+def test_no_rows_make_an_empty_table() -> None:
+    table = to_table([], image_schema(SHAPE))
+    assert table.num_rows == 0
+    assert tensor_numpy(table["image"]).shape == (0, *SHAPE)
+
+
+def test_an_image_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"image has shape \(6, 4\)"):
+        to_table([{**row(0), "image": np.zeros((6, 4))}], image_schema(SHAPE))
+
+
+def test_a_missing_field_is_refused() -> None:
+    with pytest.raises(KeyError):
+        to_table([{"id": "a"}], image_schema(SHAPE))
+
+
+def test_latents_and_samples_have_their_tensors() -> None:
+    assert latent_schema((4, 8, 8)).field("logvar").type.shape == [4, 8, 8]
+    assert sample_schema((64, 64)).field("image").type.shape == [64, 64]
+    assert pa.types.is_uint64(sample_schema((64, 64)).field("seed").type)

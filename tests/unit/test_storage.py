@@ -1,0 +1,126 @@
+"""Files on a local disk and on a filesystem that is none."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+
+from mrigen.errors import InputError
+from mrigen.storage import Location
+
+
+@pytest.fixture(params=["disk", "store"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """An empty folder on the local disk, and one on a filesystem that Location must not take for it."""
+    if request.param == "disk":
+        return Location.parse(tmp_path)
+    store = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    store.create_dir("bucket")
+    return Location(store, "bucket")
+
+
+def test_files_are_written_read_listed_and_deleted(folder: Location) -> None:
+    file = folder / "deep.txt"
+    file.write_bytes(b"abc")
+    assert file.read_bytes() == b"abc"
+    assert file.is_file()
+    assert not file.is_folder()
+    assert folder.is_folder()
+    assert file.sha256() == hashlib.sha256(b"abc").hexdigest()
+    assert [found.name for found in folder.files()] == ["deep.txt"]
+    file.write_bytes(b"other")
+    assert file.read_bytes() == b"other"
+    file.delete()
+    file.delete()
+    assert not file.is_file()
+    assert folder.files() == []
+    with pytest.raises(FileNotFoundError):
+        file.read_bytes()
+
+
+def test_json_comes_back_and_what_is_none_is_told(folder: Location) -> None:
+    file = folder / "a.json"
+    file.write_json({"a": [1, 2.5, None, "ü"]})
+    assert file.read_json() == {"a": [1, 2.5, None, "ü"]}
+    with pytest.raises(ValueError, match="JSON"):
+        file.write_json({"a": float("nan")})
+    file.write_bytes(b"{")
+    with pytest.raises(InputError, match=r"a\.json is not JSON"):
+        file.read_json()
+
+
+def test_a_compressed_file_is_its_bytes(folder: Location) -> None:
+    content = gzip.compress(b"abc" * 100)
+    file = folder / "a.nii.gz"
+    file.write_bytes(content)
+    assert file.read_bytes() == content
+    assert file.sha256() == hashlib.sha256(content).hexdigest()
+
+
+def test_a_location_travels_between_processes(folder: Location) -> None:
+    (folder / "a").write_bytes(b"x")
+    again = pickle.loads(pickle.dumps(folder))  # noqa: S301
+    assert (again / "a").read_bytes() == b"x"
+
+
+def test_files_are_listed_by_path_without_unfinished_ones(tmp_path: Path) -> None:
+    folder = Location.parse(tmp_path)
+    for name in ("b/2.txt", "b/1.txt", "a.txt", "c.bin", ".a.txt.123.tmp"):
+        (folder / name).write_bytes(b"")
+    assert [Path(f.path).relative_to(tmp_path).as_posix() for f in folder.files(".txt")] == [
+        "a.txt",
+        "b/1.txt",
+        "b/2.txt",
+    ]
+    assert len(folder.files()) == 4
+    assert (folder / "nothing here").files() == []
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Location.parse(tmp_path / "a")
+    file.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        file.write_bytes(b"new")
+    assert file.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_folder_is_deleted_with_all_below_it_and_uploaded_likewise(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "x").mkdir(parents=True)
+    (source / "x" / "y").write_bytes(b"1")
+    (source / "z").write_bytes(b"2")
+    target = Location.parse(tmp_path / "target")
+    target.upload(source)
+    assert (target / "x/y").read_bytes() + (target / "z").read_bytes() == b"12"
+    target.delete()
+    assert not target.is_folder()
+
+
+def test_a_remote_folder_is_copied_and_a_local_one_is_itself(folder: Location) -> None:
+    (folder / "a").write_bytes(b"x")
+    with folder.as_local() as path:
+        assert (path / "a").read_bytes() == b"x"
+        assert (path == folder.local) == (folder.local is not None)
+    assert (folder / "a").read_bytes() == b"x"
+
+
+def test_paths_are_made_absolute_and_uris_are_known_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Location.parse("a/b").path == Location.parse("~/a/b").path == f"{tmp_path}/a/b"
+    assert Location.parse(f"file://{tmp_path}").local == tmp_path
+    for text in ("nosuch://bucket/a", "", "a\0b"):
+        with pytest.raises(InputError):
+            Location.parse(text)
