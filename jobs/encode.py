@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_options, input_folder, resolve_config, store_config
+from jobs.options import Settings, config_options, input_folder, store_config
 from jobs.placement import Placement, connect, require_gpus, worker_options
 from mrigen.config import Config
 from mrigen.storage import Location
@@ -20,10 +20,7 @@ from mrigen.storage import Location
 @worker_options()
 def command(
     run: str,
-    preset: str | None,
-    config_file: str | None,
-    overrides: tuple[str, ...],
-    print_config: bool,
+    settings: Settings,
     address: str | None,
     num_workers: int,
     use_gpu: bool,
@@ -38,7 +35,7 @@ def command(
     from mrigen.training.stage import is_finished, require_finished
 
     folder = input_folder(run, "RUN")
-    config = resolve_config(folder, preset, config_file, overrides, print_config)
+    config = settings.resolve(folder)
     require_finished(folder, config, "vae", "train-vae")
     if not is_finished(folder, config, "latents"):
         placement = Placement(num_workers, use_gpu)

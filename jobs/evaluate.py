@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_options, input_folder, output_location, resolve_config
+from jobs.options import Settings, config_options, input_folder, output_location
 from jobs.placement import Placement, connect, require_gpus, worker_options
 from mrigen.config import Config
 from mrigen.storage import Location
@@ -33,10 +33,7 @@ def command(
     samples: str | None,
     out: str | None,
     split: str,
-    preset: str | None,
-    config_file: str | None,
-    overrides: tuple[str, ...],
-    print_config: bool,
+    settings: Settings,
     address: str | None,
     num_workers: int,
     use_gpu: bool,
@@ -55,7 +52,7 @@ def command(
     from mrigen.report.text import comparison_facts, figures_text, metrics_json, notices
 
     folder = input_folder(run, "RUN")
-    config = resolve_config(folder, preset, config_file, overrides, print_config)
+    config = settings.resolve(folder)
     report = output_location(out) if out else folder / "report"
     made = input_folder(samples, "--samples") if samples else folder / "samples"
     placement = Placement(num_workers, use_gpu)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,51 @@ from mrigen.storage import Location
 Command = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What the user said of the what-settings on the command line."""
+
+    preset: str | None
+    config_file: str | None
+    overrides: tuple[str, ...]
+    print_config: bool
+
+    def resolve(self, run: Location) -> Config:
+        """The configuration of a run: from the options, else the one that the run's `config.json` holds.
+
+        The first stage of a run writes `config.json`; a later one takes it up, and its own overrides are laid
+        over it. With `--print-config` it is printed as YAML and the command ends.
+        """
+        stored = run / "config.json"
+        if self.config_file is not None:
+            path = Path(self.config_file)
+            if not path.is_file():
+                raise InputError(f"--config: no file {self.config_file}")
+            config = load_config(self.preset or "quick", path.read_text(), self.overrides, source=self.config_file)
+        elif self.preset is None and stored.is_file():
+            config = load_config("quick", json.dumps(stored.read_json()), self.overrides, source=str(stored))
+        else:
+            config = load_config(self.preset or "quick", None, self.overrides)
+        if self.print_config:
+            click.echo(config.to_yaml(), nl=False)
+            raise click.exceptions.Exit(0)
+        return config
+
+
 def config_options(command: Command) -> Command:
-    """Add the options that choose the what-settings; `resolve_config` takes their values."""
+    """Add the options that choose the what-settings; the command takes them together, as `settings`."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any,
+        preset: str | None,
+        config_file: str | None,
+        overrides: tuple[str, ...],
+        print_config: bool,
+        **others: Any,
+    ) -> Any:
+        return command(*args, settings=Settings(preset, config_file, overrides, print_config), **others)
+
     for option in reversed(
         (
             click.option("--preset", help=f"Settings to start from: {', '.join(PRESETS)}.  [default: quick]"),
@@ -33,43 +78,18 @@ def config_options(command: Command) -> Command:
             click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop."),
         )
     ):
-        command = option(command)
-    return command
-
-
-def resolve_config(
-    run: Location, preset: str | None, config_file: str | None, overrides: tuple[str, ...], print_config: bool
-) -> Config:
-    """The configuration of a run: from the options, else the one that the run's `config.json` holds.
-
-    The first stage of a run writes `config.json`; a later one takes it up, and its own options are laid
-    over it. With `print_config` it is printed as YAML and the command ends.
-    """
-    stored = run / "config.json"
-    if preset is None and config_file is None and stored.is_file():
-        base, text, source = "quick", json.dumps(stored.read_json()), str(stored)
-    else:
-        base, text, source = preset or "quick", None, config_file or "configuration"
-    if config_file is not None:
-        path = Path(config_file)
-        if not path.is_file():
-            raise InputError(f"--config: no file {config_file}")
-        text = path.read_text()
-    config = load_config(base, text, overrides, source=source)
-    if print_config:
-        click.echo(config.to_yaml(), nl=False)
-        raise click.exceptions.Exit(0)
-    return config
+        gathered = option(gathered)
+    return gathered
 
 
 def output_location(text: str) -> Location:
     """A place to write to. Under a Ray job a relative path is refused: it would land in Ray's own folder."""
-    if "RAY_JOB_ID" in os.environ or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        if "://" not in text and not os.path.isabs(os.path.expanduser(text)):
-            raise InputError(
-                f"output path {text!r} is relative: under a Ray job it would land in Ray's session folder; "
-                "give an absolute path on shared storage or a URI such as s3://bucket/run"
-            )
+    in_ray_job = "RAY_JOB_ID" in os.environ or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    if in_ray_job and "://" not in text and not os.path.isabs(os.path.expanduser(text)):
+        raise InputError(
+            f"output path {text!r} is relative: under a Ray job it would land in Ray's session folder; "
+            "give an absolute path on shared storage or a URI such as s3://bucket/run"
+        )
     return Location.parse(text)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import config_options, output_location, resolve_config, store_config
+from jobs.options import Settings, config_options, output_location, store_config
 from jobs.placement import Placement, connect, cpu_worker_options
 from mrigen.config import DataConfig
 from mrigen.storage import Location
@@ -29,10 +29,7 @@ EX_DATAERR = 65
 def command(
     source: str,
     run: str,
-    preset: str | None,
-    config_file: str | None,
-    overrides: tuple[str, ...],
-    print_config: bool,
+    settings: Settings,
     address: str | None,
     num_workers: int,
 ) -> None:
@@ -51,7 +48,7 @@ def command(
     from mrigen.training.stage import is_finished, stage_digest
 
     folder, place = output_location(run), Location.parse(source)
-    config = resolve_config(folder, preset, config_file, overrides, print_config)
+    config = settings.resolve(folder)
     is_finished(folder, config, "data")  # raises where other settings made what is there
     found = find_scans(place)
     connect(address)

@@ -7,7 +7,7 @@ import time
 import click
 
 from jobs import encode, evaluate, generate, phantom, prepare, train_ldm, train_vae
-from jobs.options import config_options, output_location, resolve_config
+from jobs.options import Settings, config_options, output_location
 
 
 @click.command("quickstart")
@@ -23,10 +23,7 @@ def command(
     subjects: int,
     per_cell: int,
     seed: int,
-    preset: str | None,
-    config_file: str | None,
-    overrides: tuple[str, ...],
-    print_config: bool,
+    settings: Settings,
 ) -> None:
     """Run phantom, prepare, train-vae, encode, train-ldm, generate and evaluate, one after the other.
 
@@ -34,9 +31,9 @@ def command(
     generated images stand side by side. A killed run goes on by the same command.
     """
     run = output_location(out)
-    resolve_config(run, preset, config_file, overrides, print_config)
-    settings = {"preset": preset, "config_file": config_file, "overrides": overrides}
+    settings.resolve(run)
     cohort, data = str(run / "phantom"), str(run)
+    chosen = {"preset": settings.preset, "config_file": settings.config_file, "overrides": settings.overrides}
     started = time.monotonic()
 
     def step(verb: str, callback: click.Command, **arguments: object) -> None:
@@ -44,7 +41,7 @@ def command(
         context.invoke(callback, **arguments)
 
     step("phantom", phantom.command, out=cohort, subjects=subjects, seed=seed)
-    step("prepare", prepare.command, source=cohort, run=data, **settings)
+    step("prepare", prepare.command, source=cohort, run=data, **chosen)
     step("train-vae", train_vae.command, run=data)
     step("encode", encode.command, run=data)
     step("train-ldm", train_ldm.command, run=data)

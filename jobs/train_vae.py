@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import config_options, input_folder, resolve_config, store_config
+from jobs.options import Settings, config_options, input_folder, store_config
 from jobs.placement import Placement, connect, require_gpus, worker_options
 
 
@@ -14,10 +14,7 @@ from jobs.placement import Placement, connect, require_gpus, worker_options
 @worker_options()
 def command(
     run: str,
-    preset: str | None,
-    config_file: str | None,
-    overrides: tuple[str, ...],
-    print_config: bool,
+    settings: Settings,
     address: str | None,
     num_workers: int,
     use_gpu: bool,
@@ -31,7 +28,7 @@ def command(
     from mrigen.training.vae import train_autoencoder
 
     folder = input_folder(run, "RUN")
-    config = resolve_config(folder, preset, config_file, overrides, print_config)
+    config = settings.resolve(folder)
     placement = Placement(num_workers, use_gpu)
     connect(address)
     require_gpus(placement)

@@ -27,7 +27,8 @@ A cell with 0 was never seen in training; it is generated only on request and ma
 - autoencoder: diffusers' AutoencoderKL, {latent_channels} latent channels, downsampling {downsampling}
 - denoiser: diffusers' UNet2DConditionModel with cross-attention on three tokens (pathology, modality, slice position),
   {parameters:.2f} M parameters with its conditioning; v-prediction, {schedule} schedule
-- training: {vae_steps} steps of {vae_batch} images (autoencoder), {ldm_steps} steps of {ldm_batch} latents (denoiser), seed {seed}
+- training: {vae_steps} steps of {vae_batch} images (autoencoder), {ldm_steps} steps of {ldm_batch} latents
+  (denoiser), seed {seed}
 - settings: `mrigen_config.json` (hash {digest})
 
 ## Use

@@ -83,7 +83,7 @@ class TrainingRows:
 
 
 def batch_rows(num_rows: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """Rows of the global batch of `step`: a window of the endless run permutation(seed, 0), permutation(seed, 1), ..."""
+    """Rows of the global batch of `step`: a window of the endless permutation(seed, 0), permutation(seed, 1), ..."""
     rows: list[int] = []
     position = step * batch_size
     while len(rows) < batch_size:

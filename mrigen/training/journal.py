@@ -28,12 +28,12 @@ class Journal:
         # Event files grow in place, which object stores cannot do: there they are uploaded at each flush.
         self._scratch = tempfile.TemporaryDirectory(prefix="mrigen-")
         self._events = folder.local / "tensorboard" if folder.local else Path(self._scratch.name)
-        self._writer = SummaryWriter(str(self._events), purge_step=first_step)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(self._events), purge_step=first_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Record scalars after `step` steps and report them."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, step)
         self._report(step, values)
 
     def preview(self, step: int, images: Tensor, columns: int) -> None:
@@ -44,14 +44,14 @@ class Journal:
 
     def flush(self) -> None:
         """Make what was recorded so far visible to readers."""
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
         if self._folder.local is None:
             (self._folder / "tensorboard").upload(self._events)
 
     def close(self) -> None:
         """Flush and release the files."""
         self.flush()
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
         self._scratch.cleanup()
 
 

@@ -33,7 +33,7 @@ SMALLEST_LOGVAR = -11.0
 def encode_table(autoencoder: Autoencoder, images: pa.Table, device: str = "cpu") -> pa.Table:
     """Image rows -> latent rows, in the same order."""
     pixels = torch.from_numpy(tensor_numpy(images["image"]))[:, None]
-    posteriors = [autoencoder.encode(part.to(device)) for part in pixels.split(ENCODE_BATCH)]
+    posteriors = [autoencoder.encode(part.to(device)) for part in torch.split(pixels, ENCODE_BATCH)]
     means = torch.cat([p.mean for p in posteriors]).cpu().numpy()
     logvars = torch.cat([p.logvar for p in posteriors]).clamp(min=SMALLEST_LOGVAR).cpu().numpy()
     kept = ("id", "subject", "pathology", "modality", "split", "slice_mm")

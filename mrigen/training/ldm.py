@@ -119,7 +119,8 @@ def _validate(
     conditions = Conditions.of(cells, [0.0] * len(cells)).to(device)
 
     def predict_v(latents: torch.Tensor, timestep: int) -> torch.Tensor:
-        return model(latents, torch.full((len(cells),), timestep, device=device), conditions)
+        predicted: torch.Tensor = model(latents, torch.full((len(cells),), timestep, device=device), conditions)
+        return predicted
 
     side = config.data.image_size // config.autoencoder.downsampling
     noise = initial_noise(range(len(cells)), (config.autoencoder.latent_channels, side, side)).to(device)

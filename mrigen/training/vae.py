@@ -106,7 +106,7 @@ def _validate(
     images = rows.tensor("image", chosen)[:, None].to(device)
     average.store(model.parameters())
     average.copy_to(model.parameters())
-    restored = torch.cat([model.decode(model.encode(part).mean) for part in images.split(32)])
+    restored = torch.cat([model.decode(model.encode(part).mean) for part in torch.split(images, 32)])
     average.restore(model.parameters())
     error = (restored.clamp(-1, 1) - images).square().mean(dim=(1, 2, 3))
     journal.scalars(step, {"val_psnr": float((10 * torch.log10(4.0 / error)).mean())})

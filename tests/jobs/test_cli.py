@@ -129,8 +129,10 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("train-vae {empty} --set autoencoder.training.num_stepz=5", "num_steps"),
         ("train-vae {empty} --set autoencoder.training.num_steps=0", "autoencoder.training.num_steps"),
         ("train-vae {empty} --set seed", "key.path=value"),
-        ("generate --out {out} --num-steps 0", "num"),
-        ("generate --out {out} --guidance-scale nan", "guidance"),
+        ("generate --out {out} --cells Healthy:T1w --num-steps 0", "num_steps"),
+        ("generate --out {out} --cells Healthy:T1w --guidance-scale nan", "guidance_scale"),
+        ("generate --out {out} --cells Healthy:T1w --solver eulr", "eulr"),
+        ("generate --out {out} --cells Sclerosis:PD", "--allow-untrained"),
     ],
 )
 def test_bad_input_ends_with_one_line_that_names_it(line: str, named: str, places: dict[str, str], mrigen) -> None:

@@ -18,7 +18,7 @@ SETTINGS = ["--preset", "tiny", "--set", f"data.image_size={SIZE}"]
 LOGS = ("tensorboard", "_SUCCESS.json")
 
 
-@pytest.fixture()
+@pytest.fixture
 def runs(tmp_path: Path) -> tuple[Path, Path]:
     """Two equal runs with data: one to disturb."""
     for name in ("undisturbed", "killed"):

@@ -28,7 +28,6 @@ from mrigen.cohort.plan import CohortPlan
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.sampling import sample_seed
-from mrigen.storage import Location
 
 UNTRAINED = Cell.parse("Sclerosis:PD")
 MAX_QUEUED = 24
@@ -175,7 +174,7 @@ def test_a_full_queue_is_429_and_who_leaves_makes_room(client: httpx.Client) -> 
                 await asyncio.sleep(0.2)
             assert answer.status_code == 200
 
-    asyncio.run(asyncio.wait_for(scenario(), 120))
+    asyncio.run(asyncio.wait_for(scenario(), 240))
     after = handle.counts.remote().result()
     assert after["samples"] - before["samples"] < 10 * 64  # what was left is not computed to the end
 

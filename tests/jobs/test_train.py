@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ray
 TINY = ["--preset", "tiny", "--set", f"data.image_size={SIZE}"]
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(tmp_path: Path) -> Path:
     write_data(tmp_path / "run", all_cells()[:4], {"train": 2, "val": 1})
     return tmp_path / "run"

@@ -15,7 +15,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tiny_run, tmp_path) -> Path:
     """A copy of a model folder, to be damaged."""
     return shutil.copytree(tiny_run / "model", tmp_path / "model")
@@ -64,7 +64,7 @@ def test_a_flipped_bit_is_found(folder):
 
 def test_a_missing_file_and_a_missing_manifest_are_told(folder):
     (folder / "labels.json").unlink()
-    with pytest.raises(InputError, match="labels.json is missing, though SHA256SUMS lists it"):
+    with pytest.raises(InputError, match=r"labels\.json is missing, though SHA256SUMS lists it"):
         load_model(folder)
     (folder / "SHA256SUMS").unlink()
     with pytest.raises(InputError, match="is no model folder, or one not finished"):

@@ -20,14 +20,14 @@ print(len(names))
 
 
 def test_every_module_of_the_library_imports_without_ray() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 15
 
 
 def test_importing_the_library_is_light() -> None:
     program = "import sys, mrigen; print([name for name in ('torch', 'ray', 'diffusers') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=250, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -35,6 +35,6 @@ def test_the_command_line_helps_without_torch_or_ray() -> None:
     program = (
         "import sys\nsys.modules['ray'] = sys.modules['torch'] = None\nfrom jobs.cli import main\nmain(['--help'])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     assert "generate" in done.stdout

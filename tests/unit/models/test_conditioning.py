@@ -11,7 +11,7 @@ from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.models.conditioning import NULL_MODALITY, NULL_PATHOLOGY, Conditioner, Conditions, drop_conditions
 
 
-@pytest.fixture()
+@pytest.fixture
 def conditioner() -> Conditioner:
     torch.manual_seed(0)
     return Conditioner(16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -116,4 +117,4 @@ def test_the_learning_rate_warms_up_and_falls_to_a_tenth():
     assert max(rates) == pytest.approx(2.0)
     assert rates.index(max(rates)) in (9, 10)
     assert rates[100] == pytest.approx(0.2)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
