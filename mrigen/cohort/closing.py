@@ -14,7 +14,7 @@ from mrigen.records import read_file
 from mrigen.storage import Location
 
 SUCCESS = "_SUCCESS.json"
-_BIDSIGNORE = "manifest/\nplan.parquet\nindex.html\ncontact_sheet.png\n_SUCCESS.json\n"
+_BIDSIGNORE = "manifest\nplan.parquet\nindex.html\ncontact_sheet.png\n_SUCCESS.json\n"
 
 _CARD = """\
 # Synthetic brain MRI: {num_samples} images

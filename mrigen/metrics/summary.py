@@ -187,14 +187,16 @@ def _pool(
         [found.get((group, cell), Looked()) for cell in cells]
         for group in (Group.HELD_OUT, Group.GENERATED, Group.REFERENCE)
     )
+    # The floor takes from each cell what FID took, or all where nothing was generated.
+    compared = [len(one) for one in (samples if any(samples) else held_out)]
     empty = "no held-out image in these cells"
     missing = no_samples or "no generated image in these cells"
     values = {key: [v for cell in cells for v in pairs[cell][key]] for key in ("ms_ssim_generated", "ms_ssim_real")}
     figures = {
         "autoencoder_psnr_db": Figure.mean([v for one in held_out for v in one.psnr], no_autoencoder or empty),
         "autoencoder_ssim": Figure.mean([v for one in held_out for v in one.ssim], no_autoencoder or empty),
-        "fid": _pooled_fid(held_out, samples, missing),
-        "fid_floor": _pooled_fid(held_out, reference, "no training image in these cells"),
+        "fid": _pooled_fid(held_out, samples, [len(one) for one in samples], missing),
+        "fid_floor": _pooled_fid(held_out, reference, compared, "no training image in these cells"),
         "ms_ssim_generated": Figure.mean(values["ms_ssim_generated"], missing),
         "ms_ssim_real": Figure.mean(values["ms_ssim_real"], empty),
     }
@@ -205,10 +207,11 @@ def _fid(real: Looked, fake: Looked) -> Figure:
     return fid(real.feature_tensor(), fake.feature_tensor())
 
 
-def _pooled_fid(real: Sequence[Looked], fake: Sequence[Looked], nothing: str) -> Figure:
+def _pooled_fid(real: Sequence[Looked], fake: Sequence[Looked], counts: Sequence[int], nothing: str) -> Figure:
+    """FID over the first `counts` images of every cell, or of as many as both sides have."""
     if broken := sum(one.num_broken for one in (*real, *fake)):
         return Figure.missing(f"{broken} images hold values that are not finite")
-    counts = [min(len(one.features), len(other.features)) for one, other in zip(real, fake, strict=True)]
+    counts = [min(n, len(one), len(other)) for n, one, other in zip(counts, real, fake, strict=True)]
     if not any(counts):
         return Figure.missing(nothing)
     sides = [[one.feature_tensor()[:n] for one, n in zip(side, counts, strict=True)] for side in (real, fake)]

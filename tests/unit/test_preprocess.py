@@ -12,6 +12,7 @@ import pytest
 from mrigen.config import DataConfig
 from mrigen.preprocess import (
     Foreground,
+    SliceImage,
     find_foreground,
     normalise,
     scan_images,
@@ -62,17 +63,15 @@ def grid(spacing: tuple[float, float, float], codes: str = "RAS", turn_deg: floa
     return Volume(np.asarray(turned.dataobj), turned.affine)
 
 
-def expected_image(height: float, data: DataConfig) -> tuple[Array, Array]:
-    """The slice by the formula, scaled by the percentiles of a dense sampling; and the pixels well inside."""
+def expected_image(image: SliceImage, data: DataConfig) -> tuple[Array, Array]:
+    """The formula where the slice says it lies, scaled by dense percentiles; and the pixels well inside."""
     dense = np.stack(np.meshgrid(*(c + r * np.linspace(-1, 1, 101) for c, r in zip(CENTRE, RADII, strict=True))), -1)
     low, high = np.percentile(intensity(dense[inside(dense)]), data.clip_percentiles)
-    half = (data.image_size - 1) / 2 * data.spacing_mm
-    steps = np.arange(data.image_size) * data.spacing_mm - half
-    x, y = np.meshgrid(CENTRE[0] + steps, CENTRE[1] + steps, indexing="ij")
-    points = np.stack([x, y, np.full_like(x, CENTRE[2] + height)], -1)
-    image = np.clip((intensity(points) - low) / (high - low) * 2 - 1, -1, 1)
-    well = (((points - CENTRE) / (RADII - 7)) ** 2).sum(-1) <= 1.0
-    return np.where(inside(points), image, -1.0), well
+    x, y = np.meshgrid(np.arange(data.image_size), np.arange(data.image_size), indexing="ij")
+    points = np.stack([x, y, np.zeros_like(x)], -1) @ image.affine[:3, :3].T + image.affine[:3, 3]
+    values = np.clip((intensity(points) - low) / (high - low) * 2 - 1, -1, 1)
+    well = (((points - CENTRE) / (RADII - 9)) ** 2).sum(-1) <= 1.0
+    return np.where(inside(points), values, -1.0), well
 
 
 GRIDS = {
@@ -89,17 +88,21 @@ GRIDS = {
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_images_are_those_of_the_formula_on_any_grid(name: str) -> None:
-    images = scan_images(GRIDS[name], DATA, subject="a")
+    volume = GRIDS[name]
+    images = scan_images(volume, DATA, subject="a")
     assert [image.slice_mm for image in images] == slice_heights(DATA, "a")
     assert len(images) == 6
     for image in images:
-        expected, well = expected_image(image.slice_mm, DATA)
+        expected, well = expected_image(image, DATA)
         assert image.image.shape == (64, 64)
         assert image.image.dtype == np.float32
-        assert np.abs(image.image - expected)[well].max() < 0.1
+        assert np.abs(image.image - expected)[well].max() < 0.012
         assert np.abs(image.image - expected).mean() < 0.03
         assert (image.image[0] == -1).all()
         assert (image.image[:, -1] == -1).all()
+        middle = image.affine @ [31.5, 31.5, 0, 1]
+        off = middle[:3] - CENTRE - np.array([0, 0, image.slice_mm])
+        assert np.abs(off).max() <= max(volume.spacing_mm) / 2 + 0.3
 
 
 @pytest.mark.parametrize("codes", ["LPS", "PSR", "SAL", "IRP"])
@@ -139,15 +142,14 @@ def test_right_and_front_are_where_the_axes_grow() -> None:
 
 
 def test_down_sampling_does_not_alias() -> None:
-    """One-millimetre stripes vanish in three-millimetre pixels; sampling alone would keep their full contrast."""
-    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    """White noise shrinks as a Gaussian filter shrinks it, by (2 sigma sqrt(pi))^(3/2); sampling alone keeps more."""
     array = np.zeros((150, 150, 110), np.float32)
-    array[10:140:2, 10:140, 5:105] = 100
-    array[11:140:2, 10:140, 5:105] = 300
-    data = DATA.model_copy(update={"spacing_mm": 4.0})
-    image = scan_images(Volume(array, affine), data, subject="a")[2].image[20:44, 20:44]
-    assert image.std() < 0.02
-    assert abs(image.mean()) < 0.02
+    array[10:140, 10:140, 5:105] = np.random.default_rng(0).uniform(100, 300, (130, 130, 100))
+    data = DATA.model_copy(update={"spacing_mm": 4.0, "slice_range_mm": (-30.0, 30.0), "slice_step_mm": 10.0})
+    (sigma, *_) = smoothing_sigmas((1.0, 1.0, 1.0), 4.0)
+    filtered = 1 / np.sqrt(3) / (2 * sigma * np.sqrt(np.pi)) ** 1.5
+    images = scan_images(Volume(array, np.eye(4)), data, subject="a")
+    assert np.std([image.image[20:44, 20:44] for image in images]) == pytest.approx(filtered, rel=0.15)
 
 
 def test_the_filter_adds_up_to_the_targets_width() -> None:
@@ -241,6 +243,15 @@ def test_a_head_that_the_scan_cuts_is_closed_all_the_same() -> None:
 def test_a_neck_does_not_lower_the_centre() -> None:
     without, with_neck = find_foreground(whole_head(neck=False)), find_foreground(whole_head(neck=True))
     np.testing.assert_allclose(without.centre_mm, with_neck.centre_mm, atol=3.1)
+
+
+def test_the_centre_is_that_of_the_box_and_not_of_the_mass() -> None:
+    array = np.zeros((40, 40, 40), np.float32)
+    array[4:14, 4:36, 4:36] = 1 + np.arange(10)[:, None, None]
+    array[14:30, 4:8, 4:8] = 5
+    affine = np.diag([-2.0, 3.0, 2.0, 1.0])
+    found = find_foreground(Volume(array, affine))
+    np.testing.assert_allclose(found.centre_mm, [-2 * (4 + 29) / 2, 3 * (4 + 35) / 2, 2 * (4 + 35) / 2])
 
 
 def test_slices_that_miss_the_head_are_left_out() -> None:

@@ -293,7 +293,9 @@ def test_a_single_slice_can_be_written_and_read_on_demand(tmp_path: Path) -> Non
 
 def test_the_same_volume_gives_the_same_bytes() -> None:
     volume = Volume(scan_array(), oblique_affine())
-    assert nifti_bytes(volume, description="x") == nifti_bytes(volume, description="x")
+    content = nifti_bytes(volume, description="x")
+    assert content == nifti_bytes(volume, description="x")
+    assert content[3:8] == bytes(5)  # gzip's header (RFC 1952): no file name, no time
 
 
 def test_whole_numbers_are_rounded_and_must_fit(tmp_path: Path) -> None:

@@ -102,7 +102,15 @@ def test_the_pooled_fid_takes_equally_many_of_each_cell(evaluation: Evaluation) 
     trained = evaluation.pooled[0]
     assert trained.images["generated"] == 26
     assert trained.figures["fid"].n == 11 + 5  # EMPTY has no held-out image to compare its 10 with
+    assert trained.figures["fid_floor"].n == 11 + 5
     assert trained.figures["autoencoder_psnr_db"].n == 24
+
+
+def test_the_pooled_floor_leaves_out_cells_without_samples(plan: Plan, parts: list[pa.Table]) -> None:
+    found = gather(parts, (SIZE, SIZE))
+    del found[Group.GENERATED, FEW]
+    pooled = summarise(found, CONFIG, split="test", untrained=plan.untrained).pooled[0].figures
+    assert pooled["fid"].n == pooled["fid_floor"].n == 11
 
 
 def test_fid_and_autoencoder_figures_are_those_computed_by_hand(evaluation: Evaluation, run: Path) -> None:
