@@ -11,8 +11,9 @@ os.environ.update(
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",
     RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0",
     RAY_TRAIN_METRICS_ENABLED="0",
+    RAY_worker_niceness="0",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
-    RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S="60",
+    RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S="240",
     HF_HUB_OFFLINE="1",
     OMP_NUM_THREADS="1",  # the networks are small, and two threads wait for each other on a busy machine
 )
