@@ -60,6 +60,7 @@ def command(
     folder = output_location(out)
     asked = [Cell.parse(text) for text in cells.split(",")] if cells else all_cells()
     pipeline = load_pipeline(model)
+    sampler = resolve_sampler(pipeline.config.sampler, solver, num_steps, guidance_scale)
     if not allow_untrained:
         pipeline.require_trained(asked, "add --allow-untrained to generate them, marked, or choose others by --cells")
     plan = CohortPlan(
@@ -67,7 +68,7 @@ def command(
         cells=tuple(dict.fromkeys(asked)),
         per_cell=per_cell,
         seed=seed,
-        sampler=resolve_sampler(pipeline.config.sampler, solver, num_steps, guidance_scale),
+        sampler=sampler,
         slice_mm=_checked_slice_mm(slice_mm, pipeline),
         shard_size=shard_size,
     )

@@ -66,7 +66,10 @@ def config_options(command: Command) -> Command:
 
     for option in reversed(
         (
-            click.option("--preset", help=f"Settings to start from: {', '.join(PRESETS)}.  [default: quick]"),
+            click.option(
+                "--preset",
+                help=f"Settings to start from: {', '.join(PRESETS)}.  [default: those of RUN, else quick]",
+            ),
             click.option("--config", "config_file", metavar="FILE", help="YAML file laid over the preset."),
             click.option(
                 "--set",

@@ -97,7 +97,7 @@ def connect(address: str | None = None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = address or os.environ.get("RAY_ADDRESS")
     if not address:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
         # Ray warns of every actor pool of Ray Data that its arguments could be lost with this machine.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
@@ -110,6 +110,7 @@ def connect(address: str | None = None) -> None:
                 raise InputError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
         else:
             ray.init(
+                address="local",  # without it, a cluster of `ray start` on this machine would be joined
                 num_cpus=max(LOCAL_CPUS, usable_cpus()),
                 include_dashboard=False,
                 logging_level=logging.WARNING,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -16,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.placement import Placement, connect, require_gpus
 from jobs.serving.network import KEY_VARIABLE, api_key_sha256, base_url, check_port, is_loopback
 from mrigen.errors import InputError
-from mrigen.labels import Cell, Modality, Pathology
 from mrigen.storage import Location
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from jobs.serving.api import ModelInfo
 
 APP_NAME = "mrigen"
+EMBEDDED_NOTE = "trained on a phantom cohort: anatomy made by computation, not scans of people"
 
 
 class Args(BaseModel):
@@ -57,7 +56,8 @@ def _build(args: Args) -> tuple[Application, ModelInfo]:
     model = None if args.model is None else Location.parse(args.model)
     if model is not None and not model.is_folder():
         raise InputError(f"--model: no folder {args.model}")
-    info = describe(load_pipeline(model, "cpu"), _model_name(model), args.max_num_steps)
+    note = EMBEDDED_NOTE if model is None else None
+    info = describe(load_pipeline(model, "cpu"), _model_name(model), args.max_num_steps, note)
     app = application(
         model,
         info,
@@ -103,6 +103,8 @@ def command(host: str, port: int, address: str | None, **options: Any) -> None:
     import ray
     from ray import serve
 
+    from jobs.serving.greeting import greeting
+
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     require_gpus(Placement(args.num_replicas, args.use_gpu))
     if local and args.num_replicas >= (cpus := int(ray.cluster_resources()["CPU"])):
@@ -111,8 +113,12 @@ def command(host: str, port: int, address: str | None, **options: Any) -> None:
         raise InputError("Serve already runs on this cluster: stop it by `serve shutdown`, or use a Serve config")
     try:
         serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
-        serve.run(app, name=APP_NAME)
-        _announce(info, host, port)
+        _run(app)
+        if api_key_sha256() is None and not is_loopback(host):
+            click.echo(
+                f"warning: other machines can reach {host} and no key is asked for: set {KEY_VARIABLE}", err=True
+            )
+        click.echo(greeting(info, base_url(host, port), keyed=api_key_sha256() is not None))
         _wait_for_signal()
         click.echo("Stopping ...", err=True)
         serve.delete(APP_NAME)  # finishes what is being worked on
@@ -122,21 +128,18 @@ def command(host: str, port: int, address: str | None, **options: Any) -> None:
         ray.shutdown()
 
 
-def _announce(info: ModelInfo, host: str, port: int) -> None:
-    url, key = base_url(host, port), ""
-    if KEY_VARIABLE in os.environ:
-        key = f' -H "Authorization: Bearer ${KEY_VARIABLE}"'
-    elif not is_loopback(host):
-        click.echo(f"warning: other machines can reach {host} and no key is asked for: set {KEY_VARIABLE}", err=True)
-    example = Cell(Pathology.GLIOBLASTOMA, Modality.FLAIR)
-    cell = example if info.trained(example) else (info.trained_cells or [example])[0]
-    body = {"pathology": str(cell.pathology), "modality": str(cell.modality), "seed": 7, "format": "png"}
-    if not info.trained(cell):
-        body["allow_untrained"] = True
-    click.echo(f"Model {info.name} ({info.sha256[:12]}), {len(info.trained_cells)} of {len(info.cells)} cells trained")
-    click.echo(f"Ready: {url}/docs    (Ctrl-C stops)\n")
-    click.echo(f"  curl -sS {url}/v1/samples -H 'Content-Type: application/json'{key} \\")
-    click.echo(f"    -d '{json.dumps(body)}' -o sample.png")
+def _run(app: Application) -> None:
+    """Deploy and wait until requests are taken. Raises RuntimeError with the reason that a replica gave."""
+    from ray import serve
+
+    try:
+        serve.run(app, name=APP_NAME)
+    except RuntimeError as error:
+        deployments = serve.status().applications[APP_NAME].deployments.values()
+        reasons = [
+            lines[-1] for deployment in deployments if (lines := deployment.message.split("\n\n")[0].splitlines())
+        ]
+        raise RuntimeError(" ".join([str(error), *reasons])) from None
 
 
 def _wait_for_signal() -> None:

@@ -132,7 +132,7 @@ class DenoiserConfig(Section):
     position_dropout: float = Field(0.1, ge=0.0, le=1.0)
     joint_dropout: float = Field(0.1, ge=0.0, le=1.0)
     """Chance that pathology and modality are dropped together: what guidance is measured from."""
-    training: TrainingConfig = TrainingConfig(num_steps=2000, learning_rate=5e-4)
+    training: TrainingConfig = TrainingConfig(num_steps=1600, learning_rate=5e-4)
 
     @model_validator(mode="after")
     def _grouped(self) -> Self:

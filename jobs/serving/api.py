@@ -116,6 +116,7 @@ class ModelInfo(BaseModel):
     """The answer of `GET /v1/model`."""
 
     name: str
+    note: str | None
     sha256: str
     mrigen_version: str = __version__
     synthetic: Literal[True] = True
@@ -154,13 +155,17 @@ class Described(Protocol):
         """Whether the model saw images of `cell` in training."""
 
 
-def describe(pipeline: Described, name: str, max_num_steps: int) -> ModelInfo:
-    """The facts of a loaded model that the HTTP side needs, so that it need not load the model itself."""
+def describe(pipeline: Described, name: str, max_num_steps: int, note: str | None = None) -> ModelInfo:
+    """The facts of a loaded model that the HTTP side needs, so that it need not load the model itself.
+
+    `note` is what a user must know of the model before looking at its images.
+    """
     config = pipeline.config
     num_steps = min(max_num_steps, config.diffusion.num_train_timesteps)
     quantiles = pipeline.model.slice_mm_quantiles
     return ModelInfo(
         name=name,
+        note=note,
         sha256=pipeline.model_sha256,
         data=config.data.model_dump(mode="json"),
         cells=[

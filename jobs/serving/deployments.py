@@ -36,7 +36,10 @@ class Sampler:
 
         pipeline = load_pipeline(model, device)
         if pipeline.model_sha256 != model_sha256:
-            raise RuntimeError(f"the model in {model} changed since the server was started: start it again")
+            raise RuntimeError(
+                f"{model or 'the embedded model'} changed since the server was started, from {model_sha256[:12]} to "
+                f"{pipeline.model_sha256[:12]}: start it again"
+            )
 
         def kind(request: SampleRequest) -> tuple[object, ...]:
             sampler = request.sampler

@@ -15,7 +15,7 @@ from jobs.serving.app import make_app
 
 @pytest.fixture(scope="session")
 def model() -> ModelInfo:
-    return describe(FakePipeline(), "fake", max_num_steps=100)
+    return describe(FakePipeline(), "fake", max_num_steps=100, note="made up")
 
 
 @pytest.fixture

@@ -311,7 +311,7 @@ def test_a_key_that_is_sent_where_none_is_needed_does_no_harm(client: TestClient
 
 def test_the_model_is_described(client: TestClient) -> None:
     answer = client.get("/v1/model").json()
-    assert answer["name"] == "fake"
+    assert (answer["name"], answer["note"]) == ("fake", "made up")
     assert answer["synthetic"] is True
     assert answer["data"]["image_size"] == 64
     assert len(answer["cells"]) == 20

@@ -1,0 +1,29 @@
+"""What the command prints once requests are taken."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jobs.serving.api import ModelInfo
+from jobs.serving.network import KEY_VARIABLE
+from mrigen.labels import Cell, Modality, Pathology
+
+_EXAMPLE = Cell(Pathology.GLIOBLASTOMA, Modality.FLAIR)
+
+
+def greeting(model: ModelInfo, url: str, *, keyed: bool) -> str:
+    """The model's facts, the address, and a request to paste that this model will answer."""
+    cell = _EXAMPLE if model.trained(_EXAMPLE) else (model.trained_cells or [_EXAMPLE])[0]
+    body: dict[str, Any] = {"pathology": cell.pathology, "modality": cell.modality, "seed": 7, "format": "png"}
+    if not model.trained(cell):
+        body["allow_untrained"] = True
+    key = f' -H "Authorization: Bearer ${KEY_VARIABLE}"' if keyed else ""
+    trained = f"{len(model.trained_cells)} of {len(model.cells)} cells trained"
+    note = f"; {model.note}" if model.note else ""
+    return (
+        f"Model {model.name} ({model.sha256[:12]}), {trained}{note}\n"
+        f"Ready: {url}/docs    (Ctrl-C stops)\n\n"
+        f"  curl -sS {url}/v1/samples -H 'Content-Type: application/json'{key} \\\n"
+        f"    -d '{json.dumps(body)}' -o sample.png"
+    )
