@@ -97,7 +97,7 @@ def connect(address: str | None = None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = address or os.environ.get("RAY_ADDRESS")
     if not address:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports listen on all interfaces
+        # RAY_AUTH_MODE stays as it is: unset, Ray makes a token, since its ports listen on all interfaces.
         # Ray warns of every actor pool of Ray Data that its arguments could be lost with this machine.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
