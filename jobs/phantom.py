@@ -36,7 +36,7 @@ def command(out: str, subjects: int, seed: int, spacing_mm: float, address: str 
     connect(address)
     make_work = functools.partial(_make_work, folder, seed, spacing_mm)
     tasks = [{"index": index} for index in range(subjects)]
-    participants = list(run_tasks(make_work, tasks, Placement(num_workers), "phantom subjects"))
+    participants = list(run_tasks(make_work, tasks, Placement(num_workers), "phantom subjects", shared=False))
     close_tree(folder, participants)
     made = sum(row["made"] for row in participants)
     counts = Counter(row["pathology"] for row in participants)

@@ -58,7 +58,7 @@ def command(
     tasks = [{"position": position, "scans": _pack(group)} for position, group in enumerate(groups)]
     hashed = {
         int(row["position"]): json.loads(row["digests"])
-        for row in run_tasks(functools.partial(_make_hashing, place), tasks, placement, "prepare (hash)")
+        for row in run_tasks(functools.partial(_make_hashing, place), tasks, placement, "prepare (hash)", shared=False)
     }
     digests = [digest for position in sorted(hashed) for digest in hashed[position]]
     kept, unusable = drop_unusable([scan for group in groups for scan in group], digests)
@@ -68,7 +68,8 @@ def command(
     store_config(folder, config)
     make_work = functools.partial(_make_work, folder, config.data, place)
     tasks = [{"scans": _pack(list(part)), "digests": json.dumps(list(part.values()))} for part in parts]
-    reports = [json.loads(row["report"]) for row in run_tasks(make_work, tasks, placement, "prepare")]
+    rows = run_tasks(make_work, tasks, placement, "prepare", shared=False)
+    reports = [json.loads(row["report"]) for row in rows]
     preparation = finish_preparation(folder, reports, [*found.rejected, *unusable], stage_digest(config, "data"))
     print_preparation(preparation, found.kind, folder)
     if not preparation.num_images:

@@ -12,8 +12,8 @@ from jobs.options import Settings, config_options, output_location
 
 @click.command("quickstart")
 @click.option("--out", default="out/quickstart", show_default=True, metavar="RUN", help="Folder of the run.")
-@click.option("--subjects", type=click.IntRange(8, 9999), default=120, show_default=True, help="Phantom subjects.")
-@click.option("--per-cell", type=click.IntRange(min=1), default=20, show_default=True, help="Samples of every cell.")
+@click.option("--subjects", type=click.IntRange(8, 9999), default=80, show_default=True, help="Phantom subjects.")
+@click.option("--per-cell", type=click.IntRange(min=1), default=10, show_default=True, help="Samples of every cell.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the cohort.")
 @config_options
 @click.pass_context

@@ -27,24 +27,36 @@ class Worker:
         return dict(self._work(row))
 
 
+def call_once(row: dict[str, Any], make_work: Callable[[], Work], num_threads: int) -> dict[str, Any]:
+    """A task -> its result, by a work function made for it alone."""
+    return Worker(make_work, num_threads)(row)
+
+
 def run_tasks(
-    make_work: Callable[[], Work], tasks: Sequence[Task], placement: Placement, title: str
+    make_work: Callable[[], Work], tasks: Sequence[Task], placement: Placement, title: str, *, shared: bool = True
 ) -> Iterator[dict[str, Any]]:
     """Yield the result of every task as it is done, in no fixed order, and show the progress.
 
-    `make_work` is called once in each worker and loads what the tasks share. A task whose worker dies is
-    called again, so work must be idempotent: publish files whole, under names that the task decides.
+    `make_work` is called once in each worker and loads what the tasks share. Where they share nothing, say
+    `shared=False`: `make_work` is then called for each task, in processes that Ray has ready, which saves the
+    start of workers. A task whose worker dies is called again, so work must be idempotent: publish files whole,
+    under names that the task decides.
     """
     if not tasks:
         return
     # One block a task: a block is what Ray Data hands to a worker, and what it redoes when that dies.
-    results = ray.data.from_items(list(tasks), override_num_blocks=len(tasks)).map(
-        Worker,
-        fn_constructor_kwargs={"make_work": make_work, "num_threads": placement.cpus_per_worker},
-        compute=ray.data.ActorPoolStrategy(size=min(placement.num_workers, len(tasks))),
-        num_cpus=placement.cpus_per_worker if not placement.use_gpu else 0,
-        num_gpus=1 if placement.use_gpu else 0,
-    )
+    dataset = ray.data.from_items(list(tasks), override_num_blocks=len(tasks))
+    arguments = {"make_work": make_work, "num_threads": placement.cpus_per_worker}
+    size = min(placement.num_workers, len(tasks))
+    resources = {
+        "num_cpus": 0 if placement.use_gpu else placement.cpus_per_worker,
+        "num_gpus": 1 if placement.use_gpu else 0,
+    }
+    if shared:
+        pool = ray.data.ActorPoolStrategy(size=size)
+        results = dataset.map(Worker, fn_constructor_kwargs=arguments, compute=pool, **resources)
+    else:
+        results = dataset.map(call_once, fn_kwargs=arguments, compute=ray.data.TaskPoolStrategy(size=size), **resources)
     with ProgressLine(title, len(tasks)) as line:
         for done, row in enumerate(results.iter_rows(), start=1):
             line.update(done)

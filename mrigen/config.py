@@ -101,7 +101,7 @@ class AutoencoderConfig(Section):
     """Weight of the divergence, in nats a latent element, against the mean absolute error."""
     gradient_weight: float = Field(0.5, ge=0.0)
     """Weight of the mean absolute error of finite differences, which keeps edges sharp."""
-    training: TrainingConfig = TrainingConfig(num_steps=700)
+    training: TrainingConfig = TrainingConfig(num_steps=500)
 
     @property
     def downsampling(self) -> int:
@@ -132,7 +132,7 @@ class DenoiserConfig(Section):
     position_dropout: float = Field(0.1, ge=0.0, le=1.0)
     joint_dropout: float = Field(0.1, ge=0.0, le=1.0)
     """Chance that pathology and modality are dropped together: what guidance is measured from."""
-    training: TrainingConfig = TrainingConfig(num_steps=1600, learning_rate=5e-4)
+    training: TrainingConfig = TrainingConfig(num_steps=1000, learning_rate=5e-4, ema_decay=0.995)
 
     @model_validator(mode="after")
     def _grouped(self) -> Self:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrigen.errors import InputError
 from mrigen.storage import Location
 
 SPLITS = ("train", "val", "test")
@@ -125,10 +126,16 @@ def write_table(table: pa.Table, location: Location) -> None:
 
 
 def read_file(file: Location, columns: Sequence[str] | None = None) -> pa.Table:
-    """One Parquet file, checksums verified. Raises FileNotFoundError."""
-    return pq.read_table(
-        io.BytesIO(file.read_bytes()), columns=list(columns) if columns else None, page_checksum_verification=True
-    )
+    """One Parquet file, checksums verified.
+
+    Raises FileNotFoundError, or InputError that names the file if it is damaged or lacks a column.
+    """
+    data = io.BytesIO(file.read_bytes())
+    try:
+        return pq.read_table(data, columns=list(columns) if columns else None, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file} is no whole Parquet file ({reason}): delete it and make it anew") from None
 
 
 def read_table(folder: Location, columns: Sequence[str] | None = None) -> pa.Table:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mrigen.config import SamplerConfig
+from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.pipeline import Pipeline, Sample, SampleRequest
 from mrigen.records import read_file, sample_schema, to_table, write_table
@@ -56,7 +57,10 @@ def _is_whole(part: Location, folder: Location, ids: Sequence[str]) -> bool:
     """Whether a manifest part stands, lists these samples, and every file is there with its hash."""
     if not part.is_file():
         return False
-    written = read_file(part, ["id", "path", "file_sha256"]).to_pylist()
+    try:
+        written = read_file(part, ["id", "path", "file_sha256"]).to_pylist()
+    except InputError:
+        return False
     if [row["id"] for row in written] != list(ids):
         return False
     files = [(folder / row["path"], row["file_sha256"]) for row in written]

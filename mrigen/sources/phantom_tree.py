@@ -75,16 +75,6 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
         "Authors": ["mrigen", "the authors of the ICBM 152 templates"],
     }
     generated = [{"Name": "mrigen phantom", "Version": __version__, "Description": _NOTICE}]
-    described.write_json(
-        {
-            "Name": "mrigen phantom cohort",
-            "DatasetType": "raw",
-            "GeneratedBy": generated,
-            "HowToAcknowledge": "Fonov et al., NeuroImage 54:313, 2011, for the templates.",
-            **common,
-            "Phantom": identity,
-        }
-    )
     # The description comes first: a run killed after it finds its own folder again.
     described.write_json(
         {

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from jobs.cli import main
+from tests.command import mrigen_killed
 
 COARSE = ("--spacing-mm", "4")
 
@@ -75,19 +71,17 @@ def test_bad_input_ends_with_one_line(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "jobs.cli", "phantom", "--subjects", "40", "--num-workers", "1"]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, timeout=250)
-    out = tmp_path / "killed"
-    with subprocess.Popen([*command, str(out)], start_new_session=True) as process:
-        deadline = time.monotonic() + 120
-        while len(list(out.glob("manifest/*.json"))) < 3:
-            assert process.poll() is None
-            assert time.monotonic() < deadline, "no subject was written"
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
-    assert not (out / "participants.tsv").exists()
-    done = subprocess.run([*command, str(out)], check=True, timeout=250, capture_output=True, text=True)
-    made = int(done.stdout.split(", ")[-1].split(" made now")[0])
-    assert 0 < made < 40
-    assert contents(out) == contents(tmp_path / "whole")
+@pytest.mark.timeout(600)
+def test_a_killed_run_is_finished_by_the_same_command(
+    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = ("--subjects", 24, "--num-workers", 1)
+    assert phantom(whole, *arguments) == 0
+    mrigen_killed(lambda: len(list(killed.glob("manifest/*.json"))) >= 3, "phantom", killed, *arguments, timeout=400)
+    assert not (killed / "participants.tsv").exists()
+    capsys.readouterr()
+    assert phantom(killed, *arguments) == 0
+    made = int(capsys.readouterr().out.split(", ")[-1].split(" made now")[0])
+    assert 0 < made < 24
+    assert contents(killed) == contents(whole)

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +17,7 @@ from mrigen.config import load_config
 from mrigen.preprocess import split_of
 from mrigen.records import read_table, tensor_numpy
 from mrigen.storage import Location
+from tests.command import mrigen_killed
 from tests.fake_scans import write_bids, write_scan
 
 SMALL = ("--preset", "tiny", "--set", "data.image_size=32", "--set", "data.spacing_mm=6")
@@ -82,6 +78,10 @@ def test_a_tree_is_prepared_once_and_grows(
     first = contents(run)
     assert prepare(tree, run) == 0  # the run's own settings
     assert "2 of 2 parts stood already" in capsys.readouterr().out
+    assert contents(run) == first
+
+    assert prepare(tree, run, "--set", "data.spacing_mm=5") == 2
+    assert f"{run / 'data'} was made with other settings" in capsys.readouterr().err
     assert contents(run) == first
 
     (tmp_path / "other").mkdir()
@@ -166,22 +166,20 @@ def test_the_settings_can_be_printed(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+def test_a_killed_run_is_finished_by_the_same_command(
+    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     tree = write_bids(tmp_path / "tree", {f"s{number:03d}": "MS" for number in range(60)}, ("T1w", "T2w", "PDw"))
-    command = [sys.executable, "-m", "jobs.cli", "prepare", str(tree), *SMALL, "--num-workers", "1"]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, timeout=250)
-    run = tmp_path / "killed"
-    with subprocess.Popen([*command, str(run)], start_new_session=True) as process:
-        deadline = time.monotonic() + 120
-        while not list(run.glob("data/parts/*.json")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline, "no part was written"
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-    assert not (run / "data" / "_SUCCESS.json").exists()
-    done = subprocess.run([*command, str(run)], check=True, timeout=250, capture_output=True, text=True)
-    assert "parts stood already" in done.stdout
-    assert contents(run) == contents(tmp_path / "whole")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = (*SMALL, "--num-workers", "1")
+    assert prepare(tree, whole, *arguments) == 0
+    mrigen_killed(lambda: any(killed.glob("data/parts/*.json")), "prepare", tree, killed, *arguments, timeout=400)
+    assert not (killed / "data" / "_SUCCESS.json").exists()
+    capsys.readouterr()
+    assert prepare(tree, killed, *arguments) == 0
+    assert "parts stood already" in capsys.readouterr().out
+    assert contents(killed) == contents(whole)
 
 
 @pytest.mark.ray

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mrigen.errors import InputError
 from mrigen.records import (
     image_schema,
     latent_schema,
@@ -91,7 +92,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
         file.write_bytes(bytes(damaged))
         try:
             assert read_table(folder).equals(to_table([row(n) for n in range(20)], image_schema(SHAPE)))
-        except OSError:
+        except InputError:
             found += 1
     assert found > 5
 
@@ -116,3 +117,16 @@ def test_latents_and_samples_have_their_tensors() -> None:
     assert latent_schema((4, 8, 8)).field("logvar").type.shape == [4, 8, 8]
     assert sample_schema((64, 64)).field("image").type.shape == [64, 64]
     assert pa.types.is_uint64(sample_schema((64, 64)).field("seed").type)
+
+
+@pytest.mark.parametrize("content", [b"junk", b"", b"PAR1" + bytes(40) + b"PAR1"])
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"broken\.parquet is no whole Parquet file .* delete it and make it anew"):
+        read_table(Location.parse(tmp_path))
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
+    with pytest.raises(InputError, match=r"other\.parquet is no whole Parquet file .*image"):
+        read_table(Location.parse(tmp_path), ["id", "image"])

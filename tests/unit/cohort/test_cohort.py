@@ -72,6 +72,7 @@ def test_order_repeats_and_restarts_leave_the_same_bytes(pipeline, tmp_path):
     (tmp_path / "b/manifest/shard-000003.parquet").unlink()
     damaged = next((tmp_path / "b/sub-HealthyFLAIR0000001/anat").glob("*.nii.gz"))
     damaged.write_bytes(damaged.read_bytes()[:-1])
+    (tmp_path / "b/manifest/shard-000005.parquet").write_bytes(b"half a file")
     fill(plan, pipeline, tmp_path / "b", [0, 1, 2, 3, 4, 5])
     close(plan, pipeline, straight)
     close(plan, pipeline, crooked)
