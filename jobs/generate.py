@@ -58,7 +58,7 @@ def command(
     from mrigen.cohort.plan import CohortPlan
 
     folder = output_location(out)
-    asked = [Cell.parse(text) for text in cells.split(",")] if cells else all_cells()
+    asked = [Cell.parse(text) for text in cells.split(",")] if cells is not None else all_cells()
     pipeline = load_pipeline(model)
     sampler = resolve_sampler(pipeline.config.sampler, solver, num_steps, guidance_scale)
     if not allow_untrained:

@@ -7,12 +7,11 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
-from mrigen.config import PRESETS, Config, load_config
+from mrigen.config import PRESETS, Config, load_config, read_settings
 from mrigen.errors import InputError
 from mrigen.storage import Location
 
@@ -36,10 +35,8 @@ class Settings:
         """
         stored = run / "config.json"
         if self.config_file is not None:
-            path = Path(self.config_file)
-            if not path.is_file():
-                raise InputError(f"--config: no file {self.config_file}")
-            config = load_config(self.preset or "quick", path.read_text(), self.overrides, source=self.config_file)
+            text = read_settings(self.config_file)
+            config = load_config(self.preset or "quick", text, self.overrides, source=self.config_file)
         elif self.preset is None and stored.is_file():
             config = load_config("quick", json.dumps(stored.read_json()), self.overrides, source=str(stored))
         else:
@@ -93,7 +90,10 @@ def output_location(text: str) -> Location:
             f"output path {text!r} is relative: under a Ray job it would land in Ray's session folder; "
             "give an absolute path on shared storage or a URI such as s3://bucket/run"
         )
-    return Location.parse(text)
+    location = Location.parse(text)
+    if location.is_file():
+        raise InputError(f"{text} is a file: name a folder to write to")
+    return location
 
 
 def input_folder(text: str, what: str) -> Location:

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
@@ -260,6 +261,17 @@ def load_config(
             branch = {part: branch}
         _merge(tree, branch, f"override {override!r}")
     return parse_config(tree, source)
+
+
+def read_settings(path: str) -> str:
+    """The text of a YAML file of settings. Raises InputError if there is no such file, or it holds no text."""
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"--config: no file {path}")
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config: {path} cannot be read as text: {' '.join(str(error).split())}") from None
 
 
 def parse_config(tree: Mapping[str, Any], source: str = "configuration") -> Config:

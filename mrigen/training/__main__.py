@@ -6,11 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import click
 
-from mrigen.config import PRESETS, Config, load_config
+from mrigen.config import PRESETS, Config, load_config, read_settings
 from mrigen.errors import InputError
 from mrigen.labels import all_cells
 from mrigen.storage import Location
@@ -46,9 +45,7 @@ def command(
     from mrigen.training.vae import train_autoencoder
 
     folder = Location.parse(run)
-    if config_file is not None and not Path(config_file).is_file():
-        raise InputError(f"--config: no file {config_file}")
-    text = Path(config_file).read_text() if config_file else None
+    text = read_settings(config_file) if config_file is not None else None
     config = load_config(preset, text, overrides, source=config_file or "configuration")
     if phantom is not None:
         _prepare_phantom(folder, config, phantom)

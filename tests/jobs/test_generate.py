@@ -52,6 +52,7 @@ def test_the_data_set_is_valid_bids(ray_cluster, tiny_run, tmp_path):
             ["--cells", "GBM:FLARE"],
             "unknown modality 'FLARE': known are T1w, T1ce, T2w, FLAIR, PD; did you mean FLAIR?",
         ),
+        (["--cells", ""], "cell '' is not of the form PATHOLOGY:MODALITY"),
         (["--cells", "GBM"], "cell 'GBM' is not of the form PATHOLOGY:MODALITY"),
         ([], "never seen in training: Sclerosis:PD; add --allow-untrained to generate them"),
         (["--cells", "HC:T1", "--num-steps", "0"], "num_steps: Input should be greater than or equal to 1, got '0'"),
@@ -67,6 +68,13 @@ def test_bad_input_is_one_line(tiny_run, tmp_path, capsys, options, message):
     assert len(error) == 1
     assert message in error[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused(tiny_run, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert mrigen("generate", "--model", tiny_run / "model", "--out", tmp_path / "file") == 2
+    assert f"{tmp_path / 'file'} is a file: name a folder to write to" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path, capsys):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
-from mrigen.config import PRESETS, Config, DataConfig, load_config, parse_config
+from mrigen.config import PRESETS, Config, DataConfig, load_config, parse_config, read_settings
 from mrigen.errors import InputError
 
 
@@ -85,3 +86,11 @@ def test_overrides_are_typed_by_yaml() -> None:
     assert config.data.clip_percentiles == (1, 99)
     assert config.diffusion.min_snr_gamma is None
     assert isinstance(config, Config)
+
+
+def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\x80\x81\xff")
+    with pytest.raises(InputError, match=r"--config: .*binary\.yaml cannot be read as text"):
+        read_settings(str(tmp_path / "binary.yaml"))
+    with pytest.raises(InputError, match=r"--config: no file .*none\.yaml"):
+        read_settings(str(tmp_path / "none.yaml"))
