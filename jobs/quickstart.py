@@ -27,7 +27,7 @@ def command(
 ) -> None:
     """Run phantom, prepare, train-vae, encode, train-ldm, generate and evaluate, one after the other.
 
-    On the preset `quick` this takes about 20 minutes on two cores, and ends with a page on which real and
+    On the preset `quick` this takes about 15 minutes on two cores, and ends with a page on which real and
     generated images stand side by side. A killed run goes on by the same command.
     """
     run = output_location(out)
