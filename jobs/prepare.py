@@ -42,6 +42,7 @@ def command(
     from jobs.prepare_summary import print_preparation
     from jobs.tasks import run_tasks
     from mrigen.sources.images import part_key
+    from mrigen.sources.options import Source
     from mrigen.sources.preparation import begin_preparation, finish_preparation
     from mrigen.sources.recognise import find_scans
     from mrigen.sources.scans import drop_unusable, group_scans
@@ -50,7 +51,7 @@ def command(
     folder, place = output_location(run), Location.parse(source)
     config = settings.resolve(folder)
     is_finished(folder, config, "data")  # raises where other settings made what is there
-    found = find_scans(place)
+    found = find_scans(Source(place))
     connect(address)
     placement = Placement(num_workers)
 

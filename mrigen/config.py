@@ -40,19 +40,33 @@ class Section(BaseModel):
 class DataConfig(Section):
     """How scans become training images."""
 
-    spatial_dims: Literal[2] = 2
+    spatial_dims: Literal[2, 3] = 2
+    """2: slices; 3: whole volumes. The models are 2-D so far."""
+    plane: Literal["axial", "coronal", "sagittal"] = "axial"
+    """Which slices are taken. Axial ones are [x, y], coronal ones [x, z], sagittal ones [y, z], in RAS+."""
     image_size: PositiveInt = Field(64, multiple_of=8, le=512)
     """Pixels along each side of an image."""
     spacing_mm: PositiveFloat = Field(3.0, le=20.0)
     """Size of a pixel; the field of view is image_size * spacing_mm."""
     slice_range_mm: tuple[float, float] = (-20.0, 46.0)
-    """Heights at which slices are taken, above the centre of the brain's bounding box."""
+    """Positions at which slices are taken, along the plane's normal from the centre of the brain's bounding box."""
     slice_step_mm: PositiveFloat = 6.0
     """Distance between neighbouring slices of one scan."""
     min_foreground: float = Field(0.05, ge=0.0, lt=1.0)
     """Slices with a smaller fraction of foreground pixels are left out."""
     clip_percentiles: tuple[float, float] = (0.5, 99.5)
     """Percentiles of the foreground's intensities that become -1 and 1."""
+    head: Literal["keep", "strip"] = "keep"
+    """keep: heads as they are; strip: the brain alone, by a mask given, found beside the scan, made by
+    `strip_command` or estimated for scans in MNI space."""
+    strip_command: str | None = None
+    """A skull-stripper of the user's, with {input} and {mask} for the scan and the brain mask it writes."""
+    bias_correction: Literal["none", "n4"] = "none"
+    """N4 (Tustison et al. 2010), by the extra mrigen[registration]."""
+    registration: Literal["none", "rigid", "affine"] = "none"
+    """To the ICBM152 template in MNI space, by the extra mrigen[registration]."""
+    max_scan_mb: PositiveInt = 1024
+    """The most that one scan may take up once read; a file that claims more is left out."""
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
     """Share of the subjects held out to watch training."""
     test_fraction: float = Field(0.2, ge=0.0, lt=1.0)

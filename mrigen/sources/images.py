@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,28 +13,13 @@ from mrigen.config import DataConfig
 from mrigen.errors import InputError
 from mrigen.preprocess import find_foreground, scan_images, split_of
 from mrigen.records import image_schema, to_table, write_table
+from mrigen.sources.reading import read_scan
 from mrigen.sources.scans import Rejected, Scan, scans_key
 from mrigen.storage import Location
-from mrigen.volume import Volume, VolumeError, read_volume
+from mrigen.volume import VolumeError
 
 FORMAT = 1
 """Raised whenever the same scans and settings come to give other images, so that old parts are made anew."""
-
-
-def read_scan(location: Location) -> Volume:
-    """Read a scan from any storage. Raises VolumeError."""
-    if location.local is not None:
-        return read_volume(location.local)
-    with tempfile.TemporaryDirectory(prefix="mrigen-") as folder:
-        copy = Path(folder) / location.name
-        try:
-            copy.write_bytes(location.read_bytes())
-        except OSError as error:
-            raise VolumeError(f"{location}: {' '.join(str(error).split())}", "missing") from None
-        try:
-            return read_volume(copy)
-        except VolumeError as error:
-            raise VolumeError(str(error).replace(str(copy), str(location)), error.fault) from None
 
 
 def hash_scans(scans: list[Scan], source: Location) -> list[str]:
@@ -103,7 +86,7 @@ def scan_rows(scan: Scan, digest: str, data: DataConfig, source: Location) -> tu
     Raises:
         VolumeError: if the scan cannot be read, or no slice of it shows enough.
     """
-    volume = read_scan(Location(source.filesystem, scan.path))
+    volume = read_scan(scan, source)
     try:
         foreground = find_foreground(volume)
         images = scan_images(volume, data, subject=scan.subject, foreground=foreground)

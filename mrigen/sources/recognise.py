@@ -5,9 +5,9 @@ from __future__ import annotations
 from mrigen.errors import InputError
 from mrigen.sources.bids import find_bids_scans, is_bids
 from mrigen.sources.manifest import find_manifest_scans
+from mrigen.sources.options import Source
 from mrigen.sources.profiles import PROFILES, find_profile_scans
 from mrigen.sources.scans import ScanTable
-from mrigen.storage import Location
 
 KNOWN = (
     "a BIDS tree (dataset_description.json and participants.tsv), "
@@ -16,12 +16,13 @@ KNOWN = (
 )
 
 
-def find_scans(source: Location) -> ScanTable:
-    """Understand `source`, a folder or a manifest file, and list its scans.
+def find_scans(named: Source) -> ScanTable:
+    """Understand a source, a folder or a manifest file, and list its scans.
 
     Raises:
         InputError: if there is nothing, it is of no kind that is known, or it lists no scan at all.
     """
+    source = named.place
     if source.is_file():
         if not source.path.casefold().endswith((".csv", ".tsv")):
             raise InputError(f"{source}: neither a folder nor a .csv file; known are {KNOWN}")

@@ -15,7 +15,11 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 @dataclass(frozen=True)
 class Scan:
-    """One file with one image of one subject. `path` is a path on the source's filesystem."""
+    """One image of one subject.
+
+    `path` is a path on the source's filesystem: a NIfTI file, the `.hdr` of an Analyze or NIfTI pair, or the folder of
+    a DICOM series.
+    """
 
     path: str
     subject: str
@@ -24,6 +28,14 @@ class Scan:
     pathology: Pathology
     modality: Modality
     licence: str
+    frame: int | None = None
+    # place along the fourth axis of a 4-D file that holds several contrasts
+    mask: str = ""
+    # a brain mask's path, where one was given or found beside the scan
+    orientation: str = ""
+    # axes of an Analyze file, such as LAS
+    origin: int = 0
+    # which of the sources of one call the scan is from
 
 
 @dataclass(frozen=True)

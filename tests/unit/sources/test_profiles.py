@@ -8,8 +8,10 @@ import pytest
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
+from mrigen.sources.options import Source
 from mrigen.sources.profiles import PROFILES, Profile, find_profile_scans
 from mrigen.sources.recognise import find_scans
+from mrigen.sources.scans import ScanTable
 from mrigen.storage import Location
 from tests.fake_scans import write_bids
 
@@ -21,6 +23,10 @@ OPEN_MS = [
 GOLD = "patient19/GOLD_STANDARD_N4_noneck_reduced_winsor_regtoFLAIR_regtoMNI.nii.gz"
 
 
+def found(place: Location) -> ScanTable:
+    return find_scans(Source(place))
+
+
 def touch(root: Path, *paths: str) -> Location:
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +36,7 @@ def touch(root: Path, *paths: str) -> Location:
 
 @pytest.mark.parametrize("above", ["", "MNI/", "open_ms_data/cross_sectional/MNI/"])
 def test_open_ms_data_is_known_from_any_folder_above(tmp_path: Path, above: str) -> None:
-    table = find_scans(touch(tmp_path, *(above + path for path in [*OPEN_MS, GOLD]), "README.md"))
+    table = found(touch(tmp_path, *(above + path for path in [*OPEN_MS, GOLD]), "README.md"))
     assert "open_ms_data" in table.kind
     assert table.rejected == ()
     assert {(scan.subject, scan.modality) for scan in table.scans} == {
@@ -45,12 +51,12 @@ def test_open_ms_data_is_known_from_any_folder_above(tmp_path: Path, above: str)
 
 def test_the_folder_of_one_subject_will_do(tmp_path: Path) -> None:
     touch(tmp_path, *OPEN_MS)
-    assert len(find_scans(Location.parse(tmp_path / "patient19")).scans) == 4
+    assert len(found(Location.parse(tmp_path / "patient19")).scans) == 4
 
 
 def test_other_files_among_them_are_told(tmp_path: Path) -> None:
     folder = touch(tmp_path, *OPEN_MS, "patient19/study1_T1W.nii.gz", "patient20/PD_N4_x_brain_N4_regtoMNI.nii.gz")
-    table = find_scans(folder)
+    table = found(folder)
     assert len(table.scans) == 8
     assert sorted((Path(item.path).name, item.fault) for item in table.rejected) == [
         ("PD_N4_x_brain_N4_regtoMNI.nii.gz", "name"),
@@ -82,14 +88,14 @@ def test_what_is_not_known_is_refused_with_what_is(tmp_path: Path) -> None:
         ("tree", r"unknown kind of folder.*BIDS.*open_ms_data.*path,subject,pathology,modality"),
     ):
         with pytest.raises(InputError, match=words):
-            find_scans(Location.parse(tmp_path / path))
+            found(Location.parse(tmp_path / path))
 
 
 def test_trees_and_manifests_are_recognised(tmp_path: Path) -> None:
     write_bids(tmp_path / "tree", {"01": "AD"}, ("T2w",))
-    assert find_scans(Location.parse(tmp_path / "tree")).kind == "a BIDS tree"
+    assert found(Location.parse(tmp_path / "tree")).kind == "a BIDS tree"
     (tmp_path / "list.csv").write_text("path,subject,pathology,modality\na.nii,1,HC,T1\n")
-    assert find_scans(Location.parse(tmp_path / "list.csv")).kind == "a manifest"
+    assert found(Location.parse(tmp_path / "list.csv")).kind == "a manifest"
     write_bids(tmp_path / "bare", {"01": "AD"}, ())
     with pytest.raises(InputError, match="without any"):
-        find_scans(Location.parse(tmp_path / "bare"))
+        found(Location.parse(tmp_path / "bare"))
