@@ -27,17 +27,17 @@ class Settings:
     overrides: tuple[str, ...]
     print_config: bool
 
-    def resolve(self, run: Location) -> Config:
+    def resolve(self, run: Location | None) -> Config:
         """The configuration of a run: from the options, else the one that the run's `config.json` holds.
 
         The first stage of a run writes `config.json`; a later one takes it up, and its own overrides are laid
         over it. With `--print-config` it is printed as YAML and the command ends.
         """
-        stored = run / "config.json"
+        stored = run / "config.json" if run else None
         if self.config_file is not None:
             text = read_settings(self.config_file)
             config = load_config(self.preset or "quick", text, self.overrides, source=self.config_file)
-        elif self.preset is None and stored.is_file():
+        elif self.preset is None and stored and stored.is_file():
             config = load_config("quick", json.dumps(stored.read_json()), self.overrides, source=str(stored))
         else:
             config = load_config(self.preset or "quick", None, self.overrides)

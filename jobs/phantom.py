@@ -25,7 +25,9 @@ from mrigen.storage import Location
 def command(out: str, subjects: int, seed: int, spacing_mm: float, address: str | None, num_workers: int) -> None:
     """Write phantom subjects to the folder OUT as a BIDS tree: simulated brains, no scans of people.
 
-    Four pathologies in turn, each subject in five modalities with its lesion mask. The same seed gives the same
+    Four pathologies in turn, each subject in five modalities with its lesion mask and the label of every voxel.
+    participants.tsv tells the age and what was measured: volumes of brain, ventricles, hippocampi and each kind of
+    lesion, number of lesions, midline shift; participants.json describes the columns. The same seed gives the same
     bytes on any number of workers. A killed run is finished, and a cohort enlarged, by calling again.
     """
     from jobs.tasks import run_tasks

@@ -2,109 +2,116 @@
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from jobs.options import Settings, config_options, output_location, store_config
 from jobs.placement import Placement, connect, cpu_worker_options
-from mrigen.config import DataConfig
-from mrigen.storage import Location
 
 if TYPE_CHECKING:
-    from mrigen.sources.scans import Scan
+    from mrigen.sources.scans import Rejected
 
 EX_DATAERR = 65
+SHOWN_FAULTS = 20
 
 
 @click.command("prepare")
-@click.argument("source", metavar="SRC")
-@click.argument("run")
+@click.argument("places", nargs=-1, required=True, metavar="SRC... RUN")
+@click.option("--dry-run", is_flag=True, help="Show what was recognised, and stop. RUN may be left out.")
+@click.option("--strict", is_flag=True, help="Stop at the first file that cannot be used, with exit status 65.")
+@click.option("--allow-mixed-heads", is_flag=True, help="Take stripped brains and whole heads together.")
+@click.option(
+    "--source-option",
+    "source_options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="How to understand every SRC, such as pathology=Dementia or table=cdr.csv. Repeatable.",
+)
 @config_options
 @cpu_worker_options
 def command(
-    source: str,
-    run: str,
+    places: tuple[str, ...],
+    dry_run: bool,
+    strict: bool,
+    allow_mixed_heads: bool,
+    source_options: tuple[str, ...],
     settings: Settings,
     address: str | None,
     num_workers: int,
 ) -> None:
-    """Turn the scans of SRC into the training images of the folder RUN.
+    """Turn the scans of each SRC into the training images of the folder RUN.
 
-    SRC is a BIDS tree (pathology in participants.tsv), a data set that is known by its names, or a CSV file with the
-    columns path,subject,pathology,modality. Scans that cannot be used are listed with the reason in
-    RUN/quarantine/quarantine.parquet. A killed run is finished by the same command.
+    SRC is a BIDS tree (pathology in participants.tsv), a folder of data sets that are known by their names (BraTS,
+    IXI, OASIS ...), a table of scans (CSV, TSV, Parquet), or a .yaml file that lists several of these with options of
+    their own. Files that cannot be used are listed with the reason in RUN/quarantine/quarantine.parquet; where nothing
+    is left, the exit status is 65. A killed run is finished by the same command, which also adds new files.
     """
-    from jobs.prepare_summary import print_preparation
-    from jobs.tasks import run_tasks
-    from mrigen.sources.images import part_key
-    from mrigen.sources.options import Source
-    from mrigen.sources.preparation import begin_preparation, finish_preparation
-    from mrigen.sources.recognise import find_scans
-    from mrigen.sources.scans import drop_unusable, group_scans
+    from jobs import prepare_summary as show
+    from jobs.tasks import each_on_ray
+    from mrigen.preprocess import check_extras, check_strip_command
+    from mrigen.report.data_page import write_data_page
+    from mrigen.sources import steps
+    from mrigen.sources.options import parse_options
+    from mrigen.sources.sources_file import read_sources
     from mrigen.training.stage import is_finished, stage_digest
 
-    folder, place = output_location(run), Location.parse(source)
+    *named, run = places if len(places) > 1 or not dry_run else (*places, "")
+    if not named:
+        raise click.UsageError("name at least one SRC, and then RUN: mrigen prepare SRC... RUN")
+    folder = output_location(run) if run else None
     config = settings.resolve(folder)
-    is_finished(folder, config, "data")  # raises where other settings made what is there
-    found = find_scans(Source(place))
+    check_extras(config.data)
+    check_strip_command(config.data)
+    if folder and not dry_run:
+        is_finished(folder, config, "data")  # raises where other settings made what is there
+    found = steps.find_all(read_sources(named, parse_options(source_options)))
+    show.print_found(found)
+    on_rejected = _teller(strict)
     connect(address)
-    placement = Placement(num_workers)
-
-    groups = group_scans(found.scans)
-    tasks = [{"position": position, "scans": _pack(group)} for position, group in enumerate(groups)]
-    hashed = {
-        int(row["position"]): json.loads(row["digests"])
-        for row in run_tasks(functools.partial(_make_hashing, place), tasks, placement, "prepare (hash)", shared=False)
-    }
-    digests = [digest for position in sorted(hashed) for digest in hashed[position]]
-    kept, unusable = drop_unusable([scan for group in groups for scan in group], digests)
-
-    parts = [{scan: kept[scan] for scan in group} for group in group_scans(kept)]
-    begin_preparation(folder, [part_key(part, config.data) for part in parts])
-    store_config(folder, config)
-    make_work = functools.partial(_make_work, folder, config.data, place)
-    tasks = [{"scans": _pack(list(part)), "digests": json.dumps(list(part.values()))} for part in parts]
-    rows = run_tasks(make_work, tasks, placement, "prepare", shared=False)
-    reports = [json.loads(row["report"]) for row in rows]
-    preparation = finish_preparation(folder, reports, [*found.rejected, *unusable], stage_digest(config, "data"))
-    print_preparation(preparation, found.kind, folder)
+    each = each_on_ray(Placement(num_workers))
+    fault = None
+    try:
+        if dry_run or folder is None:
+            show.print_survey(*steps.survey(found, config.data, each, on_rejected), config.data)
+            return
+        store_config(folder, config)
+        digest = stage_digest(config, "data")
+        preparation = steps.prepare_run(
+            folder, found, config, digest, each, on_rejected, allow_mixed_heads=allow_mixed_heads
+        )
+    except _FirstFault as stopped:
+        fault = str(stopped)
+    if fault is not None:  # told here, after the work has come to rest and its progress was shown
+        _end(f"{fault} (--strict)")
+    page = write_data_page(folder, preparation, found, config)
+    show.print_preparation(preparation, folder, page)
     if not preparation.num_images:
-        click.echo(f"mrigen: error: no image came of {place}: see {folder / 'quarantine'} for the reasons", err=True)
-        raise click.exceptions.Exit(EX_DATAERR)
+        _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")
 
 
-def _pack(scans: Sequence[Scan]) -> str:
-    return json.dumps([asdict(scan) for scan in scans])
+class _FirstFault(Exception):
+    """A file that cannot be used, where none is allowed."""
 
 
-def _unpack(text: str) -> list[Scan]:
-    from mrigen.sources.scans import scan_from_json
-
-    return [scan_from_json(tree) for tree in json.loads(text)]
-
-
-def _make_hashing(source: Location) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """The work of one worker: hash the files of some scans."""
-    from mrigen.sources.images import hash_scans
-
-    def work(task: Mapping[str, Any]) -> Mapping[str, Any]:
-        digests = hash_scans(_unpack(task["scans"]), source)
-        return {"position": task["position"], "digests": json.dumps(digests)}
-
-    return work
+def _end(reason: str) -> NoReturn:
+    click.echo(f"mrigen: error: {reason}", err=True)
+    raise click.exceptions.Exit(EX_DATAERR)
 
 
-def _make_work(run: Location, data: DataConfig, source: Location) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """The work of one worker: make one part; its report."""
-    from mrigen.sources.images import prepare_part
+def _teller(strict: bool) -> Callable[[Rejected], None]:
+    """Print a line for each of the first files that are left out; if `strict`, stop at the first."""
+    told = 0
 
-    def work(task: Mapping[str, Any]) -> Mapping[str, Any]:
-        scans = dict(zip(_unpack(task["scans"]), json.loads(task["digests"]), strict=True))
-        return {"report": json.dumps(prepare_part(run, scans, data, source))}
+    def tell(item: Rejected) -> None:
+        nonlocal told
+        told += 1
+        if strict:
+            raise _FirstFault(item.reason)
+        if told <= SHOWN_FAULTS:
+            click.echo(f"left out: {item.reason}", err=True)
+        elif told == SHOWN_FAULTS + 1:
+            click.echo("left out: more files, all of which will be in the quarantine", err=True)
 
-    return work
+    return tell

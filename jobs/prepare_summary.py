@@ -1,41 +1,86 @@
-"""What `prepare` shows at the end: images of each cell, subjects of each split, warnings, files left out."""
+"""What `prepare` shows: what it recognised, what a survey tells, and what the run holds in the end."""
 
 from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from mrigen.labels import Cell, Modality, Pathology
+from mrigen.config import DataConfig
+from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.sources.confounds import find_confounds
 from mrigen.sources.preparation import Preparation
+from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.steps import Found
+from mrigen.sources.survey import ScanFacts
 from mrigen.storage import Location
 
-SHOWN_REASONS = 5
+SHOWN_GEOMETRIES = 6
 
 
-def print_preparation(preparation: Preparation, kind: str, run: Location) -> None:
-    """Print what RUN/data now holds; `kind` says how the source was understood."""
-    console = Console()
-    table = Table(title=f"{preparation.num_images} images from {kind}", title_justify="left")
+def print_found(found: Found) -> None:
+    """Print how each source was understood."""
+    for kinds, place in zip(found.kinds, found.places, strict=True):
+        for kind in kinds:
+            print(f"{place}: {kind}")
+    masks = f", {len(found.masks)} masks" if found.masks else ""
+    print(f"recognised: {len(found.scans)} scans{masks}; left out: {len(found.rejected)} files")
+
+
+def print_survey(facts: Mapping[Scan, ScanFacts], rejected: Sequence[Rejected], data: DataConfig) -> None:
+    """Print the scans of each cell, their spacings, orientations and heads, and what goes with pathology."""
+    counts = Counter(Cell(scan.pathology, scan.modality) for scan in facts)
+    _print_cells(f"{len(facts)} scans (dry run: nothing was written)", counts)
+    geometries: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    heads: dict[str, Counter[str]] = defaultdict(Counter)
+    for fact in facts.values():
+        geometries[fact.scan.source][fact.spacing_text, fact.orientation] += 1
+        if fact.stripped is not None:
+            heads[fact.scan.source]["stripped" if fact.stripped else "whole"] += 1
+    table = Table(title="geometry", title_justify="left")
+    for name in ("source", "spacing", "orientation", "scans", "heads (looked at)"):
+        table.add_column(name, justify="right" if name == "scans" else "left")
+    for source, found in sorted(geometries.items()):
+        told = ", ".join(f"{count} {state}" for state, count in sorted(heads[source].items()))
+        for (spacing, orientation), count in found.most_common(SHOWN_GEOMETRIES):
+            table.add_row(source, spacing, orientation, str(count), told)
+            source = told = ""
+        if len(found) > SHOWN_GEOMETRIES:
+            table.add_row("", f"and {len(found) - SHOWN_GEOMETRIES} more", "", "", "")
+    Console().print(table)
+    for line in find_confounds(
+        Counter(fact.traits(stripped=fact.stripped if data.head == "keep" else True) for fact in facts.values())
+    ):
+        print(f"warning: {line}")
+    print(f"left out: {len(rejected)} files")
+
+
+def print_preparation(preparation: Preparation, run: Location, page: Location) -> None:
+    """Print what RUN/data now holds."""
+    _print_cells(f"{preparation.num_images} images", preparation.cells)
+    for split, subjects in preparation.subjects.items():
+        print(f"{split}: {subjects} subjects, {preparation.splits[split]} images")
+    if preparation.num_kept:
+        print(f"{preparation.num_kept} of {preparation.num_parts} parts stood already and were kept")
+    for warning in [*preparation.empty_splits(), *find_confounds(preparation.traits)]:
+        print(f"warning: {warning}")
+    if preparation.rejected:
+        quarantine = run / "quarantine" / "quarantine.parquet"
+        print(f"left out: {len(preparation.rejected)} files, listed with their reasons in {quarantine}")
+    print(f"images: {run / 'data'}")
+    print(f"page:   {page}")
+
+
+def _print_cells(title: str, counts: Mapping[Cell, int]) -> None:
+    table = Table(title=title, title_justify="left")
     table.add_column("pathology")
     for modality in Modality:
         table.add_column(str(modality), justify="right")
     for pathology in Pathology:
-        counts = [preparation.cells[Cell(pathology, modality)] for modality in Modality]
-        table.add_row(str(pathology), *(str(count) if count else "-" for count in counts))
-    console.print(table)
-    for split, subjects in preparation.subjects.items():
-        print(f"{split}: {subjects} subjects, {preparation.splits[split]} images")
-    empty = [str(cell) for cell, count in preparation.cells.items() if not count]
-    if empty:
+        numbers = [counts.get(Cell(pathology, modality), 0) for modality in Modality]
+        table.add_row(str(pathology), *(str(number) if number else "-" for number in numbers))
+    Console().print(table)
+    if empty := [str(cell) for cell in all_cells() if not counts.get(cell)]:
         print(f"empty cells ({len(empty)}): {', '.join(empty)}")
-    if preparation.num_kept:
-        print(f"{preparation.num_kept} of {preparation.num_parts} parts stood already and were kept")
-    for warning in preparation.warnings():
-        print(f"warning: {warning}")
-    if preparation.rejected:
-        print(f"{len(preparation.rejected)} files left out, listed in {run / 'quarantine' / 'quarantine.parquet'}:")
-        for item in preparation.rejected[:SHOWN_REASONS]:
-            print(f"  {item.reason}")
-        if len(preparation.rejected) > SHOWN_REASONS:
-            print(f"  and {len(preparation.rejected) - SHOWN_REASONS} more")
-    print(f"images: {run / 'data'}")

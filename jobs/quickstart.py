@@ -41,7 +41,7 @@ def command(
         context.invoke(callback, **arguments)
 
     step("phantom", phantom.command, out=cohort, subjects=subjects, seed=seed)
-    step("prepare", prepare.command, source=cohort, run=data, **chosen)
+    step("prepare", prepare.command, places=(cohort, data), **chosen)
     step("train-vae", train_vae.command, run=data)
     step("encode", encode.command, run=data)
     step("train-ldm", train_ldm.command, run=data)

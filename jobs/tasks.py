@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
 import torch
+from ray import cloudpickle
 
 from jobs.placement import Placement
 from jobs.progress import ProgressLine
@@ -61,3 +63,27 @@ def run_tasks(
         for done, row in enumerate(results.iter_rows(), start=1):
             line.update(done)
             yield row
+
+
+def each_on_ray(
+    placement: Placement,
+) -> Callable[[Callable[[Any], Any], Sequence[Any], str], Iterator[tuple[int, Any]]]:
+    """A function that does the same work on every item of a sequence, on Ray Data: yields (place, result), in no order.
+
+    Work and items may be any Python values that pickle; work must be idempotent, as for `run_tasks`.
+    """
+
+    def each(work: Callable[[Any], Any], items: Sequence[Any], title: str) -> Iterator[tuple[int, Any]]:
+        tasks = [{"place": place, "item": cloudpickle.dumps(item)} for place, item in enumerate(items)]
+        make_work = functools.partial(_make_item_work, work)
+        for row in run_tasks(make_work, tasks, placement, title, shared=False):
+            yield int(row["place"]), cloudpickle.loads(row["result"])
+
+    return each
+
+
+def _make_item_work(work: Callable[[Any], Any]) -> Work:
+    def on_task(task: Task) -> Mapping[str, Any]:
+        return {"place": task["place"], "result": cloudpickle.dumps(work(cloudpickle.loads(task["item"])))}
+
+    return on_task

@@ -37,6 +37,23 @@ def mrigen_killed(until: Callable[[], bool], *arguments: object, timeout: float 
     process.wait()
 
 
+def mrigen_for(seconds: float, *arguments: object) -> bool:
+    """Run the command line in a process with a Ray of its own, and SIGKILL it after a time; False if it ended before.
+
+    One that ends by itself must succeed.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli", *map(str, arguments)], env=os.environ | {"RAY_ADDRESS": ""}
+    )
+    try:
+        assert process.wait(seconds) == 0
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
 def hashes(folder: Path, *without: str) -> dict[str, str]:
     """SHA-256 of every file below `folder` by its path, leaving out paths that hold one of `without`."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]

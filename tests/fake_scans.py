@@ -38,9 +38,14 @@ def write_scan(path: Path, seed: int, *, stripped: bool = True) -> Path:
     return path
 
 
-def write_bids(root: Path, participants: Mapping[str, str], suffixes: tuple[str, ...] = ("T1w", "FLAIR")) -> Path:
-    """A BIDS tree: subject -> what `participants.tsv` says ails it; every subject has every suffix."""
-    for number, subject in enumerate(participants):
+def write_bids(
+    root: Path, participants: Mapping[str, str], suffixes: tuple[str, ...] = ("T1w", "FLAIR"), *, first: int = 0
+) -> Path:
+    """A BIDS tree: subject -> what `participants.tsv` says ails it; every subject has every suffix.
+
+    Scans differ from those of a tree with another `first`.
+    """
+    for number, subject in enumerate(participants, start=first):
         for place, suffix in enumerate(suffixes):
             write_scan(root / f"sub-{subject}/anat/sub-{subject}_{suffix}.nii.gz", 100 * number + place)
     rows = "".join(f"sub-{subject}\t{told}\n" for subject, told in participants.items())

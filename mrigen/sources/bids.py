@@ -1,20 +1,26 @@
 """BIDS trees: names of our own files, and a user's tree -> a table of scans.
 
-Labels come from `participants.tsv`, contrasts from the suffix and the `ce` entity.
+Labels come from `participants.tsv` and tables of sessions, contrasts from the suffix and the `ce` entity.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import posixpath
 import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import bids2table
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.scans import Rejected, Scan, ScanTable, nifti_files
+from mrigen.sources.claims import Claim
+from mrigen.sources.label_tables import LABEL_COLUMNS, UserLabels, find_column, interpret, named_table
+from mrigen.sources.listing import is_scan_name, list_files
+from mrigen.sources.options import SourceOptions
+from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.tables import read_rows
 from mrigen.storage import Location
 
 SUFFIXES = {
@@ -24,8 +30,8 @@ SUFFIXES = {
     Modality.FLAIR: "FLAIR",
     Modality.PD: "PDw",
 }
-LABEL_COLUMNS = ("pathology", "diagnosis", "group", "dx")
-_NOT_RAW = ("derivatives", "sourcedata", "code")
+MARKS = ("dataset_description.json", "participants.tsv")
+NOT_RAW = ("derivatives", "sourcedata", "code")
 
 
 def bids_path(subject: str, modality: Modality, *, description: str | None = None, session: str | None = None) -> str:
@@ -44,42 +50,66 @@ def bids_path(subject: str, modality: Modality, *, description: str | None = Non
     return f"{folder}anat/{name}.nii.gz"
 
 
-def is_bids(root: Location) -> bool:
-    """Whether a folder looks like a BIDS tree: a description of the data set, or a table of participants."""
-    return (root / "dataset_description.json").is_file() or (root / "participants.tsv").is_file()
+def bids_roots(files: Iterable[str]) -> tuple[str, ...]:
+    """The BIDS trees among some paths, `""` for the top: folders with a description or a table of participants.
+
+    A tree within another's derivatives, source data or code is none of its own.
+    """
+    marks = {posixpath.dirname(path) for path in files if posixpath.basename(path) in MARKS}
+    roots: list[str] = []
+    for root in sorted(marks, key=lambda path: (path.count("/") + bool(path), path)):
+        if not any(_within(root, above).split("/")[0] in NOT_RAW for above in roots if _is_below(root, above)):
+            roots.append(root)
+    return tuple(roots)
 
 
-def find_bids_scans(root: Location) -> ScanTable:
+def find_bids_scans(root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None) -> Claim:
     """The anatomical scans of a BIDS tree that are T1w, T1ce, T2w, FLAIR or PD.
 
+    `files` are paths relative to the root; by default all that are there. The pathology is that of the session in
+    `sub-*/sub-*_sessions.tsv` where that tells one, else that of the subject in `participants.tsv`.
+
     Raises:
-        InputError: if `participants.tsv` is missing, or has no column that tells the pathology.
+        InputError: if no table tells the pathology.
     """
-    labels, column = _participant_labels(root / "participants.tsv")
+    options = options or SourceOptions()
+    files = list_files(root).files if files is None else tuple(files)
+    label = _labeller(root, files, options)
     name, licence = _describe(root)
     scans: list[Scan] = []
     rejected: list[Rejected] = []
-    for path in nifti_files(root):
-        if path.split("/")[0] in _NOT_RAW:
+    notes: Counter[str] = Counter()
+    mine = frozenset(path for path in files if path.startswith(("sub-", *(f"{name}/" for name in NOT_RAW))))
+    for path in sorted(filter(is_scan_name, mine)):
+        if not path.startswith("sub-"):
             continue
         entities: dict[str, Any] = bids2table.parse_bids_entities(path)
         modality = _modality(entities)
         if modality is None or "sub" not in entities:
             continue
-        subject = str(entities["sub"])
+        subject, session = str(entities["sub"]), str(entities.get("ses") or "")
         full = (root / path).path
-        label = labels.get(subject)
-        if label is None:
-            rejected.append(Rejected(full, f"sub-{subject} is not in participants.tsv", "label"))
-            continue
         try:
-            pathology = Pathology.parse(label)
+            pathology = label(subject, session)
         except InputError as error:
-            rejected.append(Rejected(full, f"participants.tsv, column {column}, sub-{subject}: {error}", "label"))
+            rejected.append(Rejected(full, f"{full}: {error}", "label"))
             continue
-        session = str(entities.get("ses") or "")
-        scans.append(Scan(full, subject, session, name, pathology, modality, licence))
-    return ScanTable("a BIDS tree", tuple(scans), tuple(rejected))
+        if pathology is None:
+            notes["skipped"] += 1
+            continue
+        if options.modality:
+            modality = Modality(options.modality)
+        orientation = options.orientation if path.endswith(".hdr") else ""
+        scans.append(Scan(full, subject, session, name, pathology, modality, licence, orientation=orientation))
+    return Claim("a BIDS tree", mine, tuple(scans), tuple(rejected), notes=dict(notes))
+
+
+def _is_below(path: str, above: str) -> bool:
+    return not above or path.startswith(f"{above}/")
+
+
+def _within(path: str, above: str) -> str:
+    return path[len(above) + 1 :] if above else path
 
 
 def _modality(entities: dict[str, Any]) -> Modality | None:
@@ -91,20 +121,62 @@ def _modality(entities: dict[str, Any]) -> Modality | None:
     return {"T2w": Modality.T2W, "FLAIR": Modality.FLAIR, "PDw": Modality.PD}.get(str(suffix))
 
 
-def _participant_labels(file: Location) -> tuple[dict[str, str], str]:
-    """Subject (without `sub-`) -> what the table says ails it, and the column that said it."""
-    if not file.is_file():
-        raise InputError(f"{file}: missing: a BIDS tree needs it, with a column {' or '.join(LABEL_COLUMNS[:3])}")
-    rows = read_rows(file, "\t")
-    header = {str(key).strip().casefold(): key for key in (rows[0] if rows else {})}
-    column = next((name for name in LABEL_COLUMNS if name in header), None)
-    if "participant_id" not in header or column is None:
-        raise InputError(
-            f"{file}: columns {', '.join(map(str, header.values())) or 'none'}: it needs participant_id and one of "
-            f"{', '.join(LABEL_COLUMNS)}, which tells the pathology"
-        )
-    identity, told = header["participant_id"], header[column]
-    return {row[identity].removeprefix("sub-"): row[told] for row in rows}, column
+def _labeller(root: Location, files: Sequence[str], options: SourceOptions) -> Callable[[str, str], Pathology | None]:
+    """From a subject and a session, without `sub-` and `ses-`, to the pathology, or None if they are to be skipped."""
+    if options.pathology:
+        forced = Pathology(options.pathology)
+        return lambda subject, session: forced
+    if options.table:
+        labels = UserLabels(named_table(root, options), options)
+        return lambda subject, session: labels({"subject": subject, "session": session})
+    tables = _Tables(root, files, options)
+    return tables.pathology
+
+
+class _Tables:
+    """What a tree's own tables say of subjects and sessions."""
+
+    def __init__(self, root: Location, files: Sequence[str], options: SourceOptions) -> None:
+        self.options = options
+        self._columns = (options.pathology_column,) if options.pathology_column else LABEL_COLUMNS
+        # (subject, session) -> what is told, and where
+        self._told: dict[tuple[str, str], tuple[str, str]] = {}
+        for path in files:
+            if found := re.fullmatch(r"sub-([^/]+)/sub-\1_sessions\.tsv", path):
+                self._add(root / path, "session_id", found[1])
+        fault = self._add(root / "participants.tsv", "participant_id")
+        if fault and not self._told:
+            raise InputError(fault)
+
+    def _add(self, file: Location, key: str, subject: str = "") -> str:
+        """Take up a table of subjects, or of one subject's sessions; returns what is wrong with it."""
+        needed = f"{key} and one of {', '.join(filter(None, self._columns))}, which tells the pathology"
+        if not file.is_file():
+            return f"{file}: missing: a BIDS tree needs it, with the columns {needed}"
+        rows = read_rows(file)
+        header = rows[0] if rows else {}
+        identity = find_column(header, (key,))
+        column = find_column(header, [str(name).casefold() for name in self._columns])
+        if identity is None or column is None:
+            return f"{file}: columns {', '.join(header) or 'none'}: it needs {needed}"
+        for row in rows:
+            place = (
+                (subject, row[identity].removeprefix("ses-")) if subject else (row[identity].removeprefix("sub-"), "")
+            )
+            self._told[place] = row[column], f"{file.name}, column {column}"
+        return ""
+
+    def pathology(self, subject: str, session: str) -> Pathology | None:
+        """What is told of the session, else of the subject; None if it is to be skipped. Raises InputError."""
+        told, where = self._told.get((subject, session), ("", ""))
+        if not told:
+            told, where = self._told.get((subject, ""), (told, where))
+        if not where:
+            raise InputError(f"sub-{subject} is not in participants.tsv")
+        try:
+            return interpret(told, self.options)
+        except InputError as error:
+            raise InputError(f"{where}, sub-{subject}: {error}") from None
 
 
 def _describe(root: Location) -> tuple[str, str]:
@@ -114,17 +186,3 @@ def _describe(root: Location) -> tuple[str, str]:
     if not isinstance(tree, dict):
         raise InputError(f"{file}: must hold a JSON object")
     return str(tree.get("Name") or root.name), str(tree.get("License") or "unknown")
-
-
-def read_rows(file: Location, delimiter: str) -> list[dict[str, str]]:
-    """Rows of a table in UTF-8 with a header line; missing fields are empty, surplus ones dropped.
-
-    Raises:
-        InputError: if the file is not text.
-    """
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", restval="")
-        return [{key: str(value).strip() for key, value in row.items() if key} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a table in UTF-8: {error}") from None

@@ -1,9 +1,9 @@
-"""From scans to the Parquet files of `data/`: one part for each group of scans, each made and published whole."""
+"""From scans to the Parquet files of `data/`: one for each part, made and published whole."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,59 +11,47 @@ import numpy as np
 
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
-from mrigen.preprocess import find_foreground, scan_images, split_of
+from mrigen.labels import Cell
+from mrigen.preprocess import PreparedScan, prepare_images, split_of
 from mrigen.records import image_schema, to_table, write_table
-from mrigen.sources.reading import read_scan
-from mrigen.sources.scans import Rejected, Scan, scans_key
+from mrigen.sources.histograms import Histograms
+from mrigen.sources.parts import Part, part_key
+from mrigen.sources.reading import read_mask, read_scan
+from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
 from mrigen.volume import VolumeError
 
-FORMAT = 1
-"""Raised whenever the same scans and settings come to give other images, so that old parts are made anew."""
 
-
-def hash_scans(scans: list[Scan], source: Location) -> list[str]:
-    """SHA-256 of each scan's file; empty where there is no file, or it cannot be read."""
-    digests = []
-    for scan in scans:
-        file = Location(source.filesystem, scan.path)
-        try:
-            digests.append(file.sha256() if file.is_file() else "")
-        except OSError:
-            digests.append("")
-    return digests
-
-
-def part_key(scans: Mapping[Scan, str], data: DataConfig) -> str:
-    """The name of the part that some scans (with the hashes of their files) and settings give."""
-    return scans_key(scans, [FORMAT, data.model_dump(mode="json")])
-
-
-def prepare_part(run: Location, scans: Mapping[Scan, str], data: DataConfig, source: Location) -> dict[str, Any]:
-    """Make the images of some scans: `data/part-<key>.parquet`, then its report `data/parts/<key>.json`.
+def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[Location]) -> dict[str, Any]:
+    """Make the images of a part's scans: `data/part-<key>.parquet`, then its report `data/parts/<key>.json`.
 
     A part whose report stands, and whose Parquet file has the hash that the report tells, is not made again. Scans
-    that cannot be used are in the report's `rejected`; a part of which none can be used has no file.
+    that cannot be used are in the report's `rejected`; a part of which none can be used has no file. `places` are the
+    sources by the scans' `origin`.
 
     Returns the report, which is small and fit for JSON, and whether it was made now.
     """
-    key = part_key(scans, data)
+    key = part_key(part, data)
     report_file, part_file = run / "data" / "parts" / f"{key}.json", run / "data" / f"part-{key}.parquet"
     if report_file.is_file():
         report: dict[str, Any] = report_file.read_json()
         if report["file"] is None or (part_file.is_file() and part_file.sha256() == report["sha256"]):
             return {**report, "made": False}
     rows: list[dict[str, Any]] = []
-    heads: Counter[str] = Counter()
+    states: list[str | None] = []
+    histograms = Histograms()
     rejected = []
-    for scan, digest in scans.items():
+    for scan, content in part.items():
         try:
-            made, stripped = scan_rows(scan, digest, data, source)
+            prepared = prepare_scan(scan, data, places[scan.origin])
         except InputError as error:
-            rejected.append(Rejected(scan.path, str(error), getattr(error, "fault", "format")))
+            told = str(error) if scan.path in str(error) else f"{scan.path}: {error}"
+            rejected.append(Rejected(scan.path, told, getattr(error, "fault", "format")))
+            states.append(None)
             continue
-        rows.extend(made)
-        heads[f"{scan.pathology}:{'stripped' if stripped else 'whole'}"] += 1
+        rows.extend(image_rows(scan, content, prepared, data))
+        states.append("stripped" if prepared.stripped else "whole")
+        histograms.add(Cell(scan.pathology, scan.modality), prepared.raw_intensities, prepared.scaled_intensities)
     if rows:
         write_table(to_table(rows, image_schema([data.image_size] * data.spatial_dims)), part_file)
     report = {
@@ -72,31 +60,33 @@ def prepare_part(run: Location, scans: Mapping[Scan, str], data: DataConfig, sou
         "sha256": part_file.sha256() if rows else None,
         "cells": Counter(f"{row['pathology']}:{row['modality']}" for row in rows),
         "splits": Counter(row["split"] for row in rows),
-        "subjects": {row["subject"]: row["split"] for row in rows},
-        "heads": heads,
+        "subjects": {f"{row['source']}/{row['subject']}": row["split"] for row in rows},
+        "states": states,
+        "histograms": histograms.as_json(),
         "rejected": [asdict(item) for item in rejected],
     }
     report_file.write_json(report)
     return {**report, "made": True}
 
 
-def scan_rows(scan: Scan, digest: str, data: DataConfig, source: Location) -> tuple[list[dict[str, Any]], bool]:
-    """Rows of `records.image_schema` from one scan, and whether its skull was stripped.
+def prepare_scan(scan: Scan, data: DataConfig, place: Location) -> PreparedScan:
+    """Read a scan, and its brain mask where one is wanted, and make its images.
 
     Raises:
-        VolumeError: if the scan cannot be read, or no slice of it shows enough.
+        VolumeError: if the scan cannot be read, or no image of it shows enough.
     """
-    volume = read_scan(scan, source)
-    try:
-        foreground = find_foreground(volume)
-        images = scan_images(volume, data, subject=scan.subject, foreground=foreground)
-    except VolumeError as error:
-        raise VolumeError(f"{scan.path}: {error}", error.fault) from None
-    if not images:
+    max_bytes = data.max_scan_mb << 20
+    volume = read_scan(scan, place, max_bytes=max_bytes)
+    mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask and data.head == "strip" else None
+    prepared = prepare_images(volume, data, subject=scan.subject, mask=mask)
+    if not prepared.images:
         low, high = data.slice_range_mm
-        raise VolumeError(
-            f"{scan.path}: no slice from {low:g} to {high:g} mm shows {data.min_foreground:.0%} of head", "voxels"
-        )
+        raise VolumeError(f"no slice from {low:g} to {high:g} mm shows {data.min_foreground:.0%} of head", "voxels")
+    return prepared
+
+
+def image_rows(scan: Scan, content: str, prepared: PreparedScan, data: DataConfig) -> list[dict[str, Any]]:
+    """Rows of `records.image_schema` from one scan; `content` is the hash that their ids are made of."""
     shared = {
         "subject": scan.subject,
         "session": scan.session,
@@ -106,16 +96,15 @@ def scan_rows(scan: Scan, digest: str, data: DataConfig, source: Location) -> tu
         "split": split_of(scan.subject, data),
         "spacing_mm": data.spacing_mm,
         "licence": scan.licence,
-        "sha256": digest,
+        "sha256": content,
     }
-    rows = [
+    return [
         {
-            "id": f"{digest[:24]}-{index:03d}",
+            "id": f"{content[:24]}-{index:03d}",
             "slice_mm": image.slice_mm,
             "image": image.image.astype(np.float16),
             "affine": image.affine.ravel().tolist(),
             **shared,
         }
-        for index, image in enumerate(images)
+        for index, image in enumerate(prepared.images)
     ]
-    return rows, foreground.stripped

@@ -1,28 +1,39 @@
-"""A user's own table of scans: a CSV (or TSV) file with the columns path, subject, pathology, modality."""
+"""A user's own table of scans: CSV, TSV or Parquet with the columns path, subject, pathology, modality."""
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.bids import read_rows
+from mrigen.sources.label_tables import interpret
+from mrigen.sources.options import ORIENTATIONS, SourceOptions
 from mrigen.sources.scans import Rejected, Scan, ScanTable
+from mrigen.sources.tables import TABLE_SUFFIXES, read_header, read_rows
 from mrigen.storage import Location
 
 REQUIRED = ("path", "subject", "pathology", "modality")
-OPTIONAL = ("session", "source", "licence")
+OPTIONAL = ("session", "source", "licence", "mask", "frame", "orientation")
 
 
-def find_manifest_scans(file: Location) -> ScanTable:
+def is_manifest(file: Location) -> bool:
+    """Whether a file is a table with the columns of a manifest."""
+    return file.path.casefold().endswith(TABLE_SUFFIXES) and set(REQUIRED) <= set(read_header(file))
+
+
+def find_manifest_scans(file: Location, options: SourceOptions | None = None) -> ScanTable:
     """The scans that a manifest lists. Relative paths are taken from the manifest's folder.
 
-    A row with an unknown label or without a path or subject, and a file listed again, is left out with its line.
+    A path may be a NIfTI file, the `.hdr` of an Analyze pair, or the folder of a DICOM series. A row with an unknown
+    label or without a path or subject, and a scan listed again, is left out with its line. What the options say of
+    pathology, modality and words goes before what the table says.
 
     Raises:
         InputError: if a column is missing or unknown, or there is no row.
     """
-    rows = read_rows(file, "\t" if file.path.endswith(".tsv") else ",")
+    options = options or SourceOptions()
+    rows = read_rows(file)
     if not rows:
         raise InputError(f"{file}: no rows: a manifest has the columns {','.join(REQUIRED)} and a line for each scan")
     missing = [name for name in REQUIRED if name not in rows[0]]
@@ -30,32 +41,51 @@ def find_manifest_scans(file: Location) -> ScanTable:
     if missing or unknown:
         fault = f"no column {missing[0]!r}" if missing else f"unknown column {unknown[0]!r}"
         raise InputError(f"{file}: {fault}: needed are {','.join(REQUIRED)}; {','.join(OPTIONAL)} may follow")
-    scans: dict[str, Scan] = {}
+    scans: dict[tuple[str, int | None], Scan] = {}
     rejected: list[Rejected] = []
     for number, row in enumerate(rows, start=2):
-        path = str(PurePosixPath(file.path).parent / row["path"]) if row["path"] else ""
+        path = _path(file, row["path"])
         try:
-            scan = _scan(row, path, default_source=PurePosixPath(file.name).stem)
+            scan = _scan(file, row, options)
         except InputError as error:
             rejected.append(Rejected(path, f"{file.name}, row {number}: {error}", "label"))
             continue
-        if path in scans:
+        if scan is None:
+            continue
+        if (path, scan.frame) in scans:
             rejected.append(Rejected(path, f"{file.name}, row {number}: the file is listed before", "duplicate"))
             continue
-        scans[path] = scan
-    return ScanTable("a manifest", tuple(scans.values()), tuple(rejected))
+        scans[path, scan.frame] = scan
+    return ScanTable(("a manifest",), tuple(scans.values()), tuple(rejected))
 
 
-def _scan(row: dict[str, str], path: str, default_source: str) -> Scan:
+def _path(file: Location, told: str) -> str:
+    return str(PurePosixPath(file.path).parent / told) if told else ""
+
+
+def _scan(file: Location, row: dict[str, str], options: SourceOptions) -> Scan | None:
+    """The scan of a row, or None if its pathology is to be skipped."""
     for name in ("path", "subject"):
         if not row[name]:
             raise InputError(f"{name} is empty")
+    frame, orientation = row.get("frame") or "", (row.get("orientation") or "").upper()
+    if frame and not re.fullmatch(r"\d{1,4}(\.0)?", frame):
+        raise InputError(f"frame {frame[:80]!r} is no place along the fourth axis, such as 0")
+    if orientation and not re.fullmatch(ORIENTATIONS, orientation):
+        raise InputError(f"orientation {orientation[:80]!r} does not name three axes, such as LAS")
+    pathology = Pathology(options.pathology) if options.pathology else interpret(row["pathology"], options)
+    if pathology is None:
+        return None
+    is_analyze = row["path"].endswith(".hdr")
     return Scan(
-        path=path,
+        path=_path(file, row["path"]),
         subject=row["subject"].removeprefix("sub-"),
         session=row.get("session") or "",
-        source=row.get("source") or default_source,
-        pathology=Pathology.parse(row["pathology"]),
-        modality=Modality.parse(row["modality"]),
+        source=row.get("source") or PurePosixPath(file.name).stem,
+        pathology=pathology,
+        modality=Modality(options.modality) if options.modality else Modality.parse(row["modality"]),
         licence=row.get("licence") or "unknown",
+        frame=int(float(frame)) if frame else None,
+        mask=_path(file, row.get("mask") or ""),
+        orientation=orientation or (options.orientation if is_analyze else ""),
     )

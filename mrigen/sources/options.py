@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mrigen.config import Section
+from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.storage import Location
 
@@ -29,11 +31,13 @@ class SourceOptions(Section):
     modality: ModalityName | None = None
     """The modality of every scan; DICOM series have no names to tell it by."""
     table: str | None = None
-    """A CSV or TSV file that tells the subjects' pathology; a path, or a name within the source."""
+    """A CSV, TSV or Parquet file that tells the subjects' pathology; a path, or a name within the source."""
     subject_column: str | None = None
+    """The column of that table that names the subjects; `sub-` before a name does not count."""
     pathology_column: str | None = None
+    """The column of that table, or of a BIDS tree's own ones, that tells the pathology."""
     values: Mapping[str, str] = Field(default_factory=dict)
-    """What the table says -> a pathology, or `skip`."""
+    """What the table says, in any case -> a pathology, or `skip`; the empty text stands for a missing value."""
     orientation: str = Field("LAS", pattern=ORIENTATIONS)
     """Axes of Analyze files, which do not tell: where each axis points, the first voxel axis first."""
     links: Literal["within", "follow"] = "within"
@@ -53,3 +57,43 @@ class Source:
 
     place: Location
     options: SourceOptions = field(default_factory=SourceOptions)
+
+
+def make_options(tree: Mapping[str, Any], where: str) -> SourceOptions:
+    """Options from a mapping; `where` names it in errors.
+
+    Raises:
+        InputError: if a key is unknown or a value is wrong, in one line.
+    """
+    for key in tree:
+        if key not in SourceOptions.model_fields:
+            nearest = difflib.get_close_matches(str(key), SourceOptions.model_fields, n=1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(SourceOptions.model_fields)}"
+            raise InputError(f"{where}: unknown key {str(key)!r}; {hint}")
+    try:
+        return SourceOptions(**tree)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        given = f", got {str(first['input'])[:80]!r}" if place else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: {place + ': ' if place else ''}{message}{given}") from None
+
+
+def parse_options(pairs: Sequence[str]) -> SourceOptions:
+    """Options from `KEY=VALUE` pairs; `values.AD=Dementia` adds to the map.
+
+    Raises:
+        InputError: if a pair is not of that form, names a key twice, or does not fit, in one line.
+    """
+    tree: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        key, dot, told = name.partition(".")
+        if not equals or (dot and key != "values") or (key == "values" and not dot):
+            raise InputError(f"source option {pair!r} is not of the form KEY=VALUE, or values.WORD=PATHOLOGY")
+        group, entry = (tree.setdefault("values", {}), told) if dot else (tree, key)
+        if entry in group:
+            raise InputError(f"source option {pair!r}: {name} is given twice")
+        group[entry] = value
+    return make_options(tree, "source option")

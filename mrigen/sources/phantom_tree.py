@@ -10,10 +10,12 @@ from mrigen import __version__
 from mrigen.errors import InputError
 from mrigen.labels import Modality
 from mrigen.sources.bids import bids_path
-from mrigen.sources.phantom import PhantomSubject, make_subject, pathology_of
+from mrigen.sources.phantom import LABELS, MEASURES, PhantomSubject, make_subject
 from mrigen.storage import Location
 from mrigen.volume import SYNTHETIC_DESCRIPTION, Volume, nifti_bytes
 
+FORMAT = 2
+"""Rises whenever the same seed no longer gives the same bytes: cohorts of two formats are never mixed."""
 MAX_SUBJECTS = 9999
 MIN_SPACING_MM, MAX_SPACING_MM = 1.0, 8.0
 LESIONS = "derivatives/lesions"
@@ -33,7 +35,8 @@ mrigen phantom cohort
 {_NOTICE}
 
 Simulated subjects with four pathologies, each in five modalities that the signal equations render from one
-anatomy. Lesion masks are in derivatives/lesions; all parameters and the hash of every file are in manifest/.
+anatomy. Lesion masks and the label of every voxel are in derivatives/lesions; what was measured on those labels is in
+participants.tsv; all parameters and the hash of every file are in manifest/.
 
 {LICENCE}
 """
@@ -55,7 +58,7 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
     if not MIN_SPACING_MM <= spacing_mm <= MAX_SPACING_MM:
         raise InputError(f"--spacing-mm {spacing_mm:g}: choose {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g}")
     described = out / "dataset_description.json"
-    identity = {"Seed": seed, "SpacingMM": spacing_mm, "Version": __version__}
+    identity = {"Seed": seed, "SpacingMM": spacing_mm, "Format": FORMAT}
     if described.is_file():
         tree = described.read_json()
         stored = tree.get("Phantom") if isinstance(tree, dict) else None
@@ -94,6 +97,8 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
             **common,
         }
     )
+    label_rows = [f"{label}\t{name}\n" for name, label in LABELS.items()]
+    (out / LESIONS / "desc-phantom_dseg.tsv").write_bytes(("index\tname\n" + "".join(label_rows)).encode())
     (out / ".bidsignore").write_bytes(b"/manifest\n")
 
 
@@ -118,10 +123,18 @@ def write_subject(out: Location, index: int, seed: int, spacing_mm: float) -> di
     participant = {
         "participant_id": f"sub-{subject_label(index)}",
         "age": subject.age,
-        "pathology": pathology_of(index).value,
+        "pathology": subject.pathology.value,
+        **subject.measured,
     }
     digests = {path: (out / path).sha256() for path in contents}
-    manifest.write_json({"participant": participant, "files": digests, "parameters": subject.parameters})
+    manifest.write_json(
+        {
+            "participant": participant,
+            "files": digests,
+            "parameters": subject.parameters,
+            "measured": subject.measured,
+        }
+    )
     return {**participant, "made": True}
 
 
@@ -135,15 +148,24 @@ def _subject_files(subject: PhantomSubject, index: int) -> dict[str, Any]:
         path = bids_path(label, modality)
         files[path] = nifti_bytes(Volume(whole, subject.affine), description=SYNTHETIC_DESCRIPTION, dtype=np.int16)
         files[path.replace(".nii.gz", ".json")] = _sidecar(subject, modality)
-    mask = f"{LESIONS}/sub-{label}/anat/sub-{label}_desc-lesion_mask.nii.gz"
-    lesions = Volume((subject.lesions > 0).astype(np.float32), subject.affine)
-    files[mask] = nifti_bytes(lesions, description=SYNTHETIC_DESCRIPTION, dtype=np.uint8)
-    files[mask.replace(".nii.gz", ".json")] = {
-        "Description": "Any lesion: necrosis, oedema, enhancing rim, plaque, white-matter hyperintensity",
-        "Type": "Lesion",
-        "Sources": [f"bids::{bids_path(label, Modality.T1W)}"],
-        "Synthetic": True,
-    }
+    stem = f"{LESIONS}/sub-{label}/anat/sub-{label}"
+    source = {"Sources": [f"bids::{bids_path(label, Modality.T1W)}"], "Synthetic": True}
+    truths: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
+        (
+            f"{stem}_desc-lesion_mask",
+            subject.lesions,
+            {"Description": "Any lesion: voxels labelled 11 and above in the dseg file", "Type": "Lesion"},
+        ),
+        (
+            f"{stem}_desc-phantom_dseg",
+            subject.segmentation,
+            {"Description": "The tissue or lesion that fills most of each voxel; names in desc-phantom_dseg.tsv"},
+        ),
+    )
+    for path, values, described in truths:
+        volume = Volume(values.astype(np.float32), subject.affine)
+        files[f"{path}.nii.gz"] = nifti_bytes(volume, description=SYNTHETIC_DESCRIPTION, dtype=np.uint8)
+        files[f"{path}.json"] = {**described, **source}
     return files
 
 
@@ -161,21 +183,30 @@ def _sidecar(subject: PhantomSubject, modality: Modality) -> dict[str, Any]:
     }
     if modality is Modality.T1CE:
         sidecar["ContrastBolusIngredient"] = "GADOLINIUM"
-    return {**sidecar, "Phantom": {**parameters, "scan": scans[modality.value]}}
+    return {**sidecar, "Phantom": {**parameters, "measured": subject.measured, "scan": scans[modality.value]}}
+
+
+def _columns() -> dict[str, dict[str, str]]:
+    """The table of participants: column -> what it is, in its order."""
+    volumes = {name: {"Description": told, "Units": "mL"} for name, (told, _) in MEASURES.items()}
+    return {
+        "age": {"Description": "Simulated age", "Units": "year"},
+        "pathology": {"Description": "Simulated pathology: Healthy, Glioblastoma, Sclerosis or Dementia"},
+        **volumes,
+        "lesion_count": {"Description": "26-connected components of the lesion mask"},
+        "midline_shift_mm": {
+            "Description": "Shift of the septum pellucidum, in millimetres of the template",
+            "Units": "mm",
+        },
+    }
 
 
 def close_tree(out: Location, participants: list[dict[str, Any]]) -> None:
     """Write what describes the whole cohort; `participants.tsv`, which `mrigen prepare` asks for, comes last."""
-    (out / "participants.json").write_json(
-        {
-            "age": {"Description": "Simulated age", "Units": "year"},
-            "pathology": {"Description": "Simulated pathology: Healthy, Glioblastoma, Sclerosis or Dementia"},
-        }
-    )
+    columns = _columns()
+    (out / "participants.json").write_json(columns)
     (out / "README").write_bytes(_README.encode())
     rows = sorted(participants, key=lambda row: str(row["participant_id"]))
-    lines = [
-        "participant_id\tage\tpathology",
-        *("{participant_id}\t{age:g}\t{pathology}".format(**row) for row in rows),
-    ]
-    (out / "participants.tsv").write_bytes(("\n".join(lines) + "\n").encode())
+    header = ["participant_id", *columns]
+    lines = [header, *([str(row[name]) for name in header] for row in rows)]
+    (out / "participants.tsv").write_bytes("".join("\t".join(line) + "\n" for line in lines).encode())

@@ -1,32 +1,155 @@
-"""The files that make a scan, and reading them from any storage."""
+"""The files that make a scan, their hash, and reading them from any storage."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
+import pyarrow.fs as pafs
+
+from mrigen.sources.dicom import read_series, read_series_header
 from mrigen.sources.scans import Scan
-from mrigen.storage import Location
-from mrigen.volume import Volume, VolumeError, read_volume
+from mrigen.storage import CHUNK, Location
+from mrigen.volume import MAX_SCAN_BYTES, ScanHeader, Volume, VolumeError, read_header, read_volume
+from mrigen.volume.reading import IMAGE_SUFFIXES
+
+FILE_SUFFIXES = (".nii", ".nii.gz", ".hdr")
+"""A scan whose path ends otherwise may be the folder of a DICOM series."""
+
+_HEAD_BYTES = 1 << 16
+_DEFAULT_ORIENTATION = "LAS"
 
 
-def scan_files(scan: Scan, source: Location) -> list[Location]:
-    """The files that hold a scan's voxels: what its hash is taken of."""
-    return [Location(source.filesystem, scan.path)]
+def scan_files(scan: Scan, place: Location) -> list[Location]:
+    """The files that hold a scan: one, a `.hdr` and its `.img`, or those of a DICOM series' folder, sorted.
+
+    They need not exist. `place` is the source; only its filesystem matters.
+    """
+    return _files(Location(place.filesystem, scan.path))
 
 
-def read_scan(scan: Scan, source: Location) -> Volume:
-    """Read a scan from any storage. Raises VolumeError."""
-    location = Location(source.filesystem, scan.path)
+def hash_scan(scan: Scan, place: Location) -> str:
+    """What tells a scan's content from every other, as hex; empty if a file is missing or cannot be read.
+
+    The SHA-256 of the one file, or one over the hashes of several and the number of the frame.
+    """
+    files = scan_files(scan, place)
+    try:
+        if not files or not all(file.is_file() for file in files):
+            return ""
+        digests = [file.sha256() for file in files]
+    except OSError:
+        return ""
+    if len(digests) == 1 and scan.frame is None:
+        return digests[0]
+    return hashlib.sha256(f"{' '.join(digests)} frame {scan.frame}".encode()).hexdigest()
+
+
+def scan_header(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -> ScanHeader:
+    """Read and check a scan's header, but no voxel. Of a remote file only the beginning is fetched.
+
+    Raises:
+        VolumeError: if the header is at fault.
+        InputError: if the scan is a DICOM series and SimpleITK is not installed.
+    """
+    location = Location(place.filesystem, scan.path)
+    if _is_series(location):
+        with _on_disk(location, max_bytes) as path:
+            return read_series_header(path, max_bytes=max_bytes)
+    with _on_disk(location, max_bytes, head_only=True) as path:
+        orientation = scan.orientation or _DEFAULT_ORIENTATION
+        return read_header(path, max_bytes=max_bytes, frame=scan.frame, orientation=orientation)
+
+
+def read_scan(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -> Volume:
+    """Read a scan from any storage; a remote one through a temporary copy, of at most `max_bytes`.
+
+    Raises:
+        VolumeError: if it is no usable scan.
+        InputError: if the scan is a DICOM series and SimpleITK is not installed.
+    """
+    location = Location(place.filesystem, scan.path)
+    with _on_disk(location, max_bytes) as path:
+        if _is_series(location):
+            return read_series(path, max_bytes=max_bytes)
+        orientation = scan.orientation or _DEFAULT_ORIENTATION
+        return read_volume(path, max_bytes=max_bytes, frame=scan.frame, orientation=orientation)
+
+
+def read_mask(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -> Volume:
+    """Read a scan's brain mask, a volume of which some voxel is not 0.
+
+    Raises:
+        VolumeError: if it is no usable volume, or empty.
+    """
+    location = Location(place.filesystem, scan.mask)
+    with _on_disk(location, max_bytes) as path:
+        orientation = scan.orientation or _DEFAULT_ORIENTATION
+        mask = read_volume(path, max_bytes=max_bytes, orientation=orientation, allow_constant=True)
+    if not mask.array.any():
+        raise VolumeError(f"{location}: empty mask: every voxel is 0", "voxels")
+    return mask
+
+
+def _is_series(location: Location) -> bool:
+    return not location.path.casefold().endswith(FILE_SUFFIXES) and location.is_folder()
+
+
+def _files(location: Location) -> list[Location]:
+    if _is_series(location):
+        start = len(location.path.rstrip("/")) + 1
+        return [file for file in location.files() if "/" not in file.path[start:] and not file.name.startswith(".")]
+    if not location.path.casefold().endswith(".hdr"):
+        return [location]
+    images = [Location(location.filesystem, location.path[: -len(".hdr")] + suffix) for suffix in IMAGE_SUFFIXES]
+    return [location, next((image for image in images if image.is_file()), images[0])]
+
+
+@contextlib.contextmanager
+def _on_disk(location: Location, max_bytes: int, *, head_only: bool = False) -> Iterator[Path]:
+    """A scan's path on the local disk: its own, or that of a temporary copy of its files.
+
+    A VolumeError that names the copy is made to name what was copied.
+    """
     if location.local is not None:
-        return read_volume(location.local)
+        yield location.local
+        return
+    files = _files(location)
+    stored = _stored_bytes(files, location.filesystem)
+    if stored > max_bytes and not head_only:
+        told = f"{stored / 2**20:.4g} MB in storage, over the limit of {max_bytes / 2**20:.4g} MB"
+        raise VolumeError(f"{location}: {told}", "size")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as folder:
-        copy = Path(folder) / location.name
+        above = PurePosixPath(location.path).parent
+        for file in files:
+            target = Path(folder) / PurePosixPath(file.path).relative_to(above)
+            _copy(file, target, _HEAD_BYTES if head_only else max_bytes)
         try:
-            copy.write_bytes(location.read_bytes())
-        except OSError as error:
-            raise VolumeError(f"{location}: {' '.join(str(error).split())}", "missing") from None
-        try:
-            return read_volume(copy)
+            yield Path(folder) / location.name
         except VolumeError as error:
-            raise VolumeError(str(error).replace(str(copy), str(location)), error.fault) from None
+            told = str(error).replace(f"{folder}/", str(location).removesuffix(location.name))
+            raise VolumeError(told, error.fault) from None
+
+
+def _stored_bytes(files: Sequence[Location], filesystem: pafs.FileSystem) -> int:
+    """Size of all files together. Raises VolumeError if one is none; to open a FIFO would be to wait."""
+    infos = filesystem.get_file_info([file.path for file in files])
+    for file, info in zip(files, infos, strict=True):
+        if info.type != pafs.FileType.File:
+            raise VolumeError(f"{file}: no such file", "missing")
+    return sum(info.size for info in infos)
+
+
+def _copy(file: Location, target: Path, max_bytes: int) -> None:
+    """Copy the first `max_bytes` of a file, in chunks."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with file.filesystem.open_input_stream(file.path, compression=None) as stream, target.open("wb") as copy:
+            while max_bytes and (chunk := stream.read(min(CHUNK, max_bytes))):
+                copy.write(chunk)
+                max_bytes -= len(chunk)
+    except OSError as error:
+        raise VolumeError(f"{file}: {' '.join(str(error).split())}", "missing") from None

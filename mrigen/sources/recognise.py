@@ -2,39 +2,150 @@
 
 from __future__ import annotations
 
-from mrigen.errors import InputError
-from mrigen.sources.bids import find_bids_scans, is_bids
-from mrigen.sources.manifest import find_manifest_scans
-from mrigen.sources.options import Source
-from mrigen.sources.profiles import PROFILES, find_profile_scans
-from mrigen.sources.scans import ScanTable
+import difflib
+import posixpath
+from collections.abc import Iterable, Mapping
 
+from mrigen.errors import InputError
+from mrigen.sources.bids import NOT_RAW, bids_roots, find_bids_scans
+from mrigen.sources.claims import Claim, in_words
+from mrigen.sources.listing import is_scan_name, list_files
+from mrigen.sources.manifest import find_manifest_scans, is_manifest
+from mrigen.sources.matching import find_profile_scans
+from mrigen.sources.options import Source, SourceOptions
+from mrigen.sources.profiles import PROFILES
+from mrigen.sources.scans import Rejected, ScanTable
+from mrigen.sources.series import find_series
+from mrigen.sources.tables import TABLE_SUFFIXES
+from mrigen.storage import Location
+
+BIDS = "bids"
 KNOWN = (
     "a BIDS tree (dataset_description.json and participants.tsv), "
     + "".join(f"{profile.name}, " for profile in PROFILES)
-    + "or a CSV file with the columns path,subject,pathology,modality"
+    + "DICOM series, or a CSV, TSV or Parquet file with the columns path,subject,pathology,modality"
 )
 
 
-def find_scans(named: Source) -> ScanTable:
+def find_scans(source: Source) -> ScanTable:
     """Understand a source, a folder or a manifest file, and list its scans.
+
+    A folder may hold several things side by side. It is listed once; each file belongs to the first that knows it:
+    a manifest in the folder, a BIDS tree, a data set known by its names, a DICOM series. Scans that nobody knows are
+    rejected.
 
     Raises:
         InputError: if there is nothing, it is of no kind that is known, or it lists no scan at all.
     """
-    source = named.place
-    if source.is_file():
-        if not source.path.casefold().endswith((".csv", ".tsv")):
-            raise InputError(f"{source}: neither a folder nor a .csv file; known are {KNOWN}")
-        return find_manifest_scans(source)
-    if not source.is_folder():
-        raise InputError(f"no file or folder {source}")
-    if is_bids(source):
-        table = find_bids_scans(source)
-        if not table.scans and not table.rejected:
-            raise InputError(f"{source}: a BIDS tree without any T1w, T2w, FLAIR or PDw scan in an anat folder")
-        return table
-    found = find_profile_scans(source)
-    if found is None:
-        raise InputError(f"{source}: unknown kind of folder; known are {KNOWN}")
-    return found
+    place, options = source.place, source.options
+    if place.is_file():
+        if not place.path.casefold().endswith(TABLE_SUFFIXES):
+            raise InputError(f"{place}: neither a folder nor a {' or '.join(TABLE_SUFFIXES)} file; known are {KNOWN}")
+        return find_manifest_scans(place, options)
+    if not place.is_folder():
+        raise InputError(f"no file or folder {place}")
+    listing = list_files(place, follow_links=options.links == "follow")
+    claims, faults, unknown = _claims(place, listing.files, options)
+    recognised = [claim for claim in claims if claim.scans or claim.rejected]
+    if not recognised:
+        raise _nothing(place, options, claims, faults)
+    known = f"is no name of a scan of {options.kind}" if options.kind else "is of no data set that is known"
+    reason = f"its name {known}: list it in a manifest"
+    strangers = [Rejected((place / path).path, f"{(place / path).path}: {reason}", "name") for path in unknown]
+    broken = [Rejected((place / root).path, str(fault), "label") for root, fault in faults.items()]
+    rejected = [item for claim in claims for item in claim.rejected]
+    return ScanTable(
+        kinds=in_words(recognised),
+        scans=tuple(scan for claim in claims for scan in claim.scans),
+        rejected=(*rejected, *broken, *strangers, *listing.rejected),
+        masks=tuple(mask for claim in claims for mask in claim.masks),
+    )
+
+
+def _claims(
+    place: Location, files: Iterable[str], options: SourceOptions
+) -> tuple[list[Claim], dict[str, InputError], list[str]]:
+    """What each kind of source knows; BIDS trees that cannot be used, with the reason; and scans that nobody knows."""
+    left = set(files)
+    claims: list[Claim] = []
+    faults: dict[str, InputError] = {}
+
+    def take(found: Iterable[Claim]) -> None:
+        for claim in found:
+            left.difference_update(claim.paths)
+            claims.append(claim)
+
+    kind = _kind(place, options)
+    roots = [root for root in bids_roots(left) if any(path.startswith(_below(root, "sub-")) for path in left)]
+    if kind is None:
+        inside = tuple(_below(root, "sub-") for root in roots)
+        tables = [path for path in left if path.casefold().endswith(TABLE_SUFFIXES) and not path.startswith(inside)]
+        take([_manifest_claim(place, path, options) for path in sorted(tables) if is_manifest(place / path)])
+    if kind in (None, BIDS):
+        for root in sorted(roots, key=len, reverse=True) or ([""] if kind == BIDS else []):
+            try:
+                take([_bids_claim(place, root, left, options)])
+            except InputError as fault:
+                faults[root] = fault
+                not_raw = tuple(_below(root, f"{name}/") for name in NOT_RAW)
+                left.difference_update([path for path in left if path.startswith(not_raw)])
+    if kind != BIDS:
+        take(find_profile_scans(place, left, [p for p in PROFILES if kind in (None, p.name)], options))
+    if kind is None:
+        take(filter(None, [find_series(place, left, options)]))
+    # A tree whose own tables do not tell is no fault where a profile knew its scans, as with OASIS-3.
+    unknown = sorted(filter(is_scan_name, left))
+    faults = {root: fault for root, fault in faults.items() if any(p.startswith(_below(root, "sub-")) for p in unknown)}
+    broken = tuple(_below(root, "sub-") for root in faults)
+    return claims, faults, [path for path in unknown if not path.startswith(broken)]
+
+
+def _below(root: str, name: str) -> str:
+    return f"{root}/{name}" if root else name
+
+
+def _kind(place: Location, options: SourceOptions) -> str | None:
+    """The kind that the options force, in its own spelling."""
+    if options.kind is None:
+        return None
+    known = {name.casefold(): name for name in [BIDS, *(profile.name for profile in PROFILES)]}
+    if options.kind.casefold() not in known:
+        nearest = difflib.get_close_matches(options.kind.casefold(), known, n=1)
+        hint = f"did you mean {known[nearest[0]]!r}?" if nearest else f"known are {', '.join(known.values())}"
+        raise InputError(f"{place}: unknown kind {options.kind!r}; {hint}")
+    return known[options.kind.casefold()]
+
+
+def _manifest_claim(place: Location, path: str, options: SourceOptions) -> Claim:
+    table = find_manifest_scans(place / path, options)
+    listed = [*(scan.path for scan in table.scans), *(item.path for item in table.rejected if item.path)]
+    return Claim(
+        f"a manifest, {path}",
+        frozenset({path, *(posixpath.relpath(name, place.path) for name in listed)}),
+        table.scans,
+        table.rejected,
+    )
+
+
+def _bids_claim(place: Location, root: str, left: Iterable[str], options: SourceOptions) -> Claim:
+    start = len(_below(root, ""))
+    inside = [path[start:] for path in left if path.startswith(_below(root, ""))]
+    claim = find_bids_scans(place / root, inside, options)
+    kind = f"a BIDS tree, {root}" if root else claim.kind
+    paths = frozenset(_below(root, path) for path in claim.paths)
+    return Claim(kind, paths, claim.scans, claim.rejected, notes=claim.notes)
+
+
+def _nothing(
+    place: Location, options: SourceOptions, claims: list[Claim], faults: Mapping[str, InputError]
+) -> InputError:
+    """Why no scan was recognised."""
+    if faults:
+        return next(iter(faults.values()))
+    if any(claim.kind.startswith("a BIDS tree") for claim in claims):
+        return InputError(f"{place}: a BIDS tree without any T1w, T2w, FLAIR or PDw scan in an anat folder")
+    if options.kind:
+        return InputError(f"{place}: no scan of the kind {options.kind!r}")
+    if claims:
+        return InputError(f"{place}: no scan to use in it: {', '.join(in_words(claims))}")
+    return InputError(f"{place}: unknown kind of folder; known are {KNOWN}")

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mrigen.labels import Modality, Pathology
-from mrigen.storage import Location
-
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -49,29 +44,18 @@ class Rejected:
 
 @dataclass(frozen=True)
 class ScanTable:
-    """What a source holds; `kind` says in words how it was understood."""
+    """What a source holds; `kinds` says in words what was recognised."""
 
-    kind: str
+    kinds: tuple[str, ...]
     scans: tuple[Scan, ...]
     rejected: tuple[Rejected, ...] = ()
+    masks: tuple[str, ...] = ()
+    # paths of lesion masks and other labels, which are recognised and not used
 
-
-def nifti_files(folder: Location) -> list[str]:
-    """The NIfTI files below `folder` as paths relative to it, sorted; hidden folders are left out."""
-    start = len(folder.path.rstrip("/")) + 1
-    paths = [file.path[start:] for file in folder.files() if file.path.endswith(NIFTI_SUFFIXES)]
-    return [path for path in paths if not any(part.startswith(".") for part in path.split("/"))]
-
-
-def group_scans(scans: Iterable[Scan], target: int = 16) -> list[list[Scan]]:
-    """Cut scans into groups of whole subjects, by sorted subject, each with `target` scans or a few more."""
-    groups: list[list[Scan]] = []
-    for scan in sorted(scans, key=lambda scan: (scan.subject, scan.path)):
-        whole = groups and len(groups[-1]) >= target and groups[-1][-1].subject != scan.subject
-        if not groups or whole:
-            groups.append([])
-        groups[-1].append(scan)
-    return groups
+    @property
+    def kind(self) -> str:
+        """All kinds in a line."""
+        return ", ".join(self.kinds)
 
 
 def drop_unusable(scans: Sequence[Scan], digests: Sequence[str]) -> tuple[dict[Scan, str], list[Rejected]]:
@@ -98,16 +82,3 @@ def drop_unusable(scans: Sequence[Scan], digests: Sequence[str]) -> tuple[dict[S
         else:
             kept[scan] = digest
     return kept, rejected
-
-
-def scan_from_json(tree: dict[str, str]) -> Scan:
-    """The scan that `asdict` and JSON turned into `tree`."""
-    labels = {"pathology": Pathology(tree["pathology"]), "modality": Modality(tree["modality"])}
-    return Scan(**{**tree, **labels})  # type: ignore[arg-type]
-
-
-def scans_key(scans: Mapping[Scan, str], settings: object) -> str:
-    """What names the images of some scans: a hash of their files' content, their labels and the settings."""
-    rows = [{**asdict(scan), "path": None, "sha256": digest} for scan, digest in scans.items()]
-    text = json.dumps([rows, settings], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

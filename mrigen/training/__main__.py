@@ -60,23 +60,17 @@ def command(
 
 def _prepare_phantom(run: Location, config: Config, num_subjects: int) -> None:
     """Write a phantom cohort to `run/phantom` and prepare it into `run/data`, as the two verbs do on Ray."""
-    from mrigen.sources.images import hash_scans, part_key, prepare_part
+    from mrigen.sources import steps
     from mrigen.sources.options import Source
     from mrigen.sources.phantom_tree import close_tree, open_tree, write_subject
-    from mrigen.sources.preparation import begin_preparation, finish_preparation
-    from mrigen.sources.recognise import find_scans
-    from mrigen.sources.scans import drop_unusable, group_scans
     from mrigen.training.stage import stage_digest
 
     tree = run / "phantom"
     open_tree(tree, num_subjects, config.seed, PHANTOM_SPACING_MM)
     close_tree(tree, [write_subject(tree, k, config.seed, PHANTOM_SPACING_MM) for k in range(num_subjects)])
-    scans = [scan for group in group_scans(find_scans(Source(tree)).scans) for scan in group]
-    kept, unusable = drop_unusable(scans, hash_scans(scans, tree))
-    parts = [{scan: kept[scan] for scan in group} for group in group_scans(kept)]
-    begin_preparation(run, [part_key(part, config.data) for part in parts])
-    reports = [prepare_part(run, part, config.data, tree) for part in parts]
-    preparation = finish_preparation(run, reports, unusable, stage_digest(config, "data"))
+    preparation = steps.prepare_run(
+        run, steps.find_all([Source(tree)]), config, stage_digest(config, "data"), steps.one_by_one, steps.ignore
+    )
     print(f"prepared: {preparation.num_images} images of {num_subjects} phantom subjects")
 
 

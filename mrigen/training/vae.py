@@ -37,6 +37,8 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
     world, rank = accelerator.num_processes, accelerator.process_index
     if settings.batch_size % world:
         raise InputError(f"autoencoder.training.batch_size {settings.batch_size} is no multiple of {world} workers")
+    if config.data.spatial_dims != 2:
+        raise InputError(f"data.spatial_dims is {config.data.spatial_dims}: the autoencoder takes 2-D slices so far")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
         held_out = [Cell.parse(name) for name in config.held_out_cells]
         rows = TrainingRows(run / "data", "train", ["image"], Path(scratch), held_out)

@@ -33,7 +33,8 @@ def test_the_bytes_depend_on_the_seed_alone(
     assert f"BIDS tree: {tmp_path / 'one'}" in printed
     one = contents(tmp_path / "one")
     assert one == contents(tmp_path / "two")
-    assert sum(path.endswith(".nii.gz") for path in one) == 5 * 6
+    assert sum(path.endswith(".nii.gz") for path in one) == 5 * 7
+    assert one["participants.tsv"].splitlines()[0].startswith(b"participant_id\tage\tpathology\tbrain_ml")
 
     assert phantom(tmp_path / "one", "--subjects", 5, "--seed", 7, *COARSE) == 0
     assert "0 made now" in capsys.readouterr().out

@@ -81,3 +81,16 @@ def soft_step(distance_mm: FloatArray, width_mm: float = 2.0) -> FloatArray:
     """1 where `distance_mm` is well above 0, 0 well below, linear over `width_mm` between (partial volume)."""
     share: FloatArray = np.clip(0.5 + distance_mm / np.float32(width_mm), 0.0, 1.0)
     return share
+
+
+def level_of_volume(field: FloatArray, weight: FloatArray, volume_ml: float, grid: Grid) -> np.float32:
+    """The level below which `field` (N,) encloses `volume_ml` of voxels that count `weight` (N,), 0 to 1, each.
+
+    The highest value of the field where there is less to enclose.
+    """
+    candidates = np.flatnonzero(weight > 0.0)
+    if not candidates.size:
+        return np.float32(field.min() - 1.0)
+    order = candidates[np.argsort(field[candidates], kind="stable")]
+    enclosed = np.cumsum(weight[order], dtype=np.float64) * (grid.spacing_mm**3 / 1000.0)
+    return np.float32(field[order[min(int(np.searchsorted(enclosed, volume_ml)), order.size - 1)]])

@@ -26,6 +26,8 @@ class Tissue(IntEnum):
     PLAQUE = 8
     ACTIVE_PLAQUE = 9
     HYPERINTENSITY = 10
+    BLACK_HOLE = 11
+    TUMOUR = 12
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,22 @@ class Relaxation:
 
 # Orders of magnitude at 3 T after Wansapura et al. (J Magn Reson Imaging 9:531, 1999) for grey and white matter, Lu et
 # al. (Magn Reson Med 52:679, 2004) for blood, Stanisz et al. (Magn Reson Med 54:507, 2005) for the spread between
-# studies. Blood's density is lowered by flow. Pathological tissue is set by hand to look as radiologists describe it:
-# plaques are of the chronic kind that also shows in T1w, dark.
+# studies. Blood's density is lowered by flow. Pathological tissue is set by hand to look as radiologists describe it: a
+# plaque is as grey as cortex in T1w, a black hole darker, and TUMOUR is the solid part that does not enhance.
 RELAXATION: Mapping[Tissue, Relaxation] = {
     Tissue.GREY: Relaxation(1400, 95, 0.82, 1360),
     Tissue.WHITE: Relaxation(850, 70, 0.70, 840),
     Tissue.FLUID: Relaxation(4000, 1500, 1.00, 4000),
     Tissue.BLOOD: Relaxation(1650, 55, 0.75, 220),
-    Tissue.CHOROID: Relaxation(1700, 120, 0.90, 330),
+    Tissue.CHOROID: Relaxation(1700, 100, 0.85, 400),
     Tissue.NECROSIS: Relaxation(2600, 420, 0.95, 2500),
     Tissue.OEDEMA: Relaxation(1500, 180, 0.88, 1490),
     Tissue.RIM: Relaxation(1350, 130, 0.85, 380),
-    Tissue.PLAQUE: Relaxation(1650, 165, 0.85, 1640),
+    Tissue.PLAQUE: Relaxation(1250, 160, 0.84, 1240),
     Tissue.ACTIVE_PLAQUE: Relaxation(1350, 175, 0.87, 430),
     Tissue.HYPERINTENSITY: Relaxation(1200, 140, 0.82, 1190),
+    Tissue.BLACK_HOLE: Relaxation(2000, 190, 0.88, 1990),
+    Tissue.TUMOUR: Relaxation(1500, 125, 0.85, 1350),
 }
 
 
@@ -109,6 +113,12 @@ def mix_signal(
     for tissue in Tissue:
         signal += fractions[tissue] * np.float32(tissue_signal(relaxation[tissue], protocol, gadolinium))
     return np.abs(signal)
+
+
+def replace_tissue(fractions: FloatArray, tissue: Tissue, amount: FloatArray) -> None:
+    """Let `amount` (N,) of each voxel of `fractions` (len(Tissue), N) become `tissue`, taken from all others alike."""
+    fractions *= 1.0 - amount
+    fractions[tissue] += amount
 
 
 def add_rician_noise(signal: FloatArray, sigma: float, seed: int) -> FloatArray:

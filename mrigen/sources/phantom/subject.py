@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.phantom.anatomy import build_anatomy
+from mrigen.sources.phantom.anatomy import build_anatomy, midline_shift_mm
+from mrigen.sources.phantom.draw import draw_parameters
 from mrigen.sources.phantom.fields import FloatArray, Grid, smooth_noise, working_grid
-from mrigen.sources.phantom.lesions import add_hyperintensity, add_plaques, add_tumour, label_lesions
-from mrigen.sources.phantom.parameters import ScanParameters, SubjectParameters, draw_parameters
+from mrigen.sources.phantom.parameters import ScanParameters, SubjectParameters
+from mrigen.sources.phantom.segmentation import FIRST_LESION, measure, segment
 from mrigen.sources.phantom.signal import Tissue, add_rician_noise, mix_signal, tissue_signal
 from mrigen.sources.phantom.template import load_template
+from mrigen.sources.phantom.tumour import add_tumour
+from mrigen.sources.phantom.white_matter import add_hyperintensity, add_plaques
 
 _BIAS_KNOT_MM = 90.0
 
@@ -31,14 +34,21 @@ class PhantomSubject:
     # years
     images: dict[Modality, np.ndarray]
     # float32, positive in the brain and 0 outside, arbitrary units up to about 1000
-    lesions: np.ndarray
-    # uint8: 1 necrosis, 2 oedema, 3 enhancing rim, 4 plaque, 5 active plaque, 6 white-matter hyperintensity
+    segmentation: np.ndarray
+    # uint8: the labels of `segmentation.LABELS`
     brain: np.ndarray
     # uint8
     affine: np.ndarray
     # float64 (4, 4), voxel to mm
     parameters: dict[str, object]
     # all that was drawn, fit for JSON
+    measured: dict[str, float]
+    # volumes (ml), lesion_count and midline_shift_mm of what was made
+
+    @property
+    def lesions(self) -> NDArray[np.bool_]:
+        """Voxels that are lesion by half or more."""
+        return np.asarray(self.segmentation >= FIRST_LESION)
 
 
 def pathology_of(index: int) -> Pathology:
@@ -98,15 +108,15 @@ def make_subject(seed: int, index: int, spacing_mm: float = 2.4) -> PhantomSubje
     anatomy = build_anatomy(parameters.anatomy, parameters.vessels, parameters.tumour, template, grid)
     fractions = anatomy.fractions
     if parameters.tumour is not None:
-        fractions = add_tumour(anatomy, parameters.tumour, template, grid)
+        fractions = add_tumour(anatomy, parameters.tumour, template.depth.at(anatomy.points_mm), grid)
     if parameters.plaques:
         fractions = add_plaques(anatomy, parameters.plaques, template, grid, parameters.texture_seed)
     if parameters.hyperintensity is not None:
-        fractions = add_hyperintensity(anatomy, parameters.hyperintensity, template, grid, parameters.texture_seed)
-    texture = 1.0 + 0.015 * smooth_noise(parameters.texture_seed + 2, grid, 8.0)[0][anatomy.brain]
+        fractions = add_hyperintensity(anatomy, fractions, parameters.hyperintensity, template, grid)
+    texture = anatomy.inside * (1.0 + 0.015 * smooth_noise(parameters.texture_seed + 2, grid, 8.0)[0][anatomy.brain])
 
-    lesions = np.zeros(grid.shape, dtype=np.uint8)
-    lesions[anatomy.brain] = label_lesions(fractions)
+    segmentation = np.zeros(grid.shape, dtype=np.uint8)
+    segmentation[anatomy.brain] = segment(anatomy, fractions)
     drawn = _plain(parameters)
     assert isinstance(drawn, dict)
     return PhantomSubject(
@@ -114,8 +124,12 @@ def make_subject(seed: int, index: int, spacing_mm: float = 2.4) -> PhantomSubje
         pathology=pathology,
         age=parameters.age,
         images={m: _scan(fractions, texture, anatomy.brain, grid, parameters, m) for m in Modality},
-        lesions=lesions,
+        segmentation=segmentation,
         brain=anatomy.brain.astype(np.uint8),
         affine=grid.affine,
         parameters={"seed": seed, "index": index, "spacing_mm": grid.spacing_mm, **drawn},
+        measured={
+            **measure(segmentation, grid.spacing_mm),
+            "midline_shift_mm": round(midline_shift_mm(parameters.tumour), 1),
+        },
     )

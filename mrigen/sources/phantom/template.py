@@ -67,6 +67,8 @@ class Template:
     # (N, 3) white-matter points just under the cortex
     deep_white_mm: FloatArray
     # (N, 3) white-matter points far from cortex and ventricles
+    infratentorial_mm: FloatArray
+    # (N, 3) white-matter points of brainstem, peduncles and cerebellum
 
 
 def _read(name: str) -> tuple[FloatArray, NDArray[np.float64]]:
@@ -91,13 +93,26 @@ def _signed_distance(inside: NDArray[np.bool_], spacing_mm: float) -> FloatArray
 def _ventricles(fluid: FloatArray, axes_mm: tuple[FloatArray, FloatArray, FloatArray]) -> NDArray[np.bool_]:
     """Lateral and third ventricles: fluid within hand-set bounds that leave out the cisterns and the fissures."""
     x, y, z = np.abs(axes_mm[0])[:, None, None], axes_mm[1][None, :, None], axes_mm[2][None, None, :]
-    body = (x > 1) & (x < 32) & (y > -44) & (y < 36) & (z > 3) & (z < 32) & ~((x < 10) & (y < -28) & (z < 14))
+    body = (x > 1) & (x < 32) & (y > -44) & (y < 36) & (z > 3) & (z < 32) & ~((x < 9) & (y < -26) & (z < 22))
     horns = (x > 14) & (x < 38) & (y > -72) & (y < -28) & (z > -4) & (z < 26)
     frontal = (x > 2) & (x < 18) & (y > 8) & (y < 38) & (z > -8) & (z < 20)
     third = (x < 4) & (y > -26) & (y < 2) & (z > -6) & (z < 8)
     temporal = (x > 24) & (x < 40) & (y > -36) & (y < -6) & (z > -24) & (z < -6)
-    inside: NDArray[np.bool_] = (fluid > 0.4) & (body | horns | frontal | third | temporal)
-    return inside
+    labels, _ = ndimage.label((fluid > 0.4) & (body | horns | frontal | third | temporal))
+    # One connected space and the tips of the temporal horns; what else the bounds catch are ends of sulci.
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept = np.isin(labels, [sizes.argmax(), *np.flatnonzero(sizes > 60)])
+    return np.asarray(kept, dtype=np.bool_)
+
+
+def _growth_share(axes_mm: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
+    """How much of the growth each place of the ventricles takes: third ventricle and horns take less."""
+    x, y, z = np.abs(axes_mm[0])[:, None, None], axes_mm[1][None, :, None], axes_mm[2][None, None, :]
+    third_or_occipital = ((x < 7) & (z < 9) & (y > -30) & (y < 8)) | ((x > 12) & (y < -58))
+    temporal = (z < 0) & (y > -38) & (x > 12)
+    share = np.where(third_or_occipital, 0.35, np.where(temporal, 0.12, 1.0)).astype(np.float32)
+    return np.asarray(ndimage.gaussian_filter(share, 2.0), dtype=np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -124,15 +139,21 @@ def load_template(spacing_mm: float) -> Template:
 
     # The average of many brains is soft; a power sharpens the borders towards those of one brain.
     fluid = np.clip(1.0 - grey - white, 0.0, 1.0)
-    power = np.float32(1.5)
+    power = np.float32(2.0)
     grey, white, fluid = grey**power, white**power, fluid**power
     total = np.maximum(grey + white + fluid, np.float32(1e-3))
     grey, white, fluid = grey / total, white / total, fluid / total
 
     coarse = (slice(None, None, _COARSE),) * 3
-    ventricles = _ventricles(fluid, (axes[0], axes[1], axes[2]))[coarse]
+    ventricles = _ventricles(fluid, (axes[0], axes[1], axes[2]))
+    # Half white, half fluid passes for grey in the templates' segmentation: no grey skin on white ventricle walls.
+    wall = ndimage.binary_dilation(ventricles, iterations=4) & (axes[2] > -2.0)
+    skin = np.where(wall, grey - np.minimum(grey, ndimage.grey_opening(grey, size=5)), 0.0).astype(np.float32)
+    grey, white = grey - skin, white + skin
+    ventricles = ventricles[coarse]
     distance = ndimage.gaussian_filter(_signed_distance(ventricles, _COARSE), 1.0)
     fade = np.exp(-((np.maximum(distance, 0.0) / _FLOW_REACH_MM) ** 2))
+    fade *= _growth_share((axes[0][::_COARSE], axes[1][::_COARSE], axes[2][::_COARSE]))
     flow = [(g * fade / _COARSE).astype(np.float32) for g in np.gradient(distance)]
     depth = np.maximum(-_signed_distance(enclosed[coarse] > 0.5, _COARSE), 0.0)
 
@@ -148,6 +169,8 @@ def load_template(spacing_mm: float) -> Template:
     z_mm = axes[2][::_COARSE][None, None, :]
     juxtacortical = is_white & (smooth_white < 0.68) & (distance > 14.0) & (depth < 24.0) & (z_mm > -22.0)
     deep = is_white & (smooth_white > 0.85) & (distance > 6.0) & (z_mm > -12.0)
+    x_mm, y_mm = np.abs(axes[0][::_COARSE])[:, None, None], axes[1][::_COARSE][None, :, None]
+    below = is_white & (x_mm < 24.0) & (y_mm > -70.0) & (y_mm < -15.0) & (z_mm > -52.0) & (z_mm < -20.0)
 
     def points(mask: NDArray[np.bool_]) -> FloatArray:
         found: FloatArray = (np.argwhere(mask) * _COARSE + np.asarray(origin)).astype(np.float32)
@@ -165,4 +188,5 @@ def load_template(spacing_mm: float) -> Template:
         ventricle_flow=(coarse_map(flow[0]), coarse_map(flow[1]), coarse_map(flow[2])),
         juxtacortical_mm=points(juxtacortical),
         deep_white_mm=points(deep),
+        infratentorial_mm=points(below),
     )

@@ -9,7 +9,8 @@ import pytest
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.bids import bids_path, find_bids_scans, is_bids
+from mrigen.sources.bids import bids_path, bids_roots, find_bids_scans
+from mrigen.sources.options import SourceOptions
 from mrigen.storage import Location
 
 
@@ -114,8 +115,53 @@ def test_broken_tables_and_descriptions_are_told_by_name(tmp_path: Path) -> None
             find_bids_scans(Location.parse(tmp_path))
 
 
-def test_a_tree_is_known_by_its_table_or_its_description(tmp_path: Path) -> None:
-    folder = Location.parse(tmp_path)
-    assert not is_bids(folder)
-    participants(tmp_path, "")
-    assert is_bids(folder)
+def test_a_tree_is_known_by_its_table_or_its_description() -> None:
+    assert bids_roots(["sub-1/anat/sub-1_T1w.nii"]) == ()
+    assert bids_roots(["participants.tsv"]) == ("",)
+    files = [
+        "dataset_description.json",
+        "derivatives/x/dataset_description.json",
+        "more/b/participants.tsv",
+        "more/b/sourcedata/participants.tsv",
+    ]
+    assert bids_roots(files) == ("", "more/b")
+
+
+def test_a_session_may_have_a_diagnosis_of_its_own(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"sub-1/ses-{ses}/anat/sub-1_ses-{ses}_T1w.nii" for ses in ("M00", "M24", "M36")))
+    (tmp_path / "sub-1/sub-1_sessions.tsv").write_text("session_id\tdiagnosis\nses-M00\tCN\nses-M24\tAD\nses-M36\t\n")
+    participants(tmp_path, "participant_id\tgroup\nsub-1\tMS\n")
+
+    def labels() -> dict[str, Pathology]:
+        return {scan.session: scan.pathology for scan in find_bids_scans(Location.parse(tmp_path)).scans}
+
+    sessions = {"M00": Pathology.HEALTHY, "M24": Pathology.DEMENTIA}
+    assert labels() == {**sessions, "M36": Pathology.SCLEROSIS}
+    participants(tmp_path, "participant_id\tage\nsub-1\t70\n")
+    assert labels() == sessions
+
+
+def test_a_user_says_what_the_words_of_the_table_mean(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"sub-{subject}/anat/sub-{subject}_T1w.nii" for subject in "1234"))
+    participants(tmp_path, "participant_id\tgroup\tarm\nsub-1\tMCI\tx\nsub-2\tEMCI\tx\nsub-3\tn/a\tx\nsub-4\tLMCI\tx\n")
+    options = SourceOptions(values={"mci": "Dementia", "EMCI": "skip", "": "Healthy"})
+    table = find_bids_scans(Location.parse(tmp_path), options=options)
+    assert {scan.subject: scan.pathology for scan in table.scans} == {"1": Pathology.DEMENTIA, "3": Pathology.HEALTHY}
+    assert table.notes == {"skipped": 1}
+    (item,) = table.rejected
+    assert item.reason.startswith(f"{item.path}: participants.tsv, column group, sub-4: unknown pathology 'LMCI'")
+    assert item.reason.endswith("by values.LMCI=PATHOLOGY, or values.LMCI=skip")
+    table = find_bids_scans(Location.parse(tmp_path), options=SourceOptions(pathology_column="arm", values={"x": "MS"}))
+    assert {scan.pathology for scan in table.scans} == {Pathology.SCLEROSIS}
+    assert len(table.scans) == 4
+
+
+def test_a_user_may_bring_a_table_or_force_the_labels(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-1/anat/sub-1_T1w.nii", "sub-1/anat/sub-1_T2w.nii", "dataset_description.json")
+    (tmp_path / "dataset_description.json").write_text("{}")
+    (tmp_path / "clinic.csv").write_text("who,told\n1,GBM\n")
+    options = SourceOptions(table="clinic.csv", subject_column="who", pathology_column="told")
+    found = find_bids_scans(Location.parse(tmp_path), options=options).scans
+    assert [scan.pathology for scan in found] == [Pathology.GLIOBLASTOMA] * 2
+    found = find_bids_scans(Location.parse(tmp_path), options=SourceOptions(pathology="AD", modality="PD")).scans
+    assert {(scan.pathology, scan.modality) for scan in found} == {(Pathology.DEMENTIA, Modality.PD)}

@@ -14,8 +14,8 @@ from mrigen.config import load_config
 from mrigen.labels import Modality, Pathology
 from mrigen.preprocess import scan_images, slice_heights, split_of
 from mrigen.records import image_schema, tensor_numpy
-from mrigen.sources import images
-from mrigen.sources.images import hash_scans, part_key, prepare_part
+from mrigen.sources.images import prepare_part
+from mrigen.sources.reading import hash_scan
 from mrigen.sources.scans import Scan, drop_unusable
 from mrigen.storage import Location
 from tests.fake_scans import made_up_scan, write_scan
@@ -40,13 +40,13 @@ def source(tmp_path: Path) -> Location:
 
 def work(source: Location, *names: str) -> dict[Scan, str]:
     scans = [scan(Path(source.path) / name, subject=name[0]) for name in names]
-    return drop_unusable(scans, hash_scans(scans, source))[0]
+    return drop_unusable(scans, [hash_scan(one, source) for one in scans])[0]
 
 
 def test_a_part_holds_the_images_of_its_scans(tmp_path: Path, source: Location) -> None:
     run = Location.parse(tmp_path / "run")
     scans = work(source, "a.nii.gz", "b.nii.gz")
-    report = prepare_part(run, scans, DATA, source)
+    report = prepare_part(run, scans, DATA, [source])
     table = pq.read_table(Path(run.path) / "data" / report["file"])
     assert table.schema == image_schema([32, 32])
     rows: list[dict[str, Any]] = table.drop_columns("image").to_pylist()
@@ -66,15 +66,18 @@ def test_a_part_holds_the_images_of_its_scans(tmp_path: Path, source: Location) 
     stored = tensor_numpy(table["image"])[: len(expected)]
     assert np.median(np.abs(stored - expected)) < 0.01  # voxels were rounded to whole numbers, pixels to float16
     assert report["cells"] == {"Sclerosis:T1w": len(rows)}
-    assert report["heads"] == {"Sclerosis:stripped": 1, "Sclerosis:whole": 1}
-    assert report["subjects"] == {s: split_of(s, DATA) for s in "ab"}
+    assert report["states"] == ["stripped", "whole"]
+    assert report["subjects"] == {f"made up/{s}": split_of(s, DATA) for s in "ab"}
+    counts = report["histograms"]["Sclerosis:T1w"]
+    assert sum(counts["before"]) == sum(counts["after"]) > 1000
 
 
 def test_bad_scans_are_reported_and_do_not_hinder_the_good(tmp_path: Path, source: Location) -> None:
     run = Location.parse(tmp_path / "run")
-    report = prepare_part(run, work(source, "a.nii.gz", "text.nii.gz", "cut.nii.gz"), DATA, source)
+    report = prepare_part(run, work(source, "a.nii.gz", "text.nii.gz", "cut.nii.gz"), DATA, [source])
     assert report["made"]
-    assert report["subjects"].keys() == {"a"}
+    assert report["subjects"].keys() == {"made up/a"}
+    assert report["states"] == ["stripped", None, None]
     assert {Path(item["path"]).name: item["fault"] for item in report["rejected"]} == {
         "text.nii.gz": "format",
         "cut.nii.gz": "truncated",
@@ -84,15 +87,15 @@ def test_bad_scans_are_reported_and_do_not_hinder_the_good(tmp_path: Path, sourc
 
 def test_a_part_of_bad_scans_alone_has_no_file(tmp_path: Path, source: Location) -> None:
     run = Location.parse(tmp_path / "run")
-    report = prepare_part(run, work(source, "text.nii.gz"), DATA, source)
+    report = prepare_part(run, work(source, "text.nii.gz"), DATA, [source])
     assert report["file"] is None
     assert not (run / "data").files(".parquet")
-    assert not prepare_part(run, work(source, "text.nii.gz"), DATA, source)["made"]
+    assert not prepare_part(run, work(source, "text.nii.gz"), DATA, [source])["made"]
 
 
 def test_a_scan_without_a_slice_is_told(tmp_path: Path, source: Location) -> None:
     high = DATA.model_copy(update={"slice_range_mm": (90.0, 120.0)})
-    report = prepare_part(Location.parse(tmp_path / "run"), work(source, "a.nii.gz"), high, source)
+    report = prepare_part(Location.parse(tmp_path / "run"), work(source, "a.nii.gz"), high, [source])
     (item,) = report["rejected"]
     assert "no slice from 90 to 120 mm" in item["reason"]
 
@@ -102,43 +105,34 @@ def test_a_whole_part_is_kept_and_a_damaged_one_made_again(
 ) -> None:
     run = Location.parse(tmp_path / "run")
     scans = work(source, "a.nii.gz")
-    first = prepare_part(run, scans, DATA, source)
+    first = prepare_part(run, scans, DATA, [source])
     assert first["made"]
     file = run / "data" / first["file"]
     whole = file.read_bytes()
-    again = prepare_part(run, scans, DATA, source)
+    again = prepare_part(run, scans, DATA, [source])
     assert not again["made"]
     assert {**again, "made": True} == first
 
     file.write_bytes(whole[:-1])
-    assert prepare_part(run, scans, DATA, source)["made"]
+    assert prepare_part(run, scans, DATA, [source])["made"]
     assert file.read_bytes() == whole
     file.delete()
-    assert prepare_part(run, scans, DATA, source)["made"]
+    assert prepare_part(run, scans, DATA, [source])["made"]
     assert file.read_bytes() == whole
 
     (run / "data" / "parts" / f"{first['key']}.json").delete()  # as if killed between the two files
-    assert prepare_part(run, scans, DATA, source)["made"]
+    assert prepare_part(run, scans, DATA, [source])["made"]
     assert file.read_bytes() == whole
     assert len((run / "data").files(".parquet")) == 1
-
-
-def test_other_settings_make_another_part(tmp_path: Path, source: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    scans = work(source, "a.nii.gz")
-    other = DATA.model_copy(update={"slice_step_mm": 7.0})
-    assert part_key(scans, DATA) != part_key(scans, other)
-    key = part_key(scans, DATA)
-    monkeypatch.setattr(images, "FORMAT", images.FORMAT + 1)
-    assert part_key(scans, DATA) != key
 
 
 def test_scans_are_read_from_storage_that_is_no_disk(tmp_path: Path, source: Location) -> None:
     store = Location(pafs.SubTreeFileSystem(source.path, pafs.LocalFileSystem()), "")
     scans = [scan(Path(name), subject="a") for name in ("a.nii.gz", "text.nii.gz", "nothing.nii.gz")]
-    kept, missing = drop_unusable(scans, hash_scans(scans, store))
+    kept, missing = drop_unusable(scans, [hash_scan(one, store) for one in scans])
     assert [item.path for item in missing] == ["nothing.nii.gz"]
-    remote = prepare_part(Location.parse(tmp_path / "remote"), kept, DATA, store)
-    local = prepare_part(Location.parse(tmp_path / "local"), work(source, "a.nii.gz"), DATA, source)
+    remote = prepare_part(Location.parse(tmp_path / "remote"), kept, DATA, [store])
+    local = prepare_part(Location.parse(tmp_path / "local"), work(source, "a.nii.gz"), DATA, [source])
     assert remote["sha256"] == local["sha256"]
     (item,) = remote["rejected"]
     assert "text.nii.gz: " in item["reason"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.manifest import find_manifest_scans
+from mrigen.sources.options import SourceOptions
 from mrigen.sources.scans import Scan, ScanTable
 from mrigen.storage import Location
 
@@ -63,3 +66,54 @@ def test_a_table_of_other_columns_is_refused(tmp_path: Path, text: str, words: s
     with pytest.raises(InputError, match=words) as caught:
         read(tmp_path, text)
     assert HEADER in str(caught.value)
+
+
+def test_masks_frames_and_orientations_may_follow(tmp_path: Path) -> None:
+    rows = "a.nii,1,HC,T1,m/a.nii.gz,,\nb.nii,2,HC,T1,,0,\nb.nii,2,HC,T2,,3,\nc.hdr,3,HC,T1,,,ras\nd.hdr,3,HC,T1,,,\n"
+    scans = read(tmp_path, f"{HEADER},mask,frame,orientation\n{rows}").scans
+    assert [(scan.mask, scan.frame, scan.orientation) for scan in scans] == [
+        (f"{tmp_path}/m/a.nii.gz", None, ""),
+        ("", 0, ""),
+        ("", 3, ""),
+        ("", None, "RAS"),
+        ("", None, "LAS"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("a.nii,1,HC,T1,x,", "row 2: frame 'x' is no place along the fourth axis"),
+        ("a.nii,1,HC,T1,-1,", "frame '-1'"),
+        ("a.hdr,1,HC,T1,,LAA", "orientation 'LAA' does not name three axes"),
+        ("a.nii,1,,T1,,", "nothing is told; say what it means by values.=PATHOLOGY, or values.=skip"),
+    ],
+)
+def test_rows_are_checked_one_by_one(tmp_path: Path, row: str, words: str) -> None:
+    table = read(tmp_path, f"{HEADER},frame,orientation\n{row}\nb.nii,2,HC,T1,,\n")
+    assert [Path(scan.path).name for scan in table.scans] == ["b.nii"]
+    assert words in table.rejected[0].reason
+
+
+def test_a_parquet_file_will_do(tmp_path: Path) -> None:
+    rows = [
+        {"path": "a.nii", "subject": 7, "pathology": "MS", "modality": "PD", "frame": None},
+        {"path": "b.nii", "subject": 8, "pathology": "MS", "modality": "PD", "frame": 2},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "scans.parquet")
+    scans = find_manifest_scans(Location.parse(tmp_path / "scans.parquet")).scans
+    assert [(Path(scan.path).name, scan.subject, scan.frame) for scan in scans] == [
+        ("a.nii", "7", None),
+        ("b.nii", "8", 2),
+    ]
+    (tmp_path / "scans.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(InputError, match=r"scans\.parquet: not a Parquet table"):
+        find_manifest_scans(Location.parse(tmp_path / "scans.parquet"))
+
+
+def test_options_go_before_the_table(tmp_path: Path) -> None:
+    (tmp_path / "scans.csv").write_text(f"{HEADER}\na.nii,1,case,T1\nb.nii,2,other,T1\n")
+    options = SourceOptions(values={"case": "GBM", "other": "skip"}, modality="FLAIR")
+    table = find_manifest_scans(Location.parse(tmp_path / "scans.csv"), options)
+    assert [(scan.pathology, scan.modality) for scan in table.scans] == [(Pathology.GLIOBLASTOMA, Modality.FLAIR)]
+    assert table.rejected == ()

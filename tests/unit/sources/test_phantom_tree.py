@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -11,12 +13,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality
 from mrigen.sources.bids import bids_path, find_bids_scans
-from mrigen.sources.phantom import make_subject
-from mrigen.sources.phantom_tree import LESIONS, close_tree, open_tree, write_subject
+from mrigen.sources.phantom import FIRST_LESION, LABELS, MEASURES, make_subject
+from mrigen.sources.phantom_tree import FORMAT, LESIONS, close_tree, open_tree, write_subject
 from mrigen.storage import Location
 from mrigen.volume import read_volume
 
@@ -37,6 +40,17 @@ def write_tree(out: Location, count: int, seed: int = 3) -> list[dict[str, Any]]
     rows = [write_subject(out, index, seed, SPACING_MM) for index in range(count)]
     close_tree(out, rows)
     return rows
+
+
+def truth(tree: Path, index: int, name: str) -> np.ndarray:
+    """A file of the lesion derivatives as nibabel reads it."""
+    label = f"sub-phantom{index:04d}"
+    return np.asarray(nibabel.load(tree / LESIONS / label / "anat" / f"{label}_desc-{name}.nii.gz").dataobj)
+
+
+def table(tree: Path) -> list[dict[str, str]]:
+    with (tree / "participants.tsv").open() as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -68,8 +82,8 @@ def test_images_are_those_of_the_subject_in_whole_numbers(tree: Path) -> None:
         np.testing.assert_allclose(volume.affine, subject.affine, atol=1e-5)
         np.testing.assert_array_equal(volume.array > 0, subject.brain > 0)
         assert np.abs(volume.array - image)[subject.brain > 0].max() <= 1.0
-    mask = tree / LESIONS / "sub-phantom0001/anat/sub-phantom0001_desc-lesion_mask.nii.gz"
-    np.testing.assert_array_equal(nibabel.load(mask).get_fdata(), subject.lesions > 0)
+    np.testing.assert_array_equal(truth(tree, 1, "lesion_mask"), subject.lesions)
+    np.testing.assert_array_equal(truth(tree, 1, "phantom_dseg"), subject.segmentation)
 
 
 def test_everything_says_that_it_is_no_person(tree: Path) -> None:
@@ -89,10 +103,68 @@ def test_everything_says_that_it_is_no_person(tree: Path) -> None:
 
 
 def test_a_table_tells_who_they_are(tree: Path) -> None:
-    lines = (tree / "participants.tsv").read_text().splitlines()
-    assert lines[0].split("\t") == ["participant_id", "age", "pathology"]
-    assert lines[2].split("\t")[::2] == ["sub-phantom0001", "Glioblastoma"]
-    assert 40 <= float(lines[2].split("\t")[1]) <= 80
+    rows = table(tree)
+    assert [row["participant_id"] for row in rows] == [f"sub-phantom{index:04d}" for index in range(4)]
+    assert [row["pathology"] for row in rows] == ["Healthy", "Glioblastoma", "Sclerosis", "Dementia"]
+    assert all(20 <= float(row["age"]) <= 92 for row in rows)
+    described = json.loads((tree / "participants.json").read_text())
+    assert list(described) == list(rows[0])[1:]
+    assert all(column["Description"] for column in described.values())
+    assert {name for name, column in described.items() if column.get("Units") == "mL"} == set(MEASURES)
+
+
+def test_volumes_in_the_table_are_those_of_the_written_labels(tree: Path) -> None:
+    """By plain nibabel and the label table of the derivatives, not by the code that measured them."""
+    with (tree / LESIONS / "desc-phantom_dseg.tsv").open() as lines:
+        label_of = {row["name"]: int(row["index"]) for row in csv.DictReader(lines, delimiter="\t")}
+    assert label_of == dict(LABELS)
+    voxel_ml = SPACING_MM**3 / 1000
+    parts_of = {
+        "ventricle_ml": ["ventricle", "choroid"],
+        "hippocampus_ml": ["hippocampus"],
+        "grey_ml": ["grey", "hippocampus"],
+        "white_ml": ["white"],
+        "csf_ml": ["fluid", "ventricle", "choroid"],
+        "necrosis_ml": ["necrosis"],
+        "enhancing_ml": ["rim"],
+        "non_enhancing_ml": ["tumour"],
+        "oedema_ml": ["oedema"],
+        "plaque_ml": ["plaque", "active_plaque", "black_hole"],
+        "wmh_ml": ["hyperintensity"],
+    }
+    for index, row in enumerate(table(tree)):
+        labels, mask = truth(tree, index, "phantom_dseg"), truth(tree, index, "lesion_mask")
+        for column, parts in parts_of.items():
+            counted = sum(int((labels == label_of[part]).sum()) for part in parts) * voxel_ml
+            assert float(row[column]) == pytest.approx(counted, abs=6e-4), column
+        assert float(row["lesion_ml"]) == pytest.approx(mask.sum() * voxel_ml, abs=6e-4)
+        assert int(row["lesion_count"]) == ndimage.label(mask, np.ones((3, 3, 3)))[1]
+        np.testing.assert_array_equal(mask > 0, labels >= FIRST_LESION)
+        solid = np.isin(labels, [label_of[name] for name in ("grey", "white", "hippocampus")])
+        assert float(row["brain_ml"]) == pytest.approx((solid | (mask > 0)).sum() * voxel_ml, abs=6e-4)
+
+
+def test_what_was_measured_stands_in_every_sidecar_and_manifest(tree: Path) -> None:
+    for index, row in enumerate(table(tree)):
+        stored = json.loads((tree / "manifest" / f"phantom{index:04d}.json").read_text())
+        for modality in Modality:
+            path = tree / bids_path(f"phantom{index:04d}", modality).replace(".nii.gz", ".json")
+            sidecar = json.loads(path.read_text())["Phantom"]
+            assert sidecar["measured"] == stored["measured"]
+            assert sidecar["age"] == float(row["age"])
+        for name, value in stored["measured"].items():
+            assert float(row[name]) == value
+
+
+def test_a_cohort_of_another_format_is_not_mixed_in(tree: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy)
+    description = copy / "dataset_description.json"
+    stored = json.loads(description.read_text())
+    for identity in ({**stored["Phantom"], "Format": FORMAT - 1}, {"Seed": 3, "SpacingMM": 4.0, "Version": "0.1.0"}):
+        description.write_text(json.dumps({**stored, "Phantom": identity}))
+        with pytest.raises(InputError, match="another folder"):
+            open_tree(Location.parse(copy), 4, 3, SPACING_MM)
 
 
 def test_whole_subjects_are_kept_and_broken_ones_made_again(tree: Path, tmp_path: Path) -> None:
@@ -150,7 +222,7 @@ def test_a_run_killed_at_any_file_finds_its_own_folder(tmp_path: Path, monkeypat
         written += 1
         write(self, data)
 
-    for limit in (1, 2, 3, 9, 15, 17, 18):
+    for limit in (1, 2, 3, 4, 10, 16, 19, 21):
         out = Location.parse(tmp_path / str(limit))
         written = 0
         with monkeypatch.context() as patch:
@@ -159,5 +231,5 @@ def test_a_run_killed_at_any_file_finds_its_own_folder(tmp_path: Path, monkeypat
                 write_tree(out, 1)
         assert not (out / "participants.tsv").is_file()
         write_tree(out, 1)
-    trees = [contents(tmp_path / str(limit)) for limit in (1, 2, 3, 9, 15, 17, 18)]
+    trees = [contents(tmp_path / str(limit)) for limit in (1, 2, 3, 4, 10, 16, 19, 21)]
     assert all(found == trees[0] for found in trees)

@@ -1,4 +1,4 @@
-"""The end of a preparation: sums, warnings, the quarantine, and what is cleared away."""
+"""The beginning and the end of a preparation: the plan, sums, the quarantine, and what is cleared away."""
 
 from __future__ import annotations
 
@@ -8,28 +8,59 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from mrigen.config import DataConfig
 from mrigen.errors import InputError
-from mrigen.labels import Cell, all_cells
-from mrigen.sources.preparation import Preparation, begin_preparation, finish_preparation
-from mrigen.sources.scans import Rejected
+from mrigen.labels import Cell, Modality, Pathology
+from mrigen.sources.parts import part_key, read_plan
+from mrigen.sources.preparation import (
+    LATER_STAGES,
+    Preparation,
+    begin_preparation,
+    finish_preparation,
+    sum_up,
+    write_quarantine,
+)
+from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.survey import ScanFacts
 from mrigen.storage import Location
 
+DATA = DataConfig()
 BAD = {"path": "/b.nii", "reason": "/b.nii: broken", "fault": "format"}
+CELL = Cell(Pathology.HEALTHY, Modality.T1W)
+EARLY = Rejected("/a.nii", "/a.nii: no such file", "missing")
 
 
-def report(key: str, **changes: Any) -> dict[str, Any]:
+def scan(name: str) -> Scan:
+    return Scan(f"/{name}.nii", name, "", "set", CELL.pathology, CELL.modality, "CC0")
+
+
+PARTS: list[dict[Scan, str]] = [{scan("a"): "1", scan("b"): "2"}, {scan("c"): "3"}]
+FACTS = {one: ScanFacts(one, content, (1.0, 1.0, 3.0), "LPS", None) for part in PARTS for one, content in part.items()}
+
+
+def report(number: int, **changes: Any) -> dict[str, Any]:
+    key = part_key(PARTS[number], DATA)
+    counts = {str(CELL): {name: [1] + [0] * (size - 1) for name, size in (("before", 80), ("after", 64))}}
     return {
         "key": key,
         "file": f"part-{key}.parquet",
-        "sha256": key * 4,
+        "sha256": f"{number}" * 4,
         "cells": {"Healthy:T1w": 3, "Sclerosis:PD": 1},
         "splits": {"train": 3, "test": 1},
-        "subjects": {f"{key}1": "train", f"{key}2": "test"},
-        "heads": {"Healthy:stripped": 2},
+        "subjects": {f"set/{number}": "train", f"other/{number}": "test"},
+        "states": ["stripped", "whole"][: len(PARTS[number])],
+        "histograms": counts,
         "rejected": [],
         "made": True,
         **changes,
     }
+
+
+def finish(run: Location, *reports: dict[str, Any], rejected: tuple[Rejected, ...] = ()) -> Preparation:
+    parts = PARTS[: len(reports)]
+    preparation = sum_up(FACTS, parts, reports, rejected)
+    finish_preparation(run, preparation, [part_key(part, DATA) for part in parts], "digest")
+    return preparation
 
 
 def publish(run: Location, *names: str) -> None:
@@ -37,84 +68,89 @@ def publish(run: Location, *names: str) -> None:
         (run / "data" / name).write_bytes(b"x")
 
 
-def finish(run: Location, reports: list[dict[str, Any]], rejected: tuple[Rejected, ...] = ()) -> Preparation:
-    return finish_preparation(run, reports, rejected, "digest")
-
-
-def test_reports_are_summed_and_the_success_comes_last(tmp_path: Path) -> None:
-    run = Location.parse(tmp_path)
-    publish(run, "part-a.parquet", "part-b.parquet", "parts/a.json", "parts/b.json")
-    early = Rejected("/a.nii", "/a.nii: no such file", "missing")
-    done = finish(run, [report("b", rejected=[BAD], made=False), report("a")], (early,))
+def test_reports_are_summed() -> None:
+    done = sum_up(FACTS, PARTS, [report(0, rejected=[BAD], made=False), report(1)], [EARLY])
     assert done.num_images == 8
-    assert done.cells[Cell.parse("Healthy:T1w")] == 6
+    assert done.cells[CELL] == 6
     assert len(done.cells) == 20
-    assert sum(count == 0 for count in done.cells.values()) == 18
     assert done.splits == {"train": 6, "val": 0, "test": 2}
     assert done.subjects == {"train": 2, "val": 0, "test": 2}
     assert (done.num_parts, done.num_kept) == (2, 1)
-    rows = pq.read_table(tmp_path / "quarantine" / "quarantine.parquet").to_pylist()
-    assert rows == [
+    assert done.rejected == (EARLY, Rejected(**BAD))
+    assert done.geometry == {(CELL, "1 x 1 x 3 mm", "LPS"): 3}
+    states = {(traits.thickness_mm, traits.stripped): count for traits, count in done.traits.items()}
+    assert states == {(3.0, True): 2, (3.0, False): 1}
+    assert done.histograms.counts[CELL]["after"][0] == 2
+
+
+def test_a_scan_without_images_does_not_count_in_the_tables() -> None:
+    done = sum_up(FACTS, PARTS[:1], [report(0, states=[None, "whole"])], [])
+    assert sum(done.geometry.values()) == sum(done.traits.values()) == 1
+
+
+def test_the_quarantine_tells_path_reason_and_class(tmp_path: Path) -> None:
+    file = write_quarantine(Location.parse(tmp_path), [EARLY, Rejected(**BAD)])
+    assert pq.read_table(file.path).to_pylist() == [
         {"path": "/a.nii", "reason": "/a.nii: no such file", "class": "missing"},
         {"path": "/b.nii", "reason": "/b.nii: broken", "class": "format"},
     ]
+
+
+def test_the_success_tells_what_there_is(tmp_path: Path) -> None:
+    run = Location.parse(tmp_path)
+    finish(run, report(0), report(1), rejected=(EARLY,))
     success = (run / "data" / "_SUCCESS.json").read_json()
-    assert success["parts"] == {"part-a.parquet": "aaaa", "part-b.parquet": "bbbb"}
-    assert (success["num_images"], success["num_quarantined"], success["digest"]) == (8, 2, "digest")
+    assert success["parts"] == {report(0)["file"]: "0000", report(1)["file"]: "1111"}
+    assert (success["num_images"], success["num_quarantined"], success["digest"]) == (8, 1, "digest")
     assert sum(success["cells"].values()) == sum(success["images"].values()) == 8
 
 
 def test_parts_of_earlier_scans_are_cleared_and_nothing_else(tmp_path: Path) -> None:
     run = Location.parse(tmp_path)
-    publish(run, "part-a.parquet", "part-old.parquet", "parts/a.json", "parts/old.json", "notes.txt")
-    finish(run, [report("a")])
-    names = sorted(Path(file.path).relative_to(tmp_path / "data").as_posix() for file in (run / "data").files())
-    assert names == ["_SUCCESS.json", "notes.txt", "part-a.parquet", "parts/a.json"]
+    key, file = report(0)["key"], report(0)["file"]
+    publish(run, file, "part-old.parquet", f"parts/{key}.json", "parts/old.json", "notes.txt")
+    begin_preparation(run, PARTS[:1], DATA)
+    finish(run, report(0))
+    names = sorted(Path(found.path).relative_to(tmp_path / "data").as_posix() for found in (run / "data").files())
+    assert names == sorted(["_SUCCESS.json", "notes.txt", file, f"parts/{key}.json", "parts/plan.json"])
 
 
 def test_no_image_is_no_success(tmp_path: Path) -> None:
     run = Location.parse(tmp_path)
-    nothing = report("a", file=None, sha256=None, cells={}, splits={}, subjects={}, heads={}, rejected=[BAD])
-    done = finish(run, [nothing])
+    nothing = {"file": None, "sha256": None, "cells": {}, "splits": {}, "subjects": {}, "states": [None, None]}
+    done = finish(run, report(0, **nothing, histograms={}, rejected=[BAD]))
     assert done.num_images == 0
     assert not (run / "data" / "_SUCCESS.json").is_file()
-    assert pq.read_table(tmp_path / "quarantine" / "quarantine.parquet").num_rows == 1
 
 
-def test_a_success_for_other_parts_is_taken_back(tmp_path: Path) -> None:
+def test_a_success_for_other_parts_is_taken_back_and_the_plan_is_stored(tmp_path: Path) -> None:
     run = Location.parse(tmp_path)
     success = run / "data" / "_SUCCESS.json"
-    begin_preparation(run, ["a"])
-    finish(run, [report("a")])
-    begin_preparation(run, ["a"])
+    begin_preparation(run, PARTS[:1], DATA)
+    finish(run, report(0))
+    begin_preparation(run, PARTS[:1], DATA)
     assert success.is_file()
-    begin_preparation(run, ["a", "b"])
+    begin_preparation(run, PARTS, DATA)
     assert not success.is_file()
+    assert [len(keys) for keys in read_plan(run)] == [2, 1]
 
 
-def test_scans_under_a_trained_model_are_not_exchanged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", LATER_STAGES)
+def test_scans_under_a_trained_model_are_not_exchanged(tmp_path: Path, stage: str) -> None:
     run = Location.parse(tmp_path)
-    finish(run, [report("a")])
-    (run / "vae" / "x").write_bytes(b"")
-    begin_preparation(run, ["a"])
+    begin_preparation(run, PARTS[:1], DATA)
+    finish(run, report(0))
+    (run / stage / "x").write_bytes(b"")
+    begin_preparation(run, PARTS[:1], DATA)
     with pytest.raises(InputError, match="another run folder"):
-        begin_preparation(run, ["b"])
+        begin_preparation(run, PARTS, DATA)
     assert (run / "data" / "_SUCCESS.json").is_file()
+    assert len(read_plan(run)) == 1
 
 
-def test_empty_splits_and_mixed_heads_are_warned_of(tmp_path: Path) -> None:
-    run = Location.parse(tmp_path)
-    assert finish(run, [report("a", subjects={"1": "train", "2": "val", "3": "test"})]).warnings() == []
-    (line,) = finish(run, [report("a")]).warnings()
+def test_empty_splits_are_told_with_the_remedy() -> None:
+    full = {"1": "train", "2": "val", "3": "test"}
+    assert sum_up(FACTS, PARTS[:1], [report(0, subjects=full)], []).empty_splits() == []
+    [line] = sum_up(FACTS, PARTS[:1], [report(0)], []).empty_splits()
     assert "val split" in line
     assert "data.val_fraction" in line
-    mixed = report("a", subjects={"1": "val", "2": "test"}, heads={"Healthy:whole": 3, "Sclerosis:stripped": 1})
-    train, heads = finish(run, [mixed]).warnings()
-    assert "train split" in train
-    assert "1 scans (1 Sclerosis) skull-stripped, 3 scans (3 Healthy) with whole heads" in heads
-
-
-def test_every_cell_has_its_count(tmp_path: Path) -> None:
-    cells = {str(cell): number for number, cell in enumerate(all_cells())}
-    done = finish(Location.parse(tmp_path), [report("a", cells=cells)])
-    assert list(done.cells.values()) == list(range(20))

@@ -8,12 +8,12 @@ import pytest
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.options import Source
-from mrigen.sources.profiles import PROFILES, Profile, find_profile_scans
+from mrigen.sources.matching import Profile, find_profile_scans
+from mrigen.sources.options import Source, SourceOptions
+from mrigen.sources.profiles import PROFILES
 from mrigen.sources.recognise import find_scans
 from mrigen.sources.scans import ScanTable
 from mrigen.storage import Location
-from tests.fake_scans import write_bids
 
 OPEN_MS = [
     f"patient{number}/{token}_N4_noneck_reduced_winsor_regtoFLAIR_brain_N4_regtoMNI.nii.gz"
@@ -55,13 +55,14 @@ def test_the_folder_of_one_subject_will_do(tmp_path: Path) -> None:
 
 
 def test_other_files_among_them_are_told(tmp_path: Path) -> None:
-    folder = touch(tmp_path, *OPEN_MS, "patient19/study1_T1W.nii.gz", "patient20/PD_N4_x_brain_N4_regtoMNI.nii.gz")
+    folder = touch(tmp_path, *OPEN_MS, "patient19/notes_T1W.nii.gz", "patient20/PD_N4_x_brain_N4_regtoMNI.nii.gz")
     table = found(folder)
     assert len(table.scans) == 8
     assert sorted((Path(item.path).name, item.fault) for item in table.rejected) == [
         ("PD_N4_x_brain_N4_regtoMNI.nii.gz", "name"),
-        ("study1_T1W.nii.gz", "name"),
+        ("notes_T1W.nii.gz", "name"),
     ]
+    assert all(item.reason.startswith(f"{item.path}: its name is of no data set") for item in table.rejected)
 
 
 def test_a_data_set_is_one_declaration(tmp_path: Path) -> None:
@@ -71,31 +72,150 @@ def test_a_data_set_is_one_declaration(tmp_path: Path) -> None:
         modalities={"pd": Modality.PD},
         pathology=Pathology.DEMENTIA,
         licence="mine",
+        masks=(r"p\d+/lesions\.nii",),
+        brain_mask=("{session}_brain.nii",),
     )
-    table = find_profile_scans(touch(tmp_path, "p7/v2_pd.nii", "p7/v2_ct.nii"), (*PROFILES, profile))
-    assert table is not None
-    (scan,) = table.scans
+    files = ["p7/v2_pd.nii", "p7/v2_ct.nii", "p7/lesions.nii", "p7/v2_brain.nii", "p7/table.csv"]
+    (claim,) = find_profile_scans(Location.parse(tmp_path), files, (*PROFILES, profile), SourceOptions())
+    (scan,) = claim.scans
     assert (scan.subject, scan.session, scan.modality, scan.source) == ("p7", "v2", Modality.PD, "mine")
-    assert len(table.rejected) == 1
+    assert scan.mask == f"{tmp_path}/p7/v2_brain.nii"
+    assert claim.masks == (f"{tmp_path}/p7/lesions.nii",)
+    assert claim.paths == {"p7/v2_pd.nii", "p7/lesions.nii"}
 
 
-def test_what_is_not_known_is_refused_with_what_is(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").touch()
-    (tmp_path / "tree" / "sub-01").mkdir(parents=True)
-    for path, words in (
-        ("nothing", "no file or folder"),
-        ("notes.txt", r"path,subject,pathology,modality"),
-        ("tree", r"unknown kind of folder.*BIDS.*open_ms_data.*path,subject,pathology,modality"),
-    ):
-        with pytest.raises(InputError, match=words):
-            found(Location.parse(tmp_path / path))
+def test_tumours_other_than_glioblastoma_are_refused(tmp_path: Path) -> None:
+    refused = {
+        "BraTS-MET-00001-000/BraTS-MET-00001-000-t1c.nii.gz": "brain metastases",
+        "BraTS-MEN-00001-000/BraTS-MEN-00001-000-t1n.nii.gz": "meningioma",
+        "BraTS-MEN-RT-0001-1/BraTS-MEN-RT-0001-1_t1c.nii.gz": "meningioma",
+        "BraTS-PED-00001-000/BraTS-PED-00001-000-t2f.nii.gz": "a tumour of a child",
+        "BraTS-SSA-00001-000/BraTS-SSA-00001-000-t2w.nii.gz": "its name does not tell",
+        "BraTS-GoAT-00001/BraTS-GoAT-00001-t2w.nii.gz": "its name does not tell",
+        "LGG/Brats18_TCIA10_1/Brats18_TCIA10_1_t1.nii.gz": "low-grade glioma",
+    }
+    masks = ["BraTS-MET-00001-000-seg.nii.gz", "BraTS-MEN-RT-0001-1_gtv.nii.gz", "LGG/x/Brats18_TCIA10_1_seg.nii.gz"]
+    table = found(touch(tmp_path, *refused, *masks, "BraTS-GLI-00001-000-t1c-voided.nii.gz"))
+    assert table.scans == ()
+    reasons = {item.path[len(str(tmp_path)) + 1 :]: item for item in table.rejected}
+    assert set(reasons) == set(refused)
+    for path, words in refused.items():
+        assert words in reasons[path].reason
+        assert reasons[path].fault == "label"
+        assert "list it in a manifest" in reasons[path].reason
+    assert len(table.masks) == 3
 
 
-def test_trees_and_manifests_are_recognised(tmp_path: Path) -> None:
-    write_bids(tmp_path / "tree", {"01": "AD"}, ("T2w",))
-    assert found(Location.parse(tmp_path / "tree")).kind == "a BIDS tree"
-    (tmp_path / "list.csv").write_text("path,subject,pathology,modality\na.nii,1,HC,T1\n")
-    assert found(Location.parse(tmp_path / "list.csv")).kind == "a manifest"
-    write_bids(tmp_path / "bare", {"01": "AD"}, ())
-    with pytest.raises(InputError, match="without any"):
-        found(Location.parse(tmp_path / "bare"))
+@pytest.mark.parametrize(
+    ("paths", "taken"),
+    [
+        (["UCSF-PDGM-0004_T1.nii.gz", "UCSF-PDGM-0004_T1_bias.nii.gz"], "UCSF-PDGM-0004_T1_bias.nii.gz"),
+        (["UPENN-GBM-00001_11_T2_unstripped.nii.gz", "UPENN-GBM-00001_11_T2.nii.gz"], "UPENN-GBM-00001_11_T2.nii.gz"),
+        (["training01_01_pd.nii", "training01_01_pd_pp.nii"], "training01_01_pd_pp.nii"),
+        (["raw/patient1/T1W.nii.gz", "coregistered/patient1/T1W.nii.gz"], "coregistered/patient1/T1W.nii.gz"),
+        (["raw/patient19/T1WKS.nii.gz", OPEN_MS[1]], OPEN_MS[1]),
+    ],
+)
+def test_of_several_forms_of_a_scan_one_is_taken(tmp_path: Path, paths: list[str], taken: str) -> None:
+    table = found(touch(tmp_path, *paths))
+    assert [scan.path for scan in table.scans] == [f"{tmp_path}/{taken}"]
+    assert table.rejected == ()
+    (alone,) = found(touch(tmp_path / "alone", paths[0])).scans
+    assert alone.modality is table.scans[0].modality
+
+
+def test_another_session_or_run_is_another_scan(tmp_path: Path) -> None:
+    folder = touch(tmp_path, "UCSF-PDGM-0004_T1.nii.gz", "UCSF-PDGM-0004_FU003d_T1_bias.nii.gz")
+    assert sorted(scan.session for scan in found(folder).scans) == ["", "FU003d"]
+    folder = touch(tmp_path / "fomo", "sub_1/ses_1/t1.nii.gz", "sub_1/ses_1/t1_2.nii.gz", "sub_1/ses_1/adc.nii.gz")
+    (tmp_path / "fomo/participants.tsv").write_text("participant_id\tgroup\nsub_1\tControl\n")
+    table = found(folder)
+    assert len(table.scans) == 2
+    assert table.kind == "FOMO60K (2 scans; other files left out: 1)"
+
+
+def test_tables_of_several_sets_are_not_mixed_up(tmp_path: Path) -> None:
+    for name, told in (("a", "Control"), ("b", "MS")):
+        touch(tmp_path / name, "sub_1/ses_1/t1.nii.gz")
+        (tmp_path / name / "participants.tsv").write_text(f"participant_id\tgroup\nsub_1\t{told}\n")
+    scans = found(Location.parse(tmp_path)).scans
+    assert [scan.pathology for scan in scans] == [Pathology.HEALTHY, Pathology.SCLEROSIS]
+
+
+OASIS = "OAS1_0001_MR1/OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc.hdr"
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "outcome"),
+    [
+        ("OAS1_0001_MR1,0", {}, Pathology.HEALTHY),
+        ("OAS1_0001_MR1,0.0", {}, Pathology.HEALTHY),
+        ("OAS1_0001_MR1,0.5", {}, Pathology.DEMENTIA),
+        ("OAS1_0001_MR1,2", {}, Pathology.DEMENTIA),
+        ("OAS1_0001_MR1,0.5", {"0.5": "skip"}, None),
+        ("OAS1_0001_MR1,", {"": "Healthy"}, Pathology.HEALTHY),
+        ("OAS1_0001_MR1,N/A", {"": "Healthy"}, Pathology.HEALTHY),
+        ("OAS1_0001_MR1,", {}, "column CDR, ID OAS1_0001_MR1: nothing is told; say what it means by values.=PATHOLOGY"),
+        ("OAS1_0001_MR1,0.7", {}, "'0.7' is no Clinical Dementia Rating; say what it means by values.0.7=PATHOLOGY"),
+        ("OAS1_0001_MR2,0", {}, "oasis_cross-sectional.csv has no row with ID OAS1_0001_MR1"),
+        ("OAS1_0001_MR1,0\nOAS1_0001_MR1,1", {}, "rows of ID OAS1_0001_MR1 contradict each other"),
+    ],
+)
+def test_dementia_by_the_rating(
+    tmp_path: Path, rows: str, values: dict[str, str], outcome: Pathology | str | None
+) -> None:
+    folder = touch(tmp_path, OASIS, "IXI012-HH-1211-T1.nii.gz")
+    (tmp_path / "oasis_cross-sectional.csv").write_text(f"ID,CDR\n{rows}\n")
+    table = find_scans(Source(folder, SourceOptions(values=values, orientation="RAS")))
+    scans = [scan for scan in table.scans if scan.source == "OASIS-1"]
+    assert len(table.scans) - len(scans) == 1
+    if isinstance(outcome, Pathology):
+        assert [(scan.pathology, scan.orientation) for scan in scans] == [(outcome, "RAS")]
+        assert table.rejected == ()
+    elif outcome is None:
+        assert table.rejected == ()
+        assert scans == []
+        assert table.kind == "IXI (1 scan)"
+    else:
+        assert outcome in table.rejected[0].reason
+        assert table.rejected[0].fault == "label"
+
+
+def test_the_visit_nearest_to_the_session_counts(tmp_path: Path) -> None:
+    sessions = ("d0049", "d0050", "d0051", "d0900")
+    folder = touch(tmp_path, *(f"sub-OAS30001_ses-{session}_T1w.nii.gz" for session in sessions))
+    rows = ["OAS30001,100,1", "OAS30001,0,0", "OAS30001,800,0", "OAS30001,900,"]
+    (tmp_path / "OASIS3_UDSb4_cdr.csv").write_text("\n".join(["OASISID,days_to_visit,CDRTOT", *rows]))
+    table = found(folder)
+    healthy = {scan.session: scan.pathology is Pathology.HEALTHY for scan in table.scans}
+    assert healthy == {"d0049": True, "d0050": True, "d0051": False, "d0900": True}
+
+
+def test_a_missing_table_is_told_and_can_be_named(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "oasis", OASIS)
+    (item,) = found(folder).rejected
+    told = "the pathology is in a table, oasis_cross-sectional*.csv, which is not here: name it by table=FILE"
+    assert item.reason == f"{item.path}: {told}"
+    (tmp_path / "cdr.csv").write_text("ID,CDR\nOAS1_0001_MR1,1\n")
+    (scan,) = find_scans(Source(folder, SourceOptions(table=str(tmp_path / "cdr.csv")))).scans
+    assert scan.pathology is Pathology.DEMENTIA
+    (tmp_path / "oasis/mine.tsv").write_text("subject\tdx\nOAS1_0001\tMS\n")
+    options = SourceOptions(table="mine.tsv", subject_column="subject")
+    (scan,) = find_scans(Source(folder, options)).scans
+    assert scan.pathology is Pathology.SCLEROSIS
+    with pytest.raises(InputError, match=r"table 'gone\.tsv': no such file"):
+        find_scans(Source(folder, SourceOptions(table="gone.tsv")))
+
+
+def test_a_users_table_goes_before_the_sets_own_word(tmp_path: Path) -> None:
+    names = [f"IXI{number:03d}-HH-1211-T1.nii.gz" for number in (1, 2, 3, 4)]
+    folder = touch(tmp_path, *names)
+    (tmp_path / "t.csv").write_text("ID,dx\nIXI001,AD\nIXI002,flu\nIXI003,HC\nIXI003,AD\n")
+    table = find_scans(Source(folder, SourceOptions(table="t.csv")))
+    assert [(scan.subject, scan.pathology) for scan in table.scans] == [("IXI001", Pathology.DEMENTIA)]
+    reasons = [item.reason.split(".nii.gz: ")[1] for item in table.rejected]
+    assert reasons[0].startswith("t.csv, column dx, IXI002: unknown pathology 'flu'")
+    assert reasons[1] == "t.csv, column dx, IXI003: rows contradict each other: AD, HC"
+    assert reasons[2] == "IXI004 is not in t.csv"
+    (item, *_) = find_scans(Source(folder, SourceOptions(table="t.csv", pathology_column="group"))).rejected
+    assert "t.csv: columns ID, dx: it needs ID and group: name others by subject_column" in item.reason

@@ -12,7 +12,7 @@ import pytest
 from mrigen.config import DataConfig
 from mrigen.preprocess import (
     Foreground,
-    SliceImage,
+    TrainingImage,
     find_foreground,
     normalise,
     scan_images,
@@ -63,7 +63,7 @@ def grid(spacing: tuple[float, float, float], codes: str = "RAS", turn_deg: floa
     return Volume(np.asarray(turned.dataobj), turned.affine)
 
 
-def expected_image(image: SliceImage, data: DataConfig) -> tuple[Array, Array]:
+def expected_image(image: TrainingImage, data: DataConfig) -> tuple[Array, Array]:
     """The formula where the slice says it lies, scaled by dense percentiles; and the pixels well inside."""
     dense = np.stack(np.meshgrid(*(c + r * np.linspace(-1, 1, 101) for c, r in zip(CENTRE, RADII, strict=True))), -1)
     low, high = np.percentile(intensity(dense[inside(dense)]), data.clip_percentiles)

@@ -1,0 +1,120 @@
+"""Training images from a scan: axial, coronal or sagittal slices, or one whole volume, on a fixed grid.
+
+All are sampled in scanner space (RAS+ millimetres), so an image does not depend on the order, the direction or the
+tilt of the axes in which the file stored its voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mrigen.config import DataConfig
+from mrigen.preprocess.foreground import Foreground, Mask, find_foreground
+from mrigen.preprocess.intensity import normalise, smoothing_sigmas
+from mrigen.preprocess.splits import slice_heights
+from mrigen.volume import Volume
+
+Affine = NDArray[np.float64]
+
+IMAGE_AXES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
+"""Which RAS+ axes (0: right, 1: front, 2: up) a slice's first and second axis and its normal run along."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImage:
+    """One image, float32 with values in [-1, 1]: a slice (S, S), as [x, y], [x, z] or [y, z] in RAS+ by its plane, or a
+    volume (S, S, S) as [x, y, z].
+
+    `slice_mm` is the place along the plane's normal from the centre of the foreground, 0 of a volume; `affine` leads
+    from (i, j, 0) of a slice, (i, j, k) of a volume, to the scan's RAS+ millimetres.
+    """
+
+    image: NDArray[np.float32]
+    slice_mm: float
+    affine: Affine
+
+
+def slice_affine(data: DataConfig, slice_mm: float) -> Affine:
+    """Affine of a synthetic (S, S, 1) slice, `slice_mm` along the plane's normal, or of an (S, S, S) volume: cubic
+    voxels, centred at 0. The third axis runs along the normal, so coronal slices are left-handed."""
+    return _image_affine(data, np.zeros(3), slice_mm)
+
+
+def _image_affine(data: DataConfig, centre_mm: NDArray[np.float64], slice_mm: float) -> Affine:
+    volume = data.spatial_dims == 3
+    first, second, normal = IMAGE_AXES["axial" if volume else data.plane]
+    half = (data.image_size - 1) / 2 * data.spacing_mm
+    affine = np.zeros((4, 4))
+    affine[[first, second, normal], [0, 1, 2]] = data.spacing_mm
+    affine[3, 3] = 1.0
+    affine[:3, 3] = centre_mm
+    affine[[first, second], 3] -= half
+    affine[normal, 3] += slice_mm - half if volume else slice_mm
+    return affine
+
+
+def scan_images(
+    volume: Volume,
+    data: DataConfig,
+    *,
+    subject: str,
+    foreground: Foreground | None = None,
+    scaled: NDArray[np.float32] | None = None,
+) -> list[TrainingImage]:
+    """The training images of one scan: its slices from the lowest position up, or itself as one volume.
+
+    Slices lie at `slice_heights` from the foreground's centre and are centred on it; those with less than
+    `min_foreground` of it are left out, so the list can be empty. `scaled` is what `normalise` gives, where it is at
+    hand.
+
+    Raises:
+        VolumeError: if the scan has no foreground or no contrast.
+    """
+    foreground = foreground or find_foreground(volume)
+    if scaled is None:
+        scaled = normalise(volume, foreground, data.clip_percentiles)
+    sigmas = smoothing_sigmas(volume.spacing_mm, data.spacing_mm)
+    if any(sigmas):
+        scaled = ndimage.gaussian_filter(scaled, sigmas, mode="nearest", truncate=3.0)
+    to_voxel = np.linalg.inv(volume.affine)
+    images = []
+    for height in slice_heights(data, subject):
+        affine = _image_affine(data, foreground.centre_mm, height)
+        if data.spatial_dims == 3:
+            planes = [_sample(scaled, to_voxel @ _plane_affine(affine, k), data) for k in range(data.image_size)]
+            images.append(TrainingImage(np.stack(planes, axis=2), height, affine))
+        elif _foreground_share(foreground.mask, to_voxel @ affine, data) >= data.min_foreground:
+            images.append(TrainingImage(_sample(scaled, to_voxel @ affine, data), height, affine))
+    return images
+
+
+def _plane_affine(affine: Affine, place: int) -> Affine:
+    """Affine of one plane across the third axis."""
+    plane = affine.copy()
+    plane[:3, 3] += place * affine[:3, 2]
+    return plane
+
+
+def _sample(scaled: NDArray[np.float32], pixel_to_voxel: Affine, data: DataConfig) -> NDArray[np.float32]:
+    """Linear interpolation of one slice; -1 beyond the scan."""
+    points = _pixel_voxels(pixel_to_voxel, data.image_size)
+    image = ndimage.map_coordinates(scaled, points, np.float32, order=1, mode="constant", cval=-1.0)
+    clipped: NDArray[np.float32] = np.clip(image, -1.0, 1.0)
+    return clipped
+
+
+def _foreground_share(mask: Mask, pixel_to_voxel: Affine, data: DataConfig) -> float:
+    points = _pixel_voxels(pixel_to_voxel, data.image_size)
+    return float(ndimage.map_coordinates(mask, points, np.uint8, order=0, mode="constant", cval=0).mean())
+
+
+def _pixel_voxels(affine: Affine, size: int) -> NDArray[np.float64]:
+    """Voxel coordinates (3, S, S) of the pixels of a slice, by `affine` from pixels to voxels."""
+    steps = np.arange(size)
+    first, second = affine[:3, 0, None, None] * steps[:, None], affine[:3, 1, None, None] * steps
+    points: NDArray[np.float64] = first + second + affine[:3, 3, None, None]
+    return points

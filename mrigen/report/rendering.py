@@ -1,0 +1,41 @@
+"""From a template and values to a page that stands alone."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import jinja2
+
+from mrigen import __version__
+from mrigen.report.sheets import ORIENTATION_TEXT, UNTRAINED_TEXT, Slice, slice_png
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as a URI that holds it, for `src`."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def embedded_slice(image: Slice, *, synthetic: bool) -> str:
+    """A slice as a URI; a synthetic one says so in the PNG's text."""
+    return data_uri(slice_png(image, synthetic=synthetic))
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of this folder; every value that it names must be given."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mrigen", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    assert environment.loader is not None
+    style, _, _ = environment.loader.get_source(environment, "style.css")
+    return environment.get_template(template).render(
+        version=__version__,
+        style=style,
+        orientation=ORIENTATION_TEXT,
+        untrained_text=UNTRAINED_TEXT,
+        **values,
+    )

@@ -1,0 +1,186 @@
+"""DICOM series, by SimpleITK (the extra `mrigen[dicom]`): geometry and voxels, and nothing else of their headers."""
+
+from __future__ import annotations
+
+import contextlib
+import locale
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrigen.errors import InputError
+from mrigen.volume import MAX_SCAN_BYTES, MIN_VOXELS, ScanHeader, Volume, VolumeError
+from mrigen.volume.checks import check_affine, check_shape, check_size, check_voxels
+from mrigen.volume.scan import Affine, closest_ras
+
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MAX_UNEVENNESS = 0.1
+"""Steps from slice to slice differ by no more than this share of their mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Slice:
+    """What one file of a series tells: `size` (X, Y, Z), Z mostly 1; the affine is to LPS+ millimetres."""
+
+    file: str
+    size: tuple[int, ...]
+    affine: Affine
+    dtype: np.dtype[Any]
+
+
+def read_series_header(folder: Path, *, max_bytes: int = MAX_SCAN_BYTES, min_voxels: int = MIN_VOXELS) -> ScanHeader:
+    """Check the headers of the one DICOM series in a folder; the third axis goes from slice to slice.
+
+    Raises:
+        VolumeError: if there is none or there are several, or their slices do not make an even grid.
+        InputError: if SimpleITK is not installed.
+    """
+    with _quiet_simpleitk() as sitk:
+        return _header(_slices(sitk, folder, max_bytes), folder, max_bytes, min_voxels)
+
+
+def read_series(folder: Path, *, max_bytes: int = MAX_SCAN_BYTES, min_voxels: int = MIN_VOXELS) -> Volume:
+    """Read the one DICOM series in a folder, whole and checked as `read_volume` does it.
+
+    Raises:
+        VolumeError: as `read_series_header` does, or if voxels are at fault.
+        InputError: if SimpleITK is not installed.
+    """
+    with _quiet_simpleitk() as sitk:
+        slices = _slices(sitk, folder, max_bytes)
+        header = _header(slices, folder, max_bytes, min_voxels)
+        array, as_stored, affine = closest_ras(header)
+        depth = header.shape[2] // len(slices)
+        for place, one in enumerate(slices):
+            as_stored[..., place * depth : (place + 1) * depth] = _voxels(sitk, one)
+    check_voxels(array, folder, allow_constant=False)
+    return Volume(array, affine)
+
+
+@contextlib.contextmanager
+def _quiet_simpleitk() -> Iterator[Any]:
+    """SimpleITK, which for the time being writes no warnings to the console, and leaves the locale as it was."""
+    try:
+        import SimpleITK as sitk
+    except ImportError:
+        raise InputError("DICOM series need SimpleITK: pip install 'mrigen[dicom]'") from None
+    display = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield sitk
+    finally:
+        locale.setlocale(locale.LC_ALL, before)  # GDCM sets it to "C", and text files would be ASCII from then on
+        sitk.ProcessObject.SetGlobalWarningDisplay(display)
+
+
+def _slices(sitk: Any, folder: Path, max_bytes: int) -> list[_Slice]:
+    """What the files of the series tell, in order of place."""
+    if not folder.is_dir():
+        raise VolumeError(f"{folder}: no such folder", "missing")
+    entries = [path for path in sorted(folder.iterdir()) if not path.is_dir()]
+    for path in entries:
+        if not path.is_file():  # to open a FIFO would be to wait
+            raise VolumeError(f"{path}: not a regular file", "missing")
+    stored = sum(path.stat().st_size for path in entries)
+    if stored > max_bytes:
+        told = f"{stored / 2**20:.4g} MB in storage, over the limit of {max_bytes / 2**20:.4g} MB"
+        raise VolumeError(f"{folder}: {told}", "size")
+    with _told(str(folder)):
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]) if series else ()
+    if len(series) > 1:
+        told = ", ".join(series[:3]) + (", ..." if len(series) > 3 else "")
+        raise VolumeError(f"{folder}: {len(series)} DICOM series, a folder for each is needed: {told}", "dimensions")
+    if not files:
+        raise VolumeError(f"{folder}: no DICOM series in this folder")
+    taken = {Path(file) for file in files}
+    for path in entries:
+        if path not in taken and _claims_to_be_dicom(path):  # GDCM passes over what it cannot read
+            raise VolumeError(f"{path}: damaged, or no image", "truncated")
+    return [_slice(sitk, file) for file in files]
+
+
+def _claims_to_be_dicom(path: Path) -> bool:
+    """By the name, or by the mark after the preamble of 128 bytes (DICOM PS3.10, 7.1). DICOMDIR is a list of files."""
+    with path.open("rb") as file:
+        mark = file.read(132)[128:]
+    return path.name != "DICOMDIR" and (mark == b"DICM" or path.suffix.casefold() in (".dcm", ".ima"))
+
+
+def _slice(sitk: Any, file: str) -> _Slice:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(file)
+    with _told(file):
+        reader.ReadImageInformation()
+    dtypes = {
+        sitk.sitkUInt8: np.uint8,
+        sitk.sitkInt8: np.int8,
+        sitk.sitkUInt16: np.uint16,
+        sitk.sitkInt16: np.int16,
+        sitk.sitkUInt32: np.uint32,
+        sitk.sitkInt32: np.int32,
+        sitk.sitkFloat32: np.float32,
+        sitk.sitkFloat64: np.float64,
+    }
+    if reader.GetPixelID() not in dtypes:
+        told = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+        raise VolumeError(f"{file}: voxels are {told}: a scan has one real value each", "type")
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
+    affine[:3, 3] = reader.GetOrigin()
+    return _Slice(file, reader.GetSize(), affine, np.dtype(dtypes[reader.GetPixelID()]))
+
+
+def _voxels(sitk: Any, one: _Slice) -> NDArray[np.float32]:
+    """A file's voxels (X, Y, Z), scaled as its header tells."""
+    with _told(one.file):
+        image = sitk.ReadImage(one.file, sitk.sitkFloat32, "GDCMImageIO")
+    voxels: NDArray[np.float32] = sitk.GetArrayFromImage(image).T
+    return voxels
+
+
+@contextlib.contextmanager
+def _told(file: str) -> Iterator[None]:
+    """SimpleITK's many-lined errors as one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause = str(error).strip().splitlines()[-1].strip() or "unreadable"
+        raise VolumeError(f"{file}: damaged: {cause}", "truncated") from None
+
+
+def _header(slices: list[_Slice], folder: Path, max_bytes: int, min_voxels: int) -> ScanHeader:
+    """The grid that the slices make together."""
+    first = slices[0]
+    columns, rows, depth = first.size
+    affine = first.affine.copy()
+    if len(slices) > 1:
+        if depth != 1 or any(one.size != first.size for one in slices):
+            sizes = ", ".join(sorted({" x ".join(map(str, one.size)) for one in slices}))
+            raise VolumeError(f"{folder}: slices of different size: {sizes}", "dimensions")
+        if not all(np.allclose(one.affine[:3, :2], first.affine[:3, :2], atol=1e-3) for one in slices):
+            raise VolumeError(f"{folder}: slices of different direction or spacing", "geometry")
+        affine[:3, 2] = _step(np.stack([one.affine[:3, 3] for one in slices]), folder)
+    shape = check_shape((columns, rows, depth * len(slices)), folder, min_voxels)
+    dtype = max((one.dtype for one in slices), key=lambda dtype: dtype.itemsize)
+    header = ScanHeader(shape, check_affine(_RAS_FROM_LPS @ affine, folder, "DICOM geometry"), dtype)
+    check_size(header, folder, max_bytes)
+    return header
+
+
+def _step(origins: NDArray[np.float64], folder: Path) -> NDArray[np.float64]:
+    """The mean step (3,) in mm from slice to slice, of `origins` (N, 3)."""
+    steps = np.diff(origins, axis=0)
+    mean: NDArray[np.float64] = steps.mean(axis=0)
+    worst = float(np.linalg.norm(steps - mean, axis=1).max())
+    if not worst <= _MAX_UNEVENNESS * math.hypot(*mean):
+        told = ", ".join(sorted({f"{length:.3g}" for length in np.linalg.norm(steps, axis=1)})[:5])
+        raise VolumeError(f"{folder}: slices are not evenly spaced (steps of {told} mm): is one missing?", "geometry")
+    return mean

@@ -1,0 +1,261 @@
+"""How a declared data set (`Profile`) finds its scans among the names of files."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mrigen.errors import InputError
+from mrigen.labels import Modality, Pathology
+from mrigen.sources.claims import Claim
+from mrigen.sources.label_tables import Labels, LabelTable, UserLabels, named_table
+from mrigen.sources.listing import is_scan_name
+from mrigen.sources.options import SourceOptions
+from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.tables import TABLE_SUFFIXES
+from mrigen.storage import Location
+
+TERMS = "see the data set's terms"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How one data set names its files, and where it tells their pathology.
+
+    Patterns are regular expressions for the last parts of a path, from the start of a folder's or file's name to the
+    end. Of groups that do not match, the text is empty.
+    """
+
+    name: str
+    pattern: str
+    # groups: subject; and where there are any: site (within which subjects are counted), session, token (the
+    # contrast), form (one of `forms`)
+    modalities: Mapping[str, Modality]
+    # token, in small letters -> contrast; other tokens are left out
+    pathology: Pathology | LabelTable
+    licence: str = TERMS
+    masks: tuple[str, ...] = ()
+    # names of lesion masks and other labels
+    others: tuple[str, ...] = ()
+    # names of files that are known and of no use here
+    refused: Mapping[str, str] = field(default_factory=dict)
+    # names of scans that are not what the set's name promises -> what they are
+    brain_mask: tuple[str, ...] = ()
+    # where a brain mask may lie, from the scan's folder, made of the groups
+    frames: tuple[Modality, ...] = ()
+    # contrasts along the fourth axis, instead of a token
+    forms: tuple[str, ...] = ("",)
+    # forms in which the set has the same scan, the one to take first
+    family: str = ""
+    # profiles of one family hold the same scans in other forms; the one declared first is taken
+    beside: str = ""
+    # a name that must lie in the same folder, where the set's own names say little
+
+
+@dataclass(frozen=True)
+class _Match:
+    profile: Profile
+    path: str
+    groups: Mapping[str, str]
+    modalities: tuple[Modality, ...]
+
+    @property
+    def subject(self) -> str:
+        site, subject = self.groups.get("site", ""), self.groups["subject"]
+        return f"{site.replace('/', '-')}-{subject}" if site else subject
+
+    @property
+    def scan_key(self) -> tuple[object, ...]:
+        """The same for the forms of one scan."""
+        family = self.profile.family or self.profile.name
+        return family, self.subject, self.groups.get("session", ""), self.modalities
+
+
+def find_profile_scans(
+    folder: Location, files: Iterable[str], profiles: Sequence[Profile], options: SourceOptions
+) -> list[Claim]:
+    """What each data set finds among `files`, paths relative to `folder`; a file is of the first set that knows it.
+
+    The folders above count too, so that a user may name the folder of one subject. Of several forms of a scan one is
+    taken.
+
+    Raises:
+        InputError: if the table that the options name is missing.
+    """
+    known = frozenset(files)
+    paths = sorted(filter(is_scan_name, known))
+    hallmarks = {profile.name: _folders_with(profile.beside, paths) for profile in profiles if profile.beside}
+    found = {profile.name: _Found(profile) for profile in profiles}
+    matches: list[_Match] = []
+    for path in paths:
+        for profile in profiles:
+            if profile.beside and posixpath.dirname(path) not in hallmarks[profile.name]:
+                continue
+            if found[profile.name].take(path, posixpath.join(folder.path, path), matches):
+                break
+    best = _best_forms(matches, profiles)
+    label = _Labelling(folder, known, options)
+    for match in matches:
+        into = found[match.profile.name]
+        if match.path not in best:
+            into.notes["other forms of the same scans"] += 1
+            continue
+        full = posixpath.join(folder.path, match.path)
+        try:
+            pathology = label(match)
+        except InputError as error:
+            into.rejected.append(Rejected(full, f"{full}: {error}", "label"))
+            continue
+        if pathology is None:
+            into.notes["skipped"] += 1
+        else:
+            into.scans.extend(_scans(match, folder, known, pathology, options))
+    return [item.claim() for item in found.values() if item.paths]
+
+
+class _Found:
+    """What one profile gathers."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.paths: set[str] = set()
+        self.scans: list[Scan] = []
+        self.rejected: list[Rejected] = []
+        self.masks: list[str] = []
+        self.notes: Counter[str] = Counter()
+
+    def take(self, path: str, full: str, matches: list[_Match]) -> bool:
+        """Claim a file if the profile knows its name."""
+        profile = self.profile
+        refused = next((reason for name, reason in profile.refused.items() if _ends(name, full)), None)
+        match = None if refused else _match(profile, path, full)
+        if refused:
+            told = f"{refused}; if it is one of the four pathologies, list it in a manifest"
+            self.rejected.append(Rejected(full, f"{full}: {told}", "label"))
+        elif match:
+            matches.append(match)
+        elif any(_ends(name, full) for name in profile.masks):
+            self.masks.append(full)
+        elif any(_ends(name, full) for name in profile.others):
+            self.notes["other files left out"] += 1
+        else:
+            return False
+        self.paths.add(path)
+        return True
+
+    def claim(self) -> Claim:
+        return Claim(
+            kind=self.profile.name,
+            paths=frozenset(self.paths),
+            scans=tuple(self.scans),
+            rejected=tuple(self.rejected),
+            masks=tuple(self.masks),
+            notes=dict(self.notes),
+        )
+
+
+def _ends(pattern: str, path: str) -> re.Match[str] | None:
+    return re.search(f"(?:^|/)(?:{pattern})$", path)
+
+
+def _match(profile: Profile, path: str, full: str) -> _Match | None:
+    found = _ends(profile.pattern, full)
+    if not found:
+        return None
+    groups = {name: text or "" for name, text in found.groupdict().items()}
+    modality = profile.modalities.get(groups.get("token", "").casefold())
+    modalities = profile.frames or ((modality,) if modality else ())
+    return _Match(profile, path, groups, modalities) if modalities else None
+
+
+def _best_forms(matches: Sequence[_Match], profiles: Sequence[Profile]) -> set[str]:
+    """Paths of the scans to take: of each the form that comes first."""
+    order = {profile.name: place for place, profile in enumerate(profiles)}
+    ranks: dict[tuple[object, ...], tuple[int, int]] = {}
+
+    def rank(match: _Match) -> tuple[int, int]:
+        return order[match.profile.name], match.profile.forms.index(match.groups.get("form", ""))
+
+    for match in matches:
+        ranks[match.scan_key] = min(rank(match), ranks.get(match.scan_key, rank(match)))
+    return {match.path for match in matches if rank(match) == ranks[match.scan_key]}
+
+
+def _scans(
+    match: _Match, folder: Location, known: frozenset[str], pathology: Pathology, options: SourceOptions
+) -> Iterable[Scan]:
+    profile = match.profile
+    around = posixpath.dirname(match.path)
+    masks = (posixpath.normpath(posixpath.join(around, name.format_map(match.groups))) for name in profile.brain_mask)
+    mask = next((name for name in masks if name in known), None)
+    for frame, modality in enumerate(match.modalities):
+        yield Scan(
+            path=posixpath.join(folder.path, match.path),
+            subject=match.subject,
+            session=match.groups.get("session", ""),
+            source=profile.name,
+            pathology=pathology,
+            modality=Modality(options.modality) if options.modality else modality,
+            licence=profile.licence,
+            frame=frame if profile.frames else None,
+            mask=posixpath.join(folder.path, mask) if mask else "",
+            orientation=options.orientation if match.path.endswith(".hdr") else "",
+        )
+
+
+class _Labelling:
+    """Who tells the pathology of a match: the user, a table that the user named, or the set itself."""
+
+    def __init__(self, folder: Location, known: frozenset[str], options: SourceOptions) -> None:
+        self.folder, self.options = folder, options
+        self._named = named_table(folder, options) if options.table else None
+        self._tables = sorted(name for name in known if name.casefold().endswith(TABLE_SUFFIXES))
+        self._read: dict[tuple[str, str], Labels | UserLabels | InputError] = {}
+
+    def __call__(self, match: _Match) -> Pathology | None:
+        """The pathology, or None if the scan is to be skipped. Raises InputError."""
+        told = match.profile.pathology
+        if self.options.pathology:
+            return Pathology(self.options.pathology)
+        if isinstance(told, Pathology) and not self._named:
+            return told
+        file = self._named or self._nearest_table(match)
+        key = (match.profile.name, file.path)
+        if key not in self._read:
+            self._read[key] = self._open(file, told)
+        labels = self._read[key]
+        if isinstance(labels, InputError):
+            raise labels
+        return labels({"session": "", **match.groups, "subject": match.subject})
+
+    def _open(self, file: Location, told: Pathology | LabelTable) -> Labels | UserLabels | InputError:
+        """A table as the set has it, or as the user does who named its columns; what is wrong with it, else."""
+        columns_named = self._named and (self.options.subject_column or self.options.pathology_column)
+        try:
+            if isinstance(told, LabelTable) and not columns_named:
+                return Labels(file, told, self.options)
+            return UserLabels(file, self.options)
+        except InputError as error:
+            return error
+
+    def _nearest_table(self, match: _Match) -> Location:
+        """Of the tables with the name that the profile tells, the one whose folder is nearest to the scan's."""
+        assert isinstance(match.profile.pathology, LabelTable)
+        wanted = match.profile.pathology.file
+        tables = [name for name in self._tables if re.fullmatch(wanted, posixpath.basename(name), re.IGNORECASE)]
+        if not tables:
+            told = wanted.replace(".*", "*").replace("\\", "")
+            raise InputError(f"the pathology is in a table, {told}, which is not here: name it by table=FILE")
+
+        def distance(name: str) -> tuple[int, int, str]:
+            shared = posixpath.commonprefix([name.split("/")[:-1], match.path.split("/")[:-1]])
+            return -len(shared), name.count("/"), name
+
+        return self.folder / min(tables, key=distance)
+
+
+def _folders_with(pattern: str, paths: Iterable[str]) -> set[str]:
+    return {posixpath.dirname(path) for path in paths if re.fullmatch(pattern, posixpath.basename(path))}

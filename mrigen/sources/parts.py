@@ -1,0 +1,85 @@
+"""Which scans share a part of `data/`: remembered in the run, so that added files add parts and move nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from mrigen.config import DataConfig
+from mrigen.sources.scans import Scan
+from mrigen.storage import Location
+
+FORMAT = 2
+"""Raised whenever the same scans and settings come to give other images, so that old parts are made anew."""
+
+MAX_SCANS = 16
+MAX_PART_BYTES = 1 << 28
+
+Part = Mapping[Scan, str]
+"""Scans, each with the hash of its content."""
+
+
+def scan_key(scan: Scan, content: str) -> str:
+    """What names one scan: a hash of its content and of all that is told of it, but not of where it lies."""
+    told = [content, scan.subject, scan.session, scan.source, scan.pathology, scan.modality, scan.licence]
+    return _digest([*told, scan.frame, scan.orientation])[:24]
+
+
+def part_key(part: Part, data: DataConfig) -> str:
+    """What names the images of some scans: a hash of the scans' keys and of the settings."""
+    keys = [scan_key(scan, content) for scan, content in part.items()]
+    return _digest([FORMAT, data.model_dump(mode="json"), keys])[:16]
+
+
+def _digest(tree: object) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def scans_per_part(data: DataConfig) -> int:
+    """As many scans as make a part of a handy size: fewer where each gives a large volume."""
+    pixels = math.prod([data.image_size] * data.spatial_dims)
+    low, high = data.slice_range_mm
+    images = 1 if data.spatial_dims == 3 else 1 + int((high - low) / data.slice_step_mm)
+    return max(1, min(MAX_SCANS, MAX_PART_BYTES // (2 * pixels * images)))
+
+
+def group_scans(scans: Iterable[Scan], target: int = MAX_SCANS) -> list[list[Scan]]:
+    """Cut scans into groups of whole subjects, by sorted subject, each with `target` scans or a few more."""
+    groups: list[list[Scan]] = []
+    for scan in sorted(scans, key=lambda scan: (scan.subject, scan.path, scan.frame or 0)):
+        whole = groups and len(groups[-1]) >= target and groups[-1][-1].subject != scan.subject
+        if not groups or whole:
+            groups.append([])
+        groups[-1].append(scan)
+    return groups
+
+
+def plan_parts(kept: Part, stored: Sequence[Sequence[str]], target: int) -> list[dict[Scan, str]]:
+    """Cut the scans into parts: those of the `stored` plan (keys of scans, part by part) first, as they were.
+
+    Scans that are gone leave their part, and new ones make parts of their own.
+    """
+    left = {scan_key(scan, content): scan for scan, content in kept.items()}
+    planned = [[left.pop(key) for key in keys if key in left] for keys in stored]
+    groups = [*filter(None, planned), *group_scans(left.values(), target)]
+    return [{scan: kept[scan] for scan in group} for group in groups]
+
+
+def _plan_file(run: Location) -> Location:
+    return run / "data" / "parts" / "plan.json"
+
+
+def read_plan(run: Location) -> list[list[str]]:
+    """The plan that is stored in a run: the keys of each part's scans; empty if there is none."""
+    file = _plan_file(run)
+    plan: list[list[str]] = file.read_json() if file.is_file() else []
+    return plan
+
+
+def write_plan(run: Location, parts: Iterable[Part]) -> None:
+    """Store the plan, unless it stands already."""
+    plan = [[scan_key(scan, content) for scan, content in part.items()] for part in parts]
+    if plan != read_plan(run):
+        _plan_file(run).write_json(plan)

@@ -1,0 +1,126 @@
+"""`mrigen prepare` on what users have: known data sets, bad files, several sources, S3."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mrigen.records import read_table
+from mrigen.storage import Location
+from tests.command import mrigen
+from tests.fake_scans import write_bids
+from tests.malformed import write_malformed
+from tests.trees import TREES, write_tree
+
+SMALL = ("--preset", "tiny", "--set", "data.image_size=32", "--set", "data.spacing_mm=6")
+
+pytestmark = pytest.mark.ray
+
+
+def labels_of(run: Location) -> set[tuple[str, str, str]]:
+    columns = ["subject", "pathology", "modality"]
+    return {tuple(row.values()) for row in read_table(run / "data", columns).to_pylist()}  # type: ignore[misc]
+
+
+def test_every_known_data_set_in_one_folder(
+    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = {
+        (scan.subject, scan.pathology, scan.modality)
+        for name in TREES
+        for scan in write_tree(name, tmp_path / "all" / name)
+    }
+    assert mrigen("prepare", tmp_path / "all", tmp_path / "run", *SMALL, "--allow-mixed-heads") == 0
+    quarantine = pq.read_table(tmp_path / "run" / "quarantine" / "quarantine.parquet").to_pylist()
+    assert labels_of(Location.parse(tmp_path / "run")) == expected, quarantine
+    assert "with whole heads" in capsys.readouterr().out
+
+
+def test_malformed_files_are_left_out_with_their_class(
+    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = write_bids(tmp_path / "tree", {"good": "MS"}, ("T1w",))
+    (tmp_path / "malformed").mkdir()
+    faults = write_malformed(tmp_path / "malformed")
+    assert len(faults) >= 60
+    lines = [f"malformed/{name},s{number},MS,T1" for number, name in enumerate(faults)]
+    good = tree / "sub-good/anat/sub-good_T1w.nii.gz"
+    manifest = tmp_path / "scans.csv"
+    manifest.write_text("\n".join(["path,subject,pathology,modality", f"{good},good,MS,T1", *lines]))
+    assert mrigen("prepare", manifest, tmp_path / "run", *SMALL, "--set", "data.max_scan_mb=32") == 0
+    rows = pq.read_table(tmp_path / "run" / "quarantine" / "quarantine.parquet").to_pylist()
+    assert {Path(row["path"]).name: row["class"] for row in rows} == faults
+    assert labels_of(Location.parse(tmp_path / "run")) == {("good", "Sclerosis", "T1w")}
+    printed = capsys.readouterr()
+    assert f"left out: {len(faults)} files" in printed.out
+    assert printed.err.count("left out: ") == 21
+
+
+def test_several_sources_with_options_of_their_own(tmp_path: Path, ray_cluster: None) -> None:
+    write_bids(tmp_path / "one", {"a": "patient", "b": "control"}, ("T1w",))
+    write_bids(tmp_path / "two", {"c": "x"}, ("T2w",), first=2)
+    (tmp_path / "sources.yaml").write_text(
+        "- {path: one, values: {patient: Dementia}}\n- {path: two, pathology: Glioblastoma}\n"
+    )
+    assert mrigen("prepare", tmp_path / "sources.yaml", tmp_path / "run", *SMALL) == 0
+    assert labels_of(Location.parse(tmp_path / "run")) == {
+        ("a", "Dementia", "T1w"),
+        ("b", "Healthy", "T1w"),
+        ("c", "Glioblastoma", "T2w"),
+    }
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A URI of a bucket on an S3 server of our own, up to the path."""
+    import pyarrow.fs as pafs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    filesystem = pafs.S3FileSystem(
+        access_key="a", secret_key="b", region="us-east-1", scheme="http", endpoint_override=f"{host}:{port}",
+        allow_bucket_creation=True,
+    )  # fmt: skip
+    filesystem.create_dir("bucket")
+    yield f"s3://a:b@bucket/{{}}?region=us-east-1&scheme=http&endpoint_override={host}%3A{port}"
+    server.stop()
+
+
+def test_from_s3_to_s3(tmp_path: Path, ray_cluster: None, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = write_bids(tmp_path / "tree", {"a": "MS", "b": "control"})
+    (tree / "sub-a/anat/sub-a_T2w.nii.gz").write_bytes(b"no scan")
+    Location.parse(bucket.format("tree")).upload(tree)
+    assert mrigen("prepare", tree, tmp_path / "run", *SMALL) == 0
+    for _ in range(2):
+        assert mrigen("prepare", bucket.format("tree"), bucket.format("run"), *SMALL) == 0
+    assert "1 of 1 parts stood already" in capsys.readouterr().out
+    remote, local = Location.parse(bucket.format("run")), Location.parse(tmp_path / "run")
+    parts = {file.name: file.sha256() for file in (remote / "data").files(".parquet")}
+    assert parts == {file.name: file.sha256() for file in (local / "data").files(".parquet")}
+    [row] = read_table(remote / "quarantine").to_pylist()
+    assert row["class"] == "format"
+    assert "a:b" not in row["reason"]
+
+
+def test_files_can_be_added_one_by_one_in_any_order(tmp_path: Path, ray_cluster: None) -> None:
+    subjects = [f"s{number}" for number in range(4)]
+    tree, run = tmp_path / "tree", tmp_path / "run"
+    whole = write_bids(tmp_path / "whole", dict.fromkeys(subjects, "MS"), ("T1w",))
+    order = random.Random(1).sample(subjects, len(subjects))
+    tree.mkdir()
+    for name in ("participants.tsv", "dataset_description.json"):
+        (tree / name).write_bytes((whole / name).read_bytes())
+    before: dict[str, str] = {}
+    for subject in order:
+        (whole / f"sub-{subject}").rename(tree / f"sub-{subject}")
+        assert mrigen("prepare", tree, run, *SMALL) == 0
+        parts = {file.name: file.sha256() for file in (Location.parse(run) / "data").files(".parquet")}
+        assert before.items() < parts.items()
+        before = parts
+    assert {row[0] for row in labels_of(Location.parse(run))} == set(subjects)

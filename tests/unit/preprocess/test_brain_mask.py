@@ -1,0 +1,165 @@
+"""The brain alone: masks given, a skull-stripper of the user's, and the template."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mrigen.config import DataConfig
+from mrigen.errors import InputError
+from mrigen.preprocess import check_strip_command, find_foreground, prepare_images
+from mrigen.preprocess.brain_mask import in_mni_space, mask_on_grid, strip_head
+from mrigen.preprocess.template import load_template
+from mrigen.volume import Volume, VolumeError
+from tests.fake_scans import made_up_scan
+
+STRIP = DataConfig(head="strip")
+HEAD = made_up_scan(1, stripped=False)
+BRAIN = made_up_scan(1).array > 0
+
+
+def stripped(scan: Volume, mask: Volume | None = None, data: DataConfig = STRIP) -> np.ndarray:
+    return strip_head(scan, find_foreground(scan), mask, data).mask
+
+
+def refused(scan: Volume, mask: Volume | None = None, data: DataConfig = STRIP) -> str:
+    with pytest.raises(VolumeError) as error:
+        stripped(scan, mask, data)
+    assert error.value.fault == "mask"
+    return str(error.value)
+
+
+def mask_of(brain: np.ndarray, affine: np.ndarray = HEAD.affine, value: float = 1.0) -> Volume:
+    return Volume(brain.astype(np.float32) * np.float32(value), affine)
+
+
+def test_a_stripped_scan_stays_as_it_is() -> None:
+    scan = made_up_scan(1)
+    np.testing.assert_array_equal(stripped(scan, mask_of(np.roll(BRAIN, 5, 0))), find_foreground(scan).mask)
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_on_the_same_grid_is_taken_as_it_is(value: int) -> None:
+    np.testing.assert_array_equal(stripped(HEAD, mask_of(BRAIN, value=value)), BRAIN)
+
+
+def test_a_mask_on_another_grid_is_brought_onto_the_scans() -> None:
+    fine = ndimage.zoom(BRAIN.astype(np.uint8), 2, order=0, grid_mode=True, mode="grid-constant")
+    affine = HEAD.affine.copy()
+    affine[:3, :3] /= 2
+    affine[:3, 3] -= 1.0
+    mask = mask_of(fine[::-1], affine @ np.array([[-1, 0, 0, len(fine) - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    assert (stripped(HEAD, mask) != BRAIN).mean() < 0.002
+
+
+def test_images_of_a_stripped_head_show_no_skull() -> None:
+    data = DataConfig(head="strip", slice_range_mm=(0, 6), image_size=64)
+    whole = prepare_images(HEAD, DataConfig(slice_range_mm=(0, 6)), subject="a")
+    brain = prepare_images(HEAD, data, subject="a", mask=mask_of(BRAIN))
+    same = prepare_images(made_up_scan(1), data, subject="a")
+    assert (whole.stripped, brain.stripped) == (False, True)
+    assert brain.images[0].image[2, 32] == -1
+    np.testing.assert_allclose(brain.images[0].image, same.images[0].image, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (mask_of(BRAIN & (np.arange(48) < 12)[:, None, None]), "litres: a brain has 0.3 to 2.2"),
+        (mask_of(np.ones_like(BRAIN)), "litres: a brain has 0.3 to 2.2"),
+        (mask_of(BRAIN, HEAD.affine + 100 * np.eye(4)[:, [3, 0, 1, 2]].T), "of the brain mask lies within the scan"),
+    ],
+)
+def test_a_mask_that_fits_no_brain_is_refused(mask: Volume, words: str) -> None:
+    assert words in refused(HEAD, mask)
+
+
+def test_without_any_way_the_remedy_is_told() -> None:
+    assert "data.strip_command" in refused(HEAD)
+
+
+STRIPPER = """
+import sys, nibabel, numpy
+image = nibabel.load(sys.argv[1])
+array = numpy.asarray(image.dataobj)
+mask = (array > 150) & (array < 550)
+nibabel.save(nibabel.Nifti1Image(mask.astype("uint8"), image.affine), sys.argv[2])
+"""
+
+
+def command(folder: Path, script: str) -> DataConfig:
+    file = folder / "my stripper.py"
+    file.write_text(script)
+    return DataConfig(head="strip", strip_command=f"'{sys.executable}' '{file}' {{input}} {{mask}}")
+
+
+def test_the_users_own_stripper_is_called(tmp_path: Path) -> None:
+    data = command(tmp_path, STRIPPER)
+    check_strip_command(data)
+    assert (stripped(HEAD, data=data) != BRAIN).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("import sys; print('first', file=sys.stderr); sys.exit('no GPU here')", "ended with status 1: no GPU here"),
+        ("import sys; sys.exit(3)", "ended with status 3: it said nothing"),
+        ("pass", "its mask: No such file"),
+        ("import sys; open(sys.argv[2], 'w').write('x')", "its mask: "),
+    ],
+)
+def test_a_stripper_that_fails_is_told(tmp_path: Path, script: str, words: str) -> None:
+    told = refused(HEAD, data=command(tmp_path, script))
+    assert words in told
+    assert "mrigen-" not in told.replace(sys.executable, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nosuchtool {input} {mask}", "no program 'nosuchtool'"),
+        ("ls {input}", "must name {input} and {mask}"),
+        ("ls {input} {mask} {gpu}", "nothing else in braces"),
+        ("ls '{input} {mask}", "No closing quotation"),
+        ("", "must name {input} and {mask}"),
+    ],
+)
+def test_a_command_that_cannot_work_is_refused_early(text: str, words: str) -> None:
+    with pytest.raises(InputError, match="strip_command") as error:
+        check_strip_command(DataConfig(head="strip", strip_command=text))
+    assert words in str(error.value)
+    with pytest.raises(InputError, match="head=keep"):
+        check_strip_command(DataConfig(strip_command="ls {input} {mask}"))
+
+
+def mni_head(shift_mm: float = 0.0) -> Volume:
+    """The template's brain within fluid, skull and scalp, moved to the right."""
+    template = load_template(2)
+    pad = np.pad(template.t1.array, 16)
+    brain = np.pad(template.brain, 16)
+    fluid, skull, scalp = (ndimage.binary_dilation(brain, iterations=steps) for steps in (1, 4, 7))
+    noise = np.abs(np.random.default_rng(0).normal(0, 0.02, pad.shape))
+    array = np.where(brain, pad, np.where(fluid, 0.3, np.where(skull, 0.05, np.where(scalp, 0.9, 0)))) + noise
+    affine = template.t1.affine.copy()
+    affine[:3, 3] -= 16 * 2
+    affine[0, 3] += shift_mm
+    return Volume(array.astype(np.float32), affine)
+
+
+def test_a_head_in_mni_space_gets_the_templates_brain() -> None:
+    head = mni_head()
+    template = load_template(2)
+    got = stripped(head)[16:-16, 16:-16, 16:-16]
+    assert (got != template.brain).mean() < 0.01
+    for turned in (mni_head(12.0), Volume(head.array[::-1].copy(), head.affine), made_up_scan(1, stripped=False)):
+        expected = turned.affine is head.affine  # the mirror image: the template is symmetric
+        assert in_mni_space(turned, find_foreground(turned)) == expected
+
+
+def test_a_mask_is_cut_where_the_scan_ends() -> None:
+    short = Volume(HEAD.array[:, :, :40].copy(), HEAD.affine)
+    np.testing.assert_array_equal(mask_on_grid(mask_of(BRAIN), short), BRAIN[:, :, :40])
