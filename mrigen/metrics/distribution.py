@@ -1,21 +1,27 @@
-"""The Frechet distance between two sets of features (FID: Heusel et al. 2017, eq. 6).
+"""The Frechet distance between two sets of features (FID: Heusel et al. 2017, eq. 6), and how it moves with each image.
 
-d^2 = |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))
+d^2 = |m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))
+
+Its slope in the weight of image x of set 1 is, up to a constant and factors of N,
+2 (m_1 - m_2)(x - m_1) + |x - m_1|^2 - q with q = (x - m_1)^T T (x - m_1), where T is the linear map that transports the
+second normal distribution's shape to the first's (Olkin and Pukelsheim 1982). Slopes give the interval: the bootstrap
+of the linearised distance. Re-computing the distance on images drawn with replacement would not do, for a draw holds
+fewer distinct images, and FID grows as images get fewer: such draws lie far above the distance itself.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor
 
-from mrigen.metrics.figure import Figure
+from mrigen.metrics.resampling import Weights
 
-MIN_FID_IMAGES = 10
-"""Below this many images on either side there is no figure: it would say more about N than about the images."""
+BLOCK = 128
+"""Rows of one partial sum: sums are added block by block in a fixed order, whoever computes them."""
+_NEGLIGIBLE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -34,75 +40,94 @@ class FeatureSums:
         """Sums over features (N, D), which may be no rows. Raises ValueError if one is not finite."""
         if not bool(torch.isfinite(features).all()):
             raise ValueError("features are not finite")  # they would crash the eigen-decomposition
-        exact = features.double()
-        return cls(exact.sum(0), exact.T @ exact, len(exact))
+        width = features.shape[1]
+        sums = cls(torch.zeros(width).double(), torch.zeros(width, width).double(), 0)
+        for block in torch.split(features.double(), BLOCK):
+            sums = sums + cls(block.sum(0), block.T @ block, len(block))
+        return sums
 
     def __add__(self, other: FeatureSums) -> FeatureSums:
         return FeatureSums(self.total + other.total, self.outer + other.outer, self.n + other.n)
 
+    @property
+    def mean(self) -> Tensor:
+        """(D,)."""
+        return self.total / self.n
 
-def frechet_distance(real: FeatureSums, fake: FeatureSums) -> float:
-    """Distance between the normal distributions fitted to two sets, by torchmetrics from the sums.
-
-    Raises ValueError for fewer than two features in a set.
-    """
-    if min(real.n, fake.n) < 2:
-        raise ValueError(f"a covariance needs two features or more, got {real.n} and {fake.n}")
-    metric = FrechetInceptionDistance(feature=_FeaturesGiven(len(real.total)))
-    for side, sums in (("real", real), ("fake", fake)):
-        setattr(metric, f"{side}_features_sum", sums.total)
-        setattr(metric, f"{side}_features_cov_sum", sums.outer)
-        setattr(metric, f"{side}_features_num_samples", torch.tensor(sums.n))
-    metric.orig_dtype = torch.float64
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that compute comes before update: the sums are in place
-        return float(metric.compute())
+    @property
+    def covariance(self) -> Tensor:
+        """(D, D), with N - 1."""
+        return (self.outer - self.n * torch.outer(self.mean, self.mean)) / (self.n - 1)
 
 
-def frechet_distance_few(real: Tensor, fake: Tensor) -> float:
-    """The same distance from features (N, D) themselves; fast where N is smaller than D.
+@dataclass(frozen=True)
+class Frechet:
+    """The distance, and its slopes in the weight of each image of either set; the slopes of a set sum to 0."""
 
-    With centred, scaled features X_i (S_i = X_i^T X_i), tr((S_1 S_2)^(1/2)) is the sum of the singular
-    values of the N_1 x N_2 matrix X_1 X_2^T, so no D x D matrix is decomposed.
-    Raises ValueError for fewer than two features in a set, or one that is not finite.
+    value: float
+    real_slopes: Weights
+    fake_slopes: Weights
+
+
+def frechet(real: Tensor, fake: Tensor) -> Frechet:
+    """Distance between the normal distributions fitted to features (N, D) of two sets, with its slopes.
+
+    Where a set has fewer images than features the distance comes from the N_1 x N_2 matrix of inner products,
+    else from the D x D covariances. Raises ValueError for fewer than two features in a set, or one not finite.
     """
     if min(len(real), len(fake)) < 2:
         raise ValueError(f"a covariance needs two features or more, got {len(real)} and {len(fake)}")
     if not bool(torch.isfinite(real).all() and torch.isfinite(fake).all()):
         raise ValueError("features are not finite")
-    real, fake = real.double(), fake.double()
-    shift = (real.mean(0) - fake.mean(0)).square().sum()
-    centred = [(x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (real, fake)]
-    spread = centred[0].square().sum() + centred[1].square().sum()
-    overlap = torch.linalg.svdvals(centred[0] @ centred[1].T).sum()
-    return float(shift + spread - 2.0 * overlap)
-
-
-def fid(real: Tensor, fake: Tensor) -> Figure:
-    """FID between features (N, D) of real and of other images; N of the figure is that of the others.
-
-    Fewer than MIN_FID_IMAGES on a side give the reason in place of a figure.
-    """
-    if reason := too_few(len(real), len(fake)):
-        return Figure.missing(reason, len(fake))
     if min(len(real), len(fake)) < real.shape[1]:
-        return Figure.of(max(0.0, frechet_distance_few(real, fake)), len(fake))
-    return Figure.of(max(0.0, frechet_distance(FeatureSums.of(real), FeatureSums.of(fake))), len(fake))
+        return _by_inner_products(real.double(), fake.double())
+    return _by_covariances(real.double(), fake.double())
 
 
-def too_few(num_real: int, num_fake: int) -> str | None:
-    """Why two sets of these sizes give no FID, or None."""
-    if min(num_real, num_fake) >= MIN_FID_IMAGES:
-        return None
-    return f"FID needs {MIN_FID_IMAGES} images on each side, here are {num_real} real and {num_fake} to compare"
+def frechet_distance(real: Tensor, fake: Tensor) -> float:
+    """The value of `frechet`."""
+    return frechet(real, fake).value
 
 
-class _FeaturesGiven(nn.Module):
-    """Stands where torchmetrics wants a network: it takes features and gives them back."""
+def _by_inner_products(real: Tensor, fake: Tensor) -> Frechet:
+    """With centred, scaled features X_i (S_i = X_i^T X_i), tr((S_1 S_2)^(1/2)) is the sum of the singular values
+    of A = X_1 X_2^T, and image i's share q of it is [(A A^T)^(1/2)]_ii."""
+    shift = real.mean(0) - fake.mean(0)
+    centred = [x - x.mean(0) for x in (real, fake)]
+    scaled = [x / (len(x) - 1) ** 0.5 for x in centred]
+    left, values, right = torch.linalg.svd(scaled[0] @ scaled[1].T, full_matrices=False)
+    spread = scaled[0].square().sum() + scaled[1].square().sum()
+    value = shift.square().sum() + spread - 2.0 * values.sum()
+    shares = [vectors.square() @ values * (len(x) - 1) for vectors, x in ((left, real), (right.T, fake))]
+    return Frechet(float(value), _slopes(centred[0], shift, shares[0]), _slopes(centred[1], -shift, shares[1]))
 
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
 
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+def _by_covariances(real: Tensor, fake: Tensor) -> Frechet:
+    """With R = S_1^(1/2) and M = R S_2 R: tr((S_1 S_2)^(1/2)) = tr M^(1/2), and the two transport maps are
+    R^-1 M^(1/2) R^-1 and R M^(-1/2) R."""
+    sums = FeatureSums.of(real), FeatureSums.of(fake)
+    first, second = (each.covariance for each in sums)
+    shift = sums[0].mean - sums[1].mean
+    root, inverse_root = _roots(first)
+    middle, inverse_middle = _roots(root @ second @ root)
+    value = shift.square().sum() + first.trace() + second.trace() - 2.0 * middle.trace()
+    maps = inverse_root @ middle @ inverse_root, root @ inverse_middle @ root
+    centred = real - sums[0].mean, fake - sums[1].mean
+    shares = [((x @ transport) * x).sum(1) for x, transport in zip(centred, maps, strict=True)]
+    return Frechet(float(value), _slopes(centred[0], shift, shares[0]), _slopes(centred[1], -shift, shares[1]))
+
+
+def _roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Square root and inverse square root of a symmetric matrix that should have no negative eigenvalue; directions
+    without weight have none in either."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    kept = values > _NEGLIGIBLE * values[-1].clamp_min(torch.finfo(torch.float64).tiny)
+    root = torch.where(kept, values.clamp_min(0.0).sqrt(), 0.0)
+    inverse = torch.where(kept, 1.0 / root.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
+    return vectors * root @ vectors.T, vectors * inverse @ vectors.T
+
+
+def _slopes(centred: Tensor, shift: Tensor, shares: Tensor) -> Weights:
+    n = len(centred)
+    slopes = 2.0 * centred @ shift + (centred.square().sum(1) - shares) * n / (n - 1)
+    return np.asarray(((slopes - slopes.mean()) / n).numpy())

@@ -1,4 +1,4 @@
-"""The feature network of the distribution metrics: EfficientNet-Lite0, offline, from installed wheels."""
+"""EfficientNet-Lite0 as a feature extractor: offline, from installed wheels."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class FeatureExtractor(nn.Module):
     trains, needs no network. Equal batches on one thread give equal bits.
     """
 
+    name = "efficientnet-lite0"
     num_features: int = NUM_FEATURES
 
     def __init__(self, feature_size: int) -> None:

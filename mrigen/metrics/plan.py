@@ -1,6 +1,8 @@
 """What an evaluation compares: which images of which cell, cut into shards that do not depend on who works.
 
-Choices are made by hashes of the images' ids, so they do not change with the order of files or rows.
+Choices are made by hashes of the images' ids, so they do not change with the order of files or rows. A shard holds
+images of one group, and its key names all that its part depends on: the parts of real images are good for the next
+evaluation too, whatever it compares them with.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -18,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrigen import __version__
-from mrigen.config import Config
+from mrigen.config import Config, EvaluationConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.storage import Location
@@ -29,6 +31,9 @@ MIN_PIXELS = 11
 MAX_DISTINCT = 20
 SHARD_ROWS = 128
 """Images of one shard, the unit of work and of resumption."""
+
+EFFICIENTNET, AUTOENCODER = "efficientnet-lite0", "autoencoder"
+"""The extractors that there are."""
 
 REAL_PROVENANCE = ("source", "licence")
 PROVENANCE = ("model_sha256", "solver", "num_steps", "guidance_scale")
@@ -67,19 +72,34 @@ class ImageIndex:
 
     files: tuple[Location, ...] = ()
     rows: tuple[ImageRow, ...] = ()
+    hashes: tuple[str, ...] = ()
+    """SHA-256 of every file."""
     shape: tuple[int, ...] | None = None
     provenance: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Every source and licence of the real images, every model hash and sampler setting of generated ones."""
 
 
 @dataclass(frozen=True)
+class Shard:
+    """Images of one group, the unit of work. `key` is a hash of their content and of how they are looked at."""
+
+    group: Group
+    rows: tuple[ImageRow, ...]
+    key: str
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The images to look at, in shards, and a digest that names all that the parts depend on."""
+    """The images to look at, in shards: held-out, reference, generated. `extractors` name the features taken, and
+    `identities` tell what each depends on."""
 
     files: tuple[Location, ...]
-    shards: tuple[tuple[ImageRow, ...], ...]
+    shards: tuple[Shard, ...]
     untrained: frozenset[Cell]
-    digest: str
+    extractors: tuple[str, ...]
+    identities: Mapping[str, str]
+    held_out: str
+    """A hash of the images that all others are held against."""
 
 
 def index_real(folder: Location, split: str) -> ImageIndex:
@@ -88,7 +108,7 @@ def index_real(folder: Location, split: str) -> ImageIndex:
     Raises InputError for a folder without images, or a file that is not what `mrigen prepare` writes.
     """
     columns = ("id", "subject", "pathology", "modality", "split", "slice_mm", "sha256", *REAL_PROVENANCE)
-    files, tables, shape = _read_index(folder, columns, "mrigen prepare")
+    files, hashes, tables, shape = _read_index(folder, columns, "mrigen prepare")
     rows = []
     for number, table in enumerate(tables):
         for position, row in enumerate(table.to_pylist()):
@@ -99,13 +119,13 @@ def index_real(folder: Location, split: str) -> ImageIndex:
                 ImageRow(group, number, position, row["id"], row["subject"], _cell(row), row["slice_mm"], row["sha256"])
             )
     _refuse_twins(rows, folder)
-    return ImageIndex(files, tuple(rows), shape, _distinct(tables, REAL_PROVENANCE))
+    return ImageIndex(files, tuple(rows), hashes, shape, _distinct(tables, REAL_PROVENANCE))
 
 
 def index_generated(folder: Location) -> ImageIndex:
     """The images that `manifest/` in a folder of samples lists. Raises InputError as `index_real` does."""
     columns = ("id", "pathology", "modality", "slice_mm", "trained_cell", "file_sha256", *PROVENANCE)
-    files, tables, shape = _read_index(folder / "manifest", columns, "mrigen generate")
+    files, hashes, tables, shape = _read_index(folder / "manifest", columns, "mrigen generate")
     rows = []
     for number, table in enumerate(tables):
         for position, row in enumerate(table.to_pylist()):
@@ -114,15 +134,15 @@ def index_generated(folder: Location) -> ImageIndex:
             )
             rows.append(replace(sample, trained=bool(row["trained_cell"])))
     _refuse_twins(rows, folder)
-    return ImageIndex(files, tuple(rows), shape, _distinct(tables, PROVENANCE))
+    return ImageIndex(files, tuple(rows), hashes, shape, _distinct(tables, PROVENANCE))
 
 
-def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, *, autoencoder: str) -> Plan:
+def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, *, autoencoder: str | None) -> Plan:
     """Choose images cell by cell and cut them into shards, in the order in which the files hold them.
 
     Of each cell at most MAX_PER_CELL a group are taken, and as many reference images as there are
-    generated ones (as held-out ones, where none were generated). `autoencoder` is the hash of the weights.
-    Raises InputError if real and generated images differ in shape, or are too small for SSIM.
+    generated ones (as held-out ones, where none were generated). `autoencoder` is the hash of the weights, None
+    where there are none. Raises InputError if real and generated images differ in shape, or are too small for SSIM.
     """
     if real.shape and generated.shape and real.shape != generated.shape:
         raise InputError(
@@ -136,18 +156,32 @@ def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, *, autoen
     by_group: dict[tuple[Group, Cell], list[ImageRow]] = defaultdict(list)
     for row in rows:
         by_group[row.group, row.cell].append(row)
-    chosen: list[ImageRow] = []
+    chosen: dict[Group, list[ImageRow]] = {group: [] for group in Group}
     pool = _pool_size(config.evaluation.num_pairs)
     for cell in all_cells():
         held_out = _draw(by_group[Group.HELD_OUT, cell], MAX_PER_CELL)
         samples = _draw(by_group[Group.GENERATED, cell], MAX_PER_CELL)
         reference = _draw(by_group[Group.REFERENCE, cell], len(samples) or len(held_out))
-        chosen += [*_keep(held_out, pool), *_keep(samples, pool), *(reference if held_out else ())]
-    chosen.sort(key=lambda row: (row.file, row.row))
-    shards = tuple(tuple(chosen[start : start + SHARD_ROWS]) for start in range(0, len(chosen), SHARD_ROWS))
+        chosen[Group.HELD_OUT] += _keep(held_out, pool)
+        chosen[Group.REFERENCE] += reference if held_out else []
+        chosen[Group.GENERATED] += _keep(samples, pool)
+    hashes = (*real.hashes, *generated.hashes)
+    identities = extractor_identities(config.evaluation, autoencoder or "none")
+    looks = {"version": __version__, "autoencoder": autoencoder, "extractors": identities}
     return Plan(
-        (*real.files, *generated.files), shards, _untrained(by_group, config), _digest(chosen, config, autoencoder)
+        (*real.files, *generated.files),
+        tuple(shard for group in Group for shard in _cut(group, chosen[group], hashes, looks)),
+        _untrained(by_group, config),
+        tuple(name for name in identities if name != AUTOENCODER or autoencoder),
+        identities,
+        hashlib.sha256("\n".join(sorted(row.id + row.sha256 for row in chosen[Group.HELD_OUT])).encode()).hexdigest(),
     )
+
+
+def extractor_identities(settings: EvaluationConfig, autoencoder_sha256: str) -> dict[str, str]:
+    """What each extractor's features depend on, as a short hash: features of one identity compare, others do not."""
+    depends = {EFFICIENTNET: f"imagenet, {settings.feature_size} pixels", AUTOENCODER: autoencoder_sha256}
+    return {name: hashlib.sha256(f"{name}: {depends[name]}".encode()).hexdigest()[:16] for name in settings.extractors}
 
 
 def hash_order(name: str) -> bytes:
@@ -189,20 +223,18 @@ def _pool_size(num_pairs: int) -> int:
     return math.ceil(math.sqrt(8 * num_pairs)) + 1
 
 
-def _digest(rows: Iterable[ImageRow], config: Config, autoencoder: str) -> str:
-    content = {
-        "version": __version__,
-        "config": config.digest(),
-        "autoencoder": autoencoder,
-        "shard_rows": SHARD_ROWS,
-        "images": [[row.group, row.id, str(row.cell), row.sha256, row.kept] for row in rows],
-    }
-    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+def _cut(group: Group, rows: Sequence[ImageRow], hashes: Sequence[str], looks: Mapping[str, Any]) -> Iterator[Shard]:
+    ordered = sorted(rows, key=lambda row: (row.file, row.row))
+    for start in range(0, len(ordered), SHARD_ROWS):
+        some = ordered[start : start + SHARD_ROWS]
+        images = [[hashes[row.file], row.row, row.id, row.kept] for row in some]
+        content = json.dumps({**looks, "group": group, "images": images}, separators=(",", ":"))
+        yield Shard(group, tuple(some), hashlib.sha256(content.encode()).hexdigest()[:32])
 
 
 def _read_index(
     folder: Location, columns: tuple[str, ...], maker: str
-) -> tuple[tuple[Location, ...], list[pa.Table], tuple[int, ...]]:
+) -> tuple[tuple[Location, ...], tuple[str, ...], list[pa.Table], tuple[int, ...]]:
     files = tuple(folder.files(".parquet"))
     if not files:
         raise InputError(f"no Parquet file in {folder}: run `{maker}` first")
@@ -223,7 +255,7 @@ def _read_index(
         shapes.add(tuple(image.shape))
     if len(shapes) > 1:
         raise InputError(f"{folder} holds images of different shapes: {sorted(shapes)}")
-    return files, tables, shapes.pop()
+    return files, tuple(file.sha256() for file in files), tables, shapes.pop()
 
 
 def _distinct(tables: Sequence[pa.Table], columns: Sequence[str]) -> dict[str, list[Any]]:

@@ -1,8 +1,6 @@
 """One shard of an evaluation, from images to a part: features, and how the autoencoder restores the image.
 
-Takes rows of the plan; gives a table with a row for each: `group, id, cell, owner, slice_mm`, `psnr` and `ssim`
-(held-out images, where there is an autoencoder), `features` (bytes of float32; null for an image that is not
-finite) and `image` (bytes of float16; only of those kept).
+Takes rows of the plan; gives a table of `mrigen.metrics.parts.PART_SCHEMA` with a row for each.
 """
 
 from __future__ import annotations
@@ -20,8 +18,10 @@ import torch
 from torch import Tensor
 
 from mrigen.checkpoint import load_autoencoder
-from mrigen.metrics.features import FeatureExtractor
+from mrigen.config import EvaluationConfig
+from mrigen.metrics.extractors import build_extractors
 from mrigen.metrics.image_quality import psnr, ssim
+from mrigen.metrics.parts import PART_SCHEMA
 from mrigen.metrics.plan import Group, ImageRow, Plan
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.records import tensor_numpy
@@ -31,20 +31,7 @@ Pixels = np.ndarray[Any, np.dtype[np.float32]]
 
 COMPUTE_BATCH = 32
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-PART_SCHEMA = pa.schema(
-    [
-        ("group", pa.string()),
-        ("id", pa.string()),
-        ("cell", pa.string()),
-        ("owner", pa.string()),
-        ("slice_mm", pa.float32()),
-        ("psnr", pa.float64()),
-        ("ssim", pa.float64()),
-        ("features", pa.binary()),
-        ("image", pa.binary()),
-    ]
-)
+_NOT_RESTORED = {"psnr": None, "ssim": None, "mae": None, "error_sum": None}
 
 
 class ShardWorker:
@@ -53,25 +40,28 @@ class ShardWorker:
     The same shard gives the same bits, at the same number of threads, whoever computes it.
     """
 
-    def __init__(self, plan: Plan, feature_size: int, autoencoder: Location | None, device: str = "cpu") -> None:
+    def __init__(
+        self, plan: Plan, settings: EvaluationConfig, autoencoder: Location | None, device: str = "cpu"
+    ) -> None:
         """`autoencoder` is its folder, None to leave its figures out."""
         self._plan, self._device = plan, torch.device(device)
-        self._extractor = FeatureExtractor(feature_size).to(self._device)
         self._open: tuple[int, pa.ChunkedArray] | None = None
         self._autoencoder: Autoencoder | None = None
         if autoencoder is not None:
             with autoencoder.as_local() as folder:
                 self._autoencoder = load_autoencoder(folder).to(self._device)
+        self._extractors = build_extractors(settings, self._autoencoder, self._device)
 
     def __call__(self, index: int) -> pa.Table:
         """Compute shard number `index` of the plan."""
-        shard = self._plan.shards[index]
+        shard = self._plan.shards[index].rows
         files = groupby(shard, lambda row: row.file)
         pixels = np.concatenate([self._read(number, list(rows)) for number, rows in files])
         rows: list[dict[str, object]] = []
         for start in range(0, len(shard), COMPUTE_BATCH):
             batch = slice(start, start + COMPUTE_BATCH)
             rows += self._batch(shard[batch], pixels[batch])
+        _add_up_errors(rows)
         return pa.Table.from_pylist(rows, schema=PART_SCHEMA)
 
     def _read(self, number: int, rows: Sequence[ImageRow]) -> Pixels:
@@ -85,28 +75,44 @@ class ShardWorker:
         finite = [bool(np.isfinite(image).all()) for image in pixels]
         with torch.inference_mode():
             images = torch.from_numpy(np.nan_to_num(pixels))[:, None].to(self._device)
-            features = self._extractor(images).cpu().numpy()
-            restored = self._restore(images) if any(row.group == Group.HELD_OUT for row in chosen) else None
+            features = [extract(images).float().cpu().numpy() for extract in self._extractors]
+            restored = self._restored(images) if chosen[0].group == Group.HELD_OUT else None
         for i, row in enumerate(chosen):
-            judged = restored is not None and row.group == Group.HELD_OUT and finite[i]
             yield {
                 "group": str(row.group),
                 "id": row.id,
                 "cell": str(row.cell),
                 "owner": row.owner,
                 "slice_mm": row.slice_mm,
-                "psnr": float(restored[0][i]) if judged and restored is not None else None,
-                "ssim": float(restored[1][i]) if judged and restored is not None else None,
-                "features": features[i].tobytes() if finite[i] else None,
+                **(restored[i] if restored is not None and finite[i] else _NOT_RESTORED),
+                "features": [vectors[i].tobytes() for vectors in features] if finite[i] else None,
                 "image": pixels[i].astype(np.float16).tobytes() if row.kept and finite[i] else None,
             }
 
-    def _restore(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
-        """PSNR and SSIM of decode(mean of encode), clipped to [-1, 1], each (B,)."""
+    def _restored(self, images: Tensor) -> list[dict[str, object]] | None:
+        """How decode(mean of encode), clipped to [-1, 1], differs from each image."""
         if self._autoencoder is None:
             return None
         restored = self._autoencoder.decode(self._autoencoder.encode(images).mean).clamp(-1.0, 1.0)
-        return psnr(restored, images).cpu(), ssim(restored, images).cpu()
+        errors = (restored.double() - images.double()).abs().cpu().numpy()
+        decibels, likeness = psnr(restored, images).tolist(), ssim(restored, images).tolist()
+        return [
+            {"psnr": decibels[i], "ssim": likeness[i], "mae": float(errors[i].mean()), "error_sum": errors[i, 0]}
+            for i in range(len(images))
+        ]
+
+
+def _add_up_errors(rows: Sequence[dict[str, object]]) -> None:
+    """Leave the errors of a cell, summed over its rows, on the last of them."""
+    totals: dict[object, Any] = {}
+    last: dict[object, dict[str, object]] = {}
+    for row in rows:
+        if (errors := row["error_sum"]) is not None:
+            totals[row["cell"]] = totals.get(row["cell"], 0.0) + errors
+            last[row["cell"]] = row
+            row["error_sum"] = None
+    for cell, row in last.items():
+        row["error_sum"] = totals[cell].tobytes()
 
 
 def folder_sha256(folder: Location) -> str:
@@ -123,26 +129,3 @@ def find_autoencoder(run: Location) -> Location | None:
     if (run / "model" / "SHA256SUMS").is_file():
         candidates.insert(0, run / "model" / "vae")
     return next((folder for folder in candidates if (folder / WEIGHTS).is_file()), None)
-
-
-def part_name(index: int) -> str:
-    """The file of shard number `index`."""
-    return f"part-{index:06d}.parquet"
-
-
-def part_is_whole(part: Location, plan: Plan, index: int) -> bool:
-    """Whether a part of that shard is there, readable and complete."""
-    if not part.is_file():
-        return False
-    try:
-        table = pq.read_table(io.BytesIO(part.read_bytes()), page_checksum_verification=True)
-    except (pa.ArrowInvalid, OSError):
-        return False
-    return bool(table.schema.equals(PART_SCHEMA)) and table["id"].to_pylist() == [row.id for row in plan.shards[index]]
-
-
-def read_parts(folder: Location, plan: Plan) -> Iterator[pa.Table]:
-    """Every part of the plan, in the order of the shards, checksums verified."""
-    for index in range(len(plan.shards)):
-        data = io.BytesIO((folder / part_name(index)).read_bytes())
-        yield pq.read_table(data, page_checksum_verification=True)

@@ -7,21 +7,19 @@ from typing import Any
 
 from mrigen import __version__
 from mrigen.config import Config
-from mrigen.metrics.distribution import MIN_FID_IMAGES
+from mrigen.metrics.comparison import MAX_IMAGES, MIN_IMAGES
 from mrigen.metrics.image_quality import ms_ssim_betas
+from mrigen.metrics.kernel import MIN_UNITS
 from mrigen.metrics.plan import MAX_PER_CELL
+from mrigen.metrics.precision import NUM_NEIGHBOURS
+from mrigen.metrics.resampling import LEVEL, MIN_OWNERS
+from mrigen.metrics.scopes import Kind
 from mrigen.metrics.summary import Evaluation
-from mrigen.report.pages import figure_text
+from mrigen.report.figures import figure_text, p_text
+from mrigen.report.verdict import verdict
 
-_COLUMNS = {
-    "autoencoder_psnr_db": "AE PSNR",
-    "autoencoder_ssim": "AE SSIM",
-    "fid": "FID",
-    "fid_floor": "floor",
-    "ms_ssim_generated": "MS-SSIM",
-    "ms_ssim_real": "of real",
-}
-
+SCHEMA_VERSION = 1
+"""Of `metrics.json`, whose schema is docs/metrics-schema.json."""
 
 _FACTS = {
     "source": "Real images from",
@@ -43,20 +41,36 @@ Provenance = Mapping[str, Sequence[Any]]
 
 
 def figures_text(evaluation: Evaluation) -> str:
-    """A table of all rows with the numbers of images; `-` stands where there is no figure."""
-    lines = [["cell", "real", "made", *_COLUMNS.values()]]
-    for row in (*evaluation.cells, *evaluation.pooled):
-        mark = " *" if row.untrained and row.cell else ""
-        figures = [figure_text(name, row.figures[name]) or "-" for name in _COLUMNS]
-        lines.append([row.name + mark, str(row.images["held_out"]), str(row.images["generated"]), *figures])
+    """A table of all rows with the numbers of images, by the leading extractor, and the verdict below; `-` stands
+    where there is no figure."""
+    lead = evaluation.extractors[0] if evaluation.extractors else "none"
+    columns = {
+        f"{lead}/kid": "KID",
+        f"{lead}/kid_floor": "floor",
+        f"{lead}/fid": "FID",
+        f"{lead}/fid_floor": "floor",
+        f"{lead}/precision": "precision",
+        f"{lead}/coverage": "coverage",
+        "diversity/ms_ssim_generated": "MS-SSIM",
+        "diversity/ms_ssim_real": "of real",
+        "autoencoder-quality/psnr_db": "AE PSNR",
+    }
+    lines = [["cell", "real", "made", *columns.values(), "test"]]
+    for row in (*evaluation.of_kind(Kind.CELL), *evaluation.of_kind(Kind.PATHOLOGY, Kind.MODALITY, Kind.OVERALL)):
+        mark = " *" if row.scope.untrained and row.scope.kind == Kind.CELL else ""
+        figures = [row.figures.get(name) for name in columns]
+        shown = [figure_text(n, f) or "-" if f else "-" for n, f in zip(columns, figures, strict=True)]
+        test = p_text(figures[0]) if figures[0] else None
+        counts = [str(row.images["held_out"]), str(row.images["generated"])]
+        lines.append([row.name + mark, *counts, *shown, test or "-"])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     ]
-    if any(row.untrained for row in evaluation.cells):
+    if any(row.scope.untrained for row in evaluation.rows):
         text.append("* never seen in training")
-    return "\n".join(text)
+    return "\n".join([*text, "", *verdict(evaluation)])
 
 
 def metrics_json(
@@ -66,22 +80,35 @@ def metrics_json(
     bytes."""
     betas = ms_ssim_betas(config.data.image_size)
     return {
+        "schema_version": SCHEMA_VERSION,
         "mrigen_version": __version__,
         "split": evaluation.split,
+        "held_out_sha256": evaluation.held_out,
         "config_sha256": config.digest(),
         "real": {name: list(values) for name, values in real.items()},
         "generated": {name: list(values) for name, values in generated.items()},
         "notices": list(said),
+        "verdict": verdict(evaluation),
         "settings": {
-            "feature_network": "EfficientNet-Lite0, ImageNet, 1280 pooled features",
+            "extractors": {
+                name: {"identity": evaluation.identities[name], "used": name in evaluation.extractors}
+                for name in config.evaluation.extractors
+            },
             "feature_size": config.evaluation.feature_size,
-            "min_fid_images": MIN_FID_IMAGES,
+            "image_size": config.data.image_size,
+            "interval_level": LEVEL,
+            "num_bootstraps": config.evaluation.num_bootstraps,
+            "num_permutations": config.evaluation.num_permutations,
+            "num_neighbours": NUM_NEIGHBOURS,
+            "min_images": MIN_IMAGES,
+            "min_subjects_of_interval": MIN_OWNERS,
+            "min_subjects_of_test": MIN_UNITS,
             "max_images_per_cell": MAX_PER_CELL,
+            "max_images_of_all_pairs": MAX_IMAGES,
             "ms_ssim_betas": list(betas),
             "ms_ssim_pairs": config.evaluation.num_pairs,
         },
-        "cells": [row.as_json() for row in evaluation.cells],
-        "pooled": {row.name: row.as_json() for row in evaluation.pooled},
+        "rows": [row.as_json() for row in evaluation.rows],
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from jobs.cli import main
 from jobs.evaluate import _make_work
 from mrigen.labels import Cell
 from mrigen.metrics import plan as plan_module
+from mrigen.metrics.parts import part_of
 from mrigen.metrics.plan import index_generated, index_real, make_plan
-from mrigen.metrics.work import ShardWorker, folder_sha256, part_name
+from mrigen.metrics.work import ShardWorker, folder_sha256
 from mrigen.records import write_table
 from mrigen.storage import Location
+from tests.command import hashes, mrigen
 from tests.fake_run import sample_row, tiny_config, write_autoencoder, write_data, write_samples
 
 CELLS = [Cell.parse("Healthy:T1w"), Cell.parse("Sclerosis:PD")]
@@ -33,16 +35,14 @@ def run(tmp_path: Path) -> Path:
     """A run folder with all that evaluate needs."""
     folder = tmp_path / "run"
     Location.parse(folder / "config.json").write_json(CONFIG.model_dump(mode="json"))
-    write_data(folder, CELLS, {"train": 5, "test": 4})
+    write_data(folder, CELLS, {"train": 5, "test": 5})
     write_samples(folder / "samples", [sample_row(c, i, trained=c == CELLS[0]) for c in CELLS for i in range(12)])
     write_autoencoder(folder / "vae", CONFIG)
     return folder
 
 
 def evaluate(*args: str | Path) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(["evaluate", *map(str, args)])
-    return int(stop.value.code or 0)
+    return mrigen("evaluate", *args)
 
 
 def metrics(folder: Path) -> Any:
@@ -61,12 +61,13 @@ def test_the_report_depends_neither_on_workers_nor_on_an_interruption(
     assert sorted(path.name for path in (run / "report").iterdir()) == ["index.html", "metrics.json"]
 
     # What a killed run leaves: some parts, one of them damaged, and a file half-written.
+    shutil.rmtree(run / ".cache")
     again = run.parent / "again"
-    parts = _parts_folder(run, again)
-    worker = ShardWorker(_plan(run), CONFIG.evaluation.feature_size, Location.parse(run / "vae"))
-    for index in (0, 2):
-        write_table(worker(index), parts / part_name(index))
-    damaged = Path((parts / part_name(2)).path)
+    plan, places = _plan(run), _places(run, again)
+    worker = ShardWorker(plan, CONFIG.evaluation, Location.parse(run / "vae"))
+    for index in (0, len(plan.shards) - 1):
+        write_table(worker(index), part_of(plan.shards[index], *places))
+    damaged = Path(part_of(plan.shards[-1], *places).path)
     damaged.write_bytes(damaged.read_bytes()[:-100])
     (damaged.parent / ".part-000001.parquet.0.tmp").write_bytes(b"PAR1")
     assert evaluate(run, "--num-workers", "1", "--out", again) == 0
@@ -75,26 +76,45 @@ def test_the_report_depends_neither_on_workers_nor_on_an_interruption(
     assert not (again / ".parts").exists()
 
     tree = metrics(run / "report")
-    cells = {f"{cell['pathology']}:{cell['modality']}": cell for cell in tree["cells"]}
-    assert cells["Healthy:T1w"]["images"]["generated"] == 12
-    assert cells["Healthy:T1w"]["fid"]["n"] == cells["Healthy:T1w"]["fid_floor"]["n"] == 12
-    assert cells["Sclerosis:PD"]["untrained"] is True
-    assert cells["Dementia:PD"]["fid"]["reason"] == "no generated image of this cell"
+    rows = {row["name"]: row for row in tree["rows"]}
+    healthy = rows["Healthy:T1w"]["figures"]
+    assert rows["Healthy:T1w"]["images"]["generated"] == 12
+    assert healthy["efficientnet-lite0/fid"]["n"] == healthy["efficientnet-lite0/fid_floor"]["n"] == 12
+    assert rows["Sclerosis:PD"]["untrained"] is True
+    assert (
+        rows["Dementia:PD"]["figures"]["efficientnet-lite0/fid"]["reason"] == "no image of this cell in the test split"
+    )
     assert tree["split"] == "test"
+    _compare(run, again, capsys)
+
+
+def _compare(first: Path, second: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two reports of one run side by side: nothing differs."""
+    capsys.readouterr()
+    assert mrigen("compare", first, second, "--cells") == 0
+    printed = capsys.readouterr().out
+    assert "efficientnet-lite0/kid" in printed
+    assert "Healthy:T1w" in printed
+    assert not any(line.endswith("  *") for line in printed.splitlines())
+    assert mrigen("compare", first, first / "data") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "run `mrigen evaluate` first" in error
 
 
 def test_a_part_that_is_done_is_not_done_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # the other tests of this process keep theirs
-    plan, parts = _plan(run), Location.parse(tmp_path / "parts")
-    work = _make_work(plan, CONFIG, None, parts, "cpu")
-    assert work({"index": 0}) == {"index": 0}
-    part = tmp_path / "parts" / part_name(0)
-    before = part.stat()
-    work({"index": 0})
-    assert part.stat() == before
-    part.write_bytes(part.read_bytes()[:-1])
-    work({"index": 0})
-    assert part.stat().st_size == before.st_size
+    plan, places = _plan(run), _places(run, tmp_path / "out")
+    work = _make_work(plan, CONFIG, Location.parse(run / "vae"), *places, "cpu")
+    for index in (0, len(plan.shards) - 1):
+        assert work({"index": index}) == {"index": index}
+        part = Path(part_of(plan.shards[index], *places).path)
+        before = part.stat()
+        work({"index": index})
+        assert part.stat() == before
+        part.write_bytes(part.read_bytes()[:-1])
+        work({"index": index})
+        assert part.stat().st_size == before.st_size
 
 
 def _plan(run: Path) -> Any:
@@ -103,8 +123,8 @@ def _plan(run: Path) -> Any:
     return make_plan(real, generated, CONFIG, autoencoder=folder_sha256(Location.parse(run / "vae")))
 
 
-def _parts_folder(run: Path, out: Path) -> Location:
-    return Location.parse(out) / ".parts" / _plan(run).digest[:16]
+def _places(run: Path, out: Path) -> tuple[Location, Location]:
+    return Location.parse(run) / ".cache" / "evaluation", Location.parse(out) / ".parts"
 
 
 @pytest.mark.ray
@@ -114,19 +134,26 @@ def test_without_samples_and_autoencoder_the_floor_remains(
     (run / "vae").rename(run / "elsewhere")
     (run / "samples").rename(run / "gone")
     assert evaluate(run, "--num-workers", "1") == 0
-    cell = metrics(run / "report")["cells"][0]
-    assert cell["fid"]["reason"] == "no generated images: run `mrigen generate` first"
-    assert cell["autoencoder_psnr_db"]["reason"] == "no trained autoencoder: run `mrigen train-vae` first"
-    assert cell["fid_floor"]["value"] is not None
-    assert cell["ms_ssim_real"]["value"] is not None
+    figures = figures_of(run, "Healthy:T1w")
+    assert figures["efficientnet-lite0/kid"]["reason"] == "no generated images: run `mrigen generate` first"
+    assert figures["autoencoder-quality/psnr_db"]["reason"] == "no trained autoencoder: run `mrigen train-vae` first"
+    assert figures["autoencoder/kid"]["reason"] == "no trained autoencoder: run `mrigen train-vae` first"
+    assert figures["efficientnet-lite0/kid_floor"]["value"] is not None
+    assert figures["diversity/ms_ssim_real"]["value"] is not None
 
     (run / "gone" / "_SUCCESS.json").unlink()
+    cached = hashes(run / ".cache")
     assert evaluate(run, "--samples", run / "gone", "--split", "val", "--num-workers", "1") == 0
-    tree = metrics(run / "report")
-    assert "not complete" in tree["notices"][0]
+    assert hashes(run / ".cache") == cached  # no image of the val split, and nothing to hold training images against
+    assert "not complete" in metrics(run / "report")["notices"][0]
     assert "not complete" in capsys.readouterr().err
-    assert tree["cells"][0]["fid"]["reason"] == "no image of this cell in the val split"
-    assert tree["cells"][0]["ms_ssim_generated"]["value"] is not None
+    figures = figures_of(run, "Healthy:T1w")
+    assert figures["efficientnet-lite0/kid"]["reason"] == "no image of this cell in the val split"
+    assert figures["diversity/ms_ssim_generated"]["value"] is not None
+
+
+def figures_of(run: Path, name: str) -> Any:
+    return next(row for row in metrics(run / "report")["rows"] if row["name"] == name)["figures"]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +164,11 @@ def test_without_samples_and_autoencoder_the_floor_remains(
         (["{run}", "--samples", "{run}/data"], "run `mrigen generate` first"),
         (["{run}", "--split", "train"], "train"),
         (["{run}", "--set", "evaluation.feature_siez=3"], "feature_size"),
+        (
+            ["{run}", "--set", "evaluation.extractors=[inception]"],
+            "or 'autoencoder', got 'inception'",
+        ),
+        (["{run}", "--set", "evaluation.extractors=[]"], "must name one or more, each once"),
     ],
 )
 def test_bad_input_ends_with_one_line(
@@ -158,7 +190,7 @@ def test_a_killed_evaluation_is_finished_by_the_same_command(run: Path, tmp_path
     subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, timeout=250)
     with subprocess.Popen([*command, "--out", str(out)], start_new_session=True) as process:
         deadline = time.monotonic() + 120
-        while not list(out.glob(".parts/*/part-*.parquet")):
+        while not list(out.glob(".parts/part-*.parquet")):
             assert process.poll() is None
             assert time.monotonic() < deadline, "no part was written"
             time.sleep(0.02)

@@ -6,13 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from mrigen.metrics.distribution import (
-    MIN_FID_IMAGES,
-    FeatureSums,
-    fid,
-    frechet_distance,
-    frechet_distance_few,
-)
+from mrigen.metrics.distribution import FeatureSums, Frechet, _by_covariances, _by_inner_products, frechet
 
 
 def exact_sample(n: int, mean: Tensor, covariance: Tensor, seed: int) -> Tensor:
@@ -29,8 +23,12 @@ def some_covariance(d: int, seed: int) -> Tensor:
     return a @ a.T / d + 0.1 * torch.eye(d, dtype=torch.float64)
 
 
+def ways(real: Tensor, fake: Tensor) -> list[Frechet]:
+    return [_by_covariances(real.double(), fake.double()), _by_inner_products(real.double(), fake.double())]
+
+
 def both(real: Tensor, fake: Tensor) -> list[float]:
-    return [frechet_distance(FeatureSums.of(real), FeatureSums.of(fake)), frechet_distance_few(real, fake)]
+    return [found.value for found in ways(real, fake)]
 
 
 def test_closed_form_for_diagonal_gaussians() -> None:
@@ -84,8 +82,8 @@ def test_sums_of_parts_are_the_sum_of_the_whole() -> None:
     assert parts.n == whole.n == 31
     torch.testing.assert_close(parts.total, whole.total, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(parts.outer, whole.outer, rtol=1e-12, atol=1e-12)
-    other = FeatureSums.of(torch.rand(40, 7))
-    assert frechet_distance(parts, other) == pytest.approx(frechet_distance(whole, other), rel=1e-9)
+    centred = features.double() - whole.mean
+    torch.testing.assert_close(whole.covariance, centred.T @ centred / 30, rtol=1e-10, atol=1e-12)
 
 
 def test_features_that_are_not_finite_are_refused() -> None:
@@ -93,27 +91,49 @@ def test_features_that_are_not_finite_are_refused() -> None:
     broken[3, 2] = torch.nan
     with pytest.raises(ValueError, match="not finite"):
         FeatureSums.of(broken)
-    with pytest.raises(ValueError, match="not finite"):
-        frechet_distance_few(torch.rand(20, 4), broken)
+    for pair in ((torch.rand(20, 4), broken), (broken, torch.rand(3, 4))):
+        with pytest.raises(ValueError, match="not finite"):
+            frechet(*pair)
 
 
-def test_too_few_images_give_the_reason() -> None:
-    enough, few = torch.rand(MIN_FID_IMAGES, 4), torch.rand(MIN_FID_IMAGES - 1, 4)
-    assert fid(enough, enough).value == pytest.approx(0.0, abs=1e-5)
-    for figure in (fid(enough, few), fid(few, enough)):
-        assert figure.value is None
-        assert f"needs {MIN_FID_IMAGES} images" in (figure.reason or "")
+def test_one_image_has_no_distance() -> None:
     with pytest.raises(ValueError, match="two features"):
-        frechet_distance_few(few, few[:1])
-    with pytest.raises(ValueError, match="two features"):
-        frechet_distance(FeatureSums.of(few[:1]), FeatureSums.of(few))
+        frechet(torch.rand(9, 4), torch.rand(1, 4))
 
 
-def test_figure_is_the_same_on_either_side_of_the_switch_between_formulas() -> None:
-    d = 16
-    real, fake = torch.rand(40, d), torch.rand(d, d)
-    assert fid(real, fake).value == pytest.approx(frechet_distance_few(real, fake), rel=1e-6)
-    assert fid(real, fake[:-1]).value == pytest.approx(
-        frechet_distance(FeatureSums.of(real), FeatureSums.of(fake[:-1])), rel=1e-5
-    )
-    assert fid(real, fake[:-1]).n == d - 1
+def test_the_formula_is_chosen_by_the_number_of_images_and_makes_no_difference() -> None:
+    real, fake = torch.rand(40, 16).double(), torch.rand(16, 16).double()
+    assert frechet(real, fake) is not None
+    by_covariances, by_products = ways(real, fake)
+    assert frechet(real, fake).value == by_covariances.value == pytest.approx(by_products.value, rel=1e-9)
+    assert frechet(real, fake[:-1]).value == _by_inner_products(real, fake[:-1]).value
+
+
+def weighted_distance(real: Tensor, fake: Tensor, weights: Tensor) -> float:
+    """The distance where image i of the real set counts `weights[i]` times."""
+    share = weights / weights.sum()
+    mean = share @ real
+    centred = real - mean
+    covariance = (centred * share[:, None]).T @ centred * len(real) / (len(real) - 1)
+    other = fake.T.cov()
+    root = torch.from_numpy(scipy.linalg.sqrtm((covariance @ other).numpy()).real)
+    shift = (mean - fake.mean(0)).square().sum()
+    return float(shift + covariance.trace() + other.trace() - 2 * root.trace())
+
+
+@pytest.mark.parametrize("n", [60, 14])
+def test_slopes_are_the_derivatives_by_the_weight_of_an_image(n: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    real = torch.randn(n, 12, generator=generator, dtype=torch.float64)
+    fake = torch.randn(n + 5, 12, generator=generator, dtype=torch.float64) * 1.3 + 0.2
+    for found in ways(real, fake):
+        assert found.real_slopes.sum() == pytest.approx(0.0, abs=1e-9)
+        for image in (0, 5):
+            weights, step = torch.ones(n, dtype=torch.float64), 1e-4
+            weights[image] += step
+            up = weighted_distance(real, fake, weights)
+            weights[image] -= 2 * step
+            down = weighted_distance(real, fake, weights)
+            assert found.real_slopes[image] == pytest.approx((up - down) / (2 * step), rel=1e-3, abs=1e-5)
+    swapped = frechet(fake, real)
+    assert swapped.fake_slopes == pytest.approx(frechet(real, fake).real_slopes, rel=1e-6, abs=1e-9)

@@ -19,18 +19,18 @@ from tests.fake_run import SIZE, sample_row, tiny_config, write_data, write_samp
 A, B = Cell.parse("Healthy:T1w"), Cell.parse("Sclerosis:PD")
 
 
-def planned(run: Path, *overrides: str, autoencoder: str = "none") -> Plan:
+def planned(run: Path, *overrides: str, autoencoder: str | None = None) -> Plan:
     generated = index_generated(Location.parse(run / "samples")) if (run / "samples").is_dir() else ImageIndex()
     real = index_real(Location.parse(run / "data"), "test")
     return make_plan(real, generated, tiny_config(*overrides), autoencoder=autoencoder)
 
 
 def chosen_ids(plan: Plan) -> set[tuple[str, str]]:
-    return {(row.group, row.id) for shard in plan.shards for row in shard}
+    return {(row.group, row.id) for shard in plan.shards for row in shard.rows}
 
 
 def counts(plan: Plan) -> Counter[tuple[Group, Cell]]:
-    return Counter((row.group, row.cell) for shard in plan.shards for row in shard)
+    return Counter((row.group, row.cell) for shard in plan.shards for row in shard.rows)
 
 
 def test_reference_images_are_as_many_as_generated_ones(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_choice_does_not_depend_on_files_and_rows(tmp_path: Path, monkeypatc
         plans.append(planned(run))
     assert chosen_ids(plans[0]) == chosen_ids(plans[1])
     assert max(counts(plans[0]).values()) == 4
-    kept = [{row.id for shard in plan.shards for row in shard if row.kept} for plan in plans]
+    kept = [{row.id for shard in plan.shards for row in shard.rows if row.kept} for plan in plans]
     assert kept[0] == kept[1]
 
 
@@ -66,17 +66,20 @@ def test_shards_hold_every_chosen_image_once_in_the_order_of_the_files(
     monkeypatch.setattr(plan_module, "SHARD_ROWS", 4)
     write_data(tmp_path, [A], {"train": 3, "test": 3})
     plan = planned(tmp_path)
-    assert [len(shard) for shard in plan.shards] == [4, 4, 4, 4, 2]
-    places = [(row.file, row.row) for shard in plan.shards for row in shard]
-    assert places == sorted(set(places))
-    for row in plan.shards[1]:
+    assert [(shard.group, len(shard.rows)) for shard in plan.shards] == [
+        (group, n) for group in (Group.HELD_OUT, Group.REFERENCE) for n in (4, 4, 1)
+    ]
+    for group in (Group.HELD_OUT, Group.REFERENCE):
+        places = [(row.file, row.row) for shard in plan.shards if shard.group == group for row in shard.rows]
+        assert places == sorted(set(places))
+    for row in plan.shards[1].rows:
         table = pq.read_table(plan.files[row.file].path, columns=["id"])
         assert table["id"][row.row].as_py() == row.id
 
 
 def test_kept_images_come_from_as_many_subjects_as_possible(tmp_path: Path) -> None:
     write_data(tmp_path, [A], {"train": 1, "test": 6}, slices=9)
-    rows = [row for shard in planned(tmp_path, "evaluation.num_pairs=3").shards for row in shard if row.kept]
+    rows = [row for shard in planned(tmp_path, "evaluation.num_pairs=3").shards for row in shard.rows if row.kept]
     assert {row.group for row in rows} == {Group.HELD_OUT}
     assert len(rows) == len({row.owner for row in rows}) == 6
 
@@ -93,14 +96,40 @@ def test_untrained_cells_are_those_that_the_samples_name_else_the_run(tmp_path: 
     assert B not in planned(tmp_path, held_out).untrained
 
 
-def test_the_digest_names_what_parts_depend_on(tmp_path: Path) -> None:
+def keys(plan: Plan, *groups: Group) -> list[str]:
+    return [shard.key for shard in plan.shards if shard.group in groups]
+
+
+def test_a_key_names_all_that_a_part_depends_on(tmp_path: Path) -> None:
     write_data(tmp_path, [A], {"train": 2, "test": 2})
-    digest = planned(tmp_path).digest
-    assert planned(tmp_path).digest == digest
-    assert planned(tmp_path, autoencoder="other").digest != digest
-    assert planned(tmp_path, "evaluation.feature_size=40").digest != digest
-    write_samples(tmp_path / "samples", [sample_row(A, 0)])
-    assert planned(tmp_path).digest != digest
+    before = keys(planned(tmp_path, autoencoder="a"), *Group)
+    assert keys(planned(tmp_path, autoencoder="a"), *Group) == before
+    assert not set(keys(planned(tmp_path, autoencoder="b"), *Group)) & set(before)
+    assert not set(keys(planned(tmp_path, "evaluation.feature_size=40", autoencoder="a"), *Group)) & set(before)
+    write_data(tmp_path, [A], {"train": 2, "test": 2}, slices=2)  # other images of the same names
+    assert not set(keys(planned(tmp_path, autoencoder="a"), *Group)) & set(before)
+
+
+def test_parts_of_real_images_serve_other_samples_too(tmp_path: Path) -> None:
+    write_data(tmp_path, [A], {"train": 4, "test": 2})
+    plans = []
+    for number in range(2):
+        write_samples(tmp_path / "samples", [sample_row(A, number * 10 + i) for i in range(5)])
+        plans.append(planned(tmp_path))
+    real = Group.HELD_OUT, Group.REFERENCE
+    assert keys(plans[0], *real) == keys(plans[1], *real)
+    assert keys(plans[0], Group.GENERATED) != keys(plans[1], Group.GENERATED)
+    assert plans[0].held_out == plans[1].held_out
+
+
+def test_without_an_autoencoder_its_features_are_not_taken(tmp_path: Path) -> None:
+    write_data(tmp_path, [A], {"train": 2, "test": 2})
+    assert planned(tmp_path).extractors == ("efficientnet-lite0",)
+    with_one = planned(tmp_path, autoencoder="a")
+    assert with_one.extractors == ("efficientnet-lite0", "autoencoder")
+    other = planned(tmp_path, autoencoder="b").identities
+    assert other["autoencoder"] != with_one.identities["autoencoder"]
+    assert other["efficientnet-lite0"] == with_one.identities["efficientnet-lite0"]
 
 
 def test_bad_folders_are_named(tmp_path: Path) -> None:
@@ -124,9 +153,9 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     real = index_real(Location.parse(tmp_path / "data"), "test")
     other = ImageIndex(shape=(SIZE * 2, SIZE * 2))
     with pytest.raises(InputError, match=r"\[64, 64\] and the real ones \[32, 32\]"):
-        make_plan(real, other, tiny_config(), autoencoder="none")
+        make_plan(real, other, tiny_config(), autoencoder=None)
     with pytest.raises(InputError, match="images of 8 pixels are too small"):
-        make_plan(replace(real, shape=(8, 8)), ImageIndex(), tiny_config(), autoencoder="none")
+        make_plan(replace(real, shape=(8, 8)), ImageIndex(), tiny_config(), autoencoder=None)
 
 
 def test_provenance_lists_what_occurs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The library's part of an evaluation, without Ray: shards computed here, added up in any order."""
+"""The library's part of an evaluation, without Ray: shards computed here, gathered and judged."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from mrigen.checkpoint import load_autoencoder
-from mrigen.labels import Cell
+from mrigen.labels import Cell, Modality
 from mrigen.metrics import plan as plan_module
-from mrigen.metrics.distribution import frechet_distance_few
+from mrigen.metrics.distribution import frechet_distance
 from mrigen.metrics.features import FeatureExtractor
-from mrigen.metrics.plan import Group, ImageIndex, Plan, index_generated, index_real, make_plan
-from mrigen.metrics.summary import Evaluation, Row, gather, summarise
-from mrigen.metrics.work import ShardWorker, find_autoencoder, part_is_whole, part_name, read_parts
-from mrigen.records import write_table
-from mrigen.storage import Location
+from mrigen.metrics.gathering import gather
+from mrigen.metrics.judging import Judge, judging_tasks
+from mrigen.metrics.plan import Group, Plan
+from mrigen.metrics.scopes import Kind
+from mrigen.metrics.summary import NO_MASKS, Evaluation, _pair_interval
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_autoencoder, write_data, write_samples
+from tests.unit.metrics.evaluating import evaluated, found_in, judged, parts_of, plan_of, row_named
 
 FULL, FEW, BROKEN, EMPTY = (Cell.parse(n) for n in ("Healthy:T1w", "Healthy:T2w", "Dementia:PD", "Sclerosis:PD"))
 CONFIG = tiny_config("held_out_cells=['Dementia:PD']")
+LEAD = "efficientnet-lite0"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("run")
-    write_data(folder, [FULL, FEW, BROKEN], {"train": 6, "test": 4})
+    write_data(folder, [FULL, FEW, BROKEN], {"train": 6, "test": 5})
     nan = np.full((SIZE, SIZE), np.nan)
     rows = [sample_row(FULL, i) for i in range(11)]
     rows += [sample_row(FEW, i) for i in range(5)]
@@ -45,100 +46,141 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(run: Path) -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_module, "SHARD_ROWS", 16)
-        real = index_real(Location.parse(run / "data"), "test")
-        return make_plan(real, index_generated(Location.parse(run / "samples")), CONFIG, autoencoder="x")
+        return plan_of(run, CONFIG)
 
 
 @pytest.fixture(scope="module")
 def parts(run: Path, plan: Plan) -> list[pa.Table]:
-    worker = ShardWorker(plan, 32, Location.parse(run / "vae"))
-    return [worker(index) for index in range(len(plan.shards))]
+    return parts_of(run, plan, CONFIG)
 
 
 @pytest.fixture(scope="module")
 def evaluation(plan: Plan, parts: list[pa.Table]) -> Evaluation:
-    return summarise(gather(parts, (SIZE, SIZE)), CONFIG, split="test", untrained=plan.untrained)
+    return judged(found_in(parts), plan, CONFIG)
 
 
-def row_of(evaluation: Evaluation, cell: Cell) -> Row:
-    return next(row for row in evaluation.cells if row.cell == cell)
+def held_out_images() -> torch.Tensor:
+    names = [f"test{n:03d}Healthy-T1w-{k}" for n in range(5) for k in range(3)]
+    return torch.stack([torch.from_numpy(made_up_image("real", name)) for name in names])[:, None].half().float()
 
 
-def test_a_full_cell_has_every_figure_with_its_n(evaluation: Evaluation) -> None:
-    row = row_of(evaluation, FULL)
-    assert not row.untrained
-    assert row.images == {"held_out": 12, "held_out_subjects": 4, "generated": 11, "reference": 11}
-    assert {name: figure.n for name, figure in row.figures.items()} == {
-        "autoencoder_psnr_db": 12, "autoencoder_ssim": 12, "fid": 11, "fid_floor": 11,
-        "ms_ssim_generated": 10, "ms_ssim_real": 10,
-    }  # fmt: skip
-    assert all(figure.value is not None for figure in row.figures.values())
+def test_rows_are_all_cells_and_what_they_are_pooled_to(evaluation: Evaluation) -> None:
+    assert [row.name for row in evaluation.of_kind(Kind.OVERALL)] == ["All trained cells", "All untrained cells"]
+    assert [row.name for row in evaluation.of_kind(Kind.MODALITY)] == ["T1w", "T2w", "PD"]
+    assert [row.name for row in evaluation.of_kind(Kind.PATHOLOGY)] == ["Healthy", "Sclerosis"]
+    assert len(evaluation.of_kind(Kind.CELL)) == 20
+
+
+def test_a_full_cell_has_every_figure_with_n_and_interval(evaluation: Evaluation) -> None:
+    row = row_named(evaluation, FULL)
+    assert not row.scope.untrained
+    assert row.images == {"held_out": 15, "held_out_subjects": 5, "generated": 11, "reference": 11}
+    assert row.figures["autoencoder-quality/lesion_mae"].reason == NO_MASKS
+    numbers = {"autoencoder-quality": 15, "diversity": 10, LEAD: 11, "autoencoder": 11}
+    for name, figure in row.figures.items():
+        if name.endswith("lesion_mae"):
+            continue
+        assert figure.value is not None, name
+        assert figure.n == numbers[name.partition("/")[0]], name
+        assert figure.low is not None, name
+        assert figure.low <= figure.high, name
+    measured = {name.partition("/")[2] for name in row.figures if name.startswith(LEAD)}
+    names = {"kid", "fid", "precision", "recall", "density", "coverage"}
+    assert measured == names | {f"{name}_floor" for name in names}
 
 
 def test_where_there_is_no_figure_there_is_a_reason(evaluation: Evaluation) -> None:
-    few, broken, empty = (row_of(evaluation, cell).figures for cell in (FEW, BROKEN, EMPTY))
-    assert "here are 12 real and 5" in (few["fid"].reason or "")
-    assert few["ms_ssim_generated"].value is not None
-    assert (
-        broken["fid"].reason == broken["ms_ssim_generated"].reason == "1 of 10 images hold values that are not finite"
-    )
-    assert broken["fid_floor"].value is not None
-    for name in ("autoencoder_psnr_db", "fid", "fid_floor", "ms_ssim_real"):
-        assert empty[name].reason == "no image of this cell in the test split"
-    assert empty["ms_ssim_generated"].value is not None
-    nothing = row_of(evaluation, Cell.parse("Glioblastoma:FLAIR")).figures
-    assert nothing["fid"].reason == "no generated image of this cell"
+    few, broken, empty = (row_named(evaluation, cell).figures for cell in (FEW, BROKEN, EMPTY))
+    assert "here are 15 real and 5" in (few[f"{LEAD}/fid"].reason or "")
+    assert few["diversity/ms_ssim_generated"].value is not None
+    reason = "1 of 10 images hold values that are not finite"
+    assert broken[f"{LEAD}/kid"].reason == broken["diversity/ms_ssim_generated"].reason == reason
+    assert broken[f"{LEAD}/fid_floor"].value is not None
+    assert empty[f"{LEAD}/fid"].reason == empty[f"{LEAD}/fid_floor"].reason == "no image of this cell in the test split"
+    for name in ("autoencoder-quality/psnr_db", "diversity/ms_ssim_real"):
+        assert empty[name].reason == "no image in the test split"
+    assert empty["diversity/ms_ssim_generated"].value is not None
+    nothing = row_named(evaluation, "Glioblastoma:FLAIR").figures
+    assert nothing["diversity/ms_ssim_generated"].reason == "no generated image"
+    pooled = row_named(evaluation, "All trained cells").figures[f"{LEAD}/fid_infinity"]
+    assert "needs 100 images" in (pooled.reason or "")
 
 
 def test_untrained_cells_are_marked_and_pooled_apart(evaluation: Evaluation) -> None:
-    assert row_of(evaluation, BROKEN).untrained
-    trained, untrained = evaluation.pooled
-    assert (trained.untrained, untrained.untrained) == (False, True)
+    assert row_named(evaluation, BROKEN).scope.untrained
+    trained, untrained = evaluation.of_kind(Kind.OVERALL)
+    assert (trained.scope.untrained, untrained.scope.untrained) == (False, True)
     assert untrained.images["generated"] == 10
-    assert "not finite" in (untrained.figures["fid"].reason or "")
+    assert "not finite" in (untrained.figures[f"{LEAD}/fid"].reason or "")
+    assert BROKEN not in row_named(evaluation, "PD").scope.cells
 
 
-def test_the_pooled_fid_takes_equally_many_of_each_cell(evaluation: Evaluation) -> None:
-    trained = evaluation.pooled[0]
+def test_pooled_figures_take_equally_many_of_each_cell(evaluation: Evaluation) -> None:
+    trained = row_named(evaluation, "All trained cells")
     assert trained.images["generated"] == 26
-    assert trained.figures["fid"].n == 11 + 5  # EMPTY has no held-out image to compare its 10 with
-    assert trained.figures["fid_floor"].n == 11 + 5
-    assert trained.figures["autoencoder_psnr_db"].n == 24
+    # EMPTY has no held-out image to compare its 10 with; the floor takes what the figure takes.
+    assert trained.figures[f"{LEAD}/fid"].n == trained.figures[f"{LEAD}/fid_floor"].n == 11 + 5
+    assert trained.figures["autoencoder-quality/psnr_db"].n == 30
 
 
-def test_the_pooled_floor_leaves_out_cells_without_samples(plan: Plan, parts: list[pa.Table]) -> None:
-    found = gather(parts, (SIZE, SIZE))
-    del found[Group.GENERATED, FEW]
-    pooled = summarise(found, CONFIG, split="test", untrained=plan.untrained).pooled[0].figures
-    assert pooled["fid"].n == pooled["fid_floor"].n == 11
+def test_pairs_are_as_many_for_generated_as_for_real(plan: Plan, parts: list[pa.Table]) -> None:
+    """FEW has 10 pairs of generated images, so no more of real ones, though 40 are asked for and 90 there."""
+    drawn = Judge(found_in(parts), plan, tiny_config("evaluation.num_pairs=40"), split="test").pairs(FEW)
+    assert {group: len(pairs.values) for group, pairs in drawn.items()} == {Group.HELD_OUT: 10, Group.GENERATED: 10}
+    assert all(first != second for first, second in drawn[Group.HELD_OUT].owners)
 
 
 def test_fid_and_autoencoder_figures_are_those_computed_by_hand(evaluation: Evaluation, run: Path) -> None:
-    held_out = [f"test{n:03d}Healthy-T1w-{k}" for n in range(4) for k in range(3)]
-    real = torch.stack([torch.from_numpy(made_up_image("real", name)) for name in held_out])[:, None].half().float()
-    fake = (
-        torch.stack([torch.from_numpy(made_up_image("fake", str(FULL), i)) for i in range(11)])[:, None].half().float()
-    )
+    real = held_out_images()
+    fake = torch.stack([torch.from_numpy(made_up_image("fake", str(FULL), i)) for i in range(11)])[:, None]
+    fake = fake.half().float()
     extractor, autoencoder = FeatureExtractor(32), load_autoencoder(run / "vae")
     with torch.inference_mode():
-        restored = autoencoder.decode(autoencoder.encode(real).mean).clamp(-1, 1)
-        distance = frechet_distance_few(extractor(real), extractor(fake))
+        latents = autoencoder.encode(real).mean
+        restored = autoencoder.decode(latents).clamp(-1, 1)
+        distance = frechet_distance(extractor(real), extractor(fake))
+        latent_distance = frechet_distance(latents.flatten(1), autoencoder.encode(fake).mean.flatten(1))
     error = (restored - real).square().mean(dim=(1, 2, 3))
-    figures = row_of(evaluation, FULL).figures
-    assert figures["fid"].value == pytest.approx(distance, rel=1e-3)
-    assert figures["autoencoder_psnr_db"].value == pytest.approx(float((10 * torch.log10(4 / error)).mean()), rel=1e-4)
+    figures = row_named(evaluation, FULL).figures
+    assert figures[f"{LEAD}/fid"].value == pytest.approx(distance, rel=1e-3)
+    assert figures["autoencoder/fid"].value == pytest.approx(latent_distance, rel=1e-3)
+    expected = float((10 * torch.log10(4 / error)).mean())
+    assert figures["autoencoder-quality/psnr_db"].value == pytest.approx(expected, rel=1e-4)
+    mae = float((restored - real).abs().mean())
+    assert figures["autoencoder-quality/mae"].value == pytest.approx(mae, rel=1e-4)
 
 
-def test_the_order_of_the_parts_changes_no_bit(plan: Plan, parts: list[pa.Table], evaluation: Evaluation) -> None:
-    other = summarise(gather(reversed(parts), (SIZE, SIZE)), CONFIG, split="test", untrained=plan.untrained)
-    assert [row.as_json() for row in other.cells] == [row.as_json() for row in evaluation.cells]
-    assert [row.as_json() for row in other.pooled] == [row.as_json() for row in evaluation.pooled]
+def test_error_maps_are_means_over_all_images_of_a_modality(evaluation: Evaluation, run: Path) -> None:
+    autoencoder, real = load_autoencoder(run / "vae"), held_out_images()
+    with torch.inference_mode():
+        error = (autoencoder.decode(autoencoder.encode(real).mean).clamp(-1, 1) - real).abs().mean(dim=(0, 1))
+    assert set(evaluation.error_maps) == {Modality.T1W, Modality.T2W, Modality.PD}
+    assert evaluation.error_maps[Modality.T1W] == pytest.approx(error.numpy(), abs=1e-4)
+
+
+def test_neither_the_order_of_tasks_nor_another_run_changes_a_bit(
+    run: Path, plan: Plan, parts: list[pa.Table], evaluation: Evaluation
+) -> None:
+    again = judged(gather(parts_of(run, plan, CONFIG), (SIZE, SIZE)), plan, CONFIG)
+    assert [row.as_json() for row in again.rows] == [row.as_json() for row in evaluation.rows]
     for key, images in evaluation.pictures.items():
-        assert np.array_equal(np.stack(images), np.stack(other.pictures[key]))
+        assert np.array_equal(np.stack(images), np.stack(again.pictures[key]))
+    for modality, image in evaluation.error_maps.items():
+        assert np.array_equal(image, again.error_maps[modality])
+    other = judged(found_in(parts), plan, tiny_config("held_out_cells=['Dementia:PD']", "seed=1"))
+    name = f"{LEAD}/kid"
+    assert row_named(other, FULL).figures[name].low != row_named(evaluation, FULL).figures[name].low
+
+
+def test_the_longest_tasks_come_first(plan: Plan) -> None:
+    tasks = judging_tasks(plan)
+    assert len(tasks) == len(set(tasks))
+    kinds = [task.scope.kind for task in tasks if not isinstance(task, Cell)]
+    assert kinds == sorted(kinds, key=[Kind.OVERALL, Kind.MODALITY, Kind.PATHOLOGY, Kind.CELL].index)
 
 
 def test_figures_are_json_without_nan(evaluation: Evaluation) -> None:
-    json.dumps([row.as_json() for row in (*evaluation.cells, *evaluation.pooled)], allow_nan=False)
+    json.dumps([row.as_json() for row in evaluation.rows], allow_nan=False)
 
 
 def test_pictures_are_spread_over_the_heights(evaluation: Evaluation) -> None:
@@ -149,63 +191,33 @@ def test_pictures_are_spread_over_the_heights(evaluation: Evaluation) -> None:
     assert any(np.array_equal(images[0], image) for image in lowest)
 
 
-def test_a_wider_gap_between_sets_raises_fid_over_its_floor(run: Path, tmp_path: Path) -> None:
-    flat = [sample_row(FULL, i, image=0.2 * made_up_image("fake", i)) for i in range(11)]
-    write_samples(tmp_path / "samples", flat)
-    plan = make_plan(
-        index_real(Location.parse(run / "data"), "test"),
-        index_generated(Location.parse(tmp_path / "samples")),
-        CONFIG,
-        autoencoder="none",
-    )
-    worker = ShardWorker(plan, 32, None)
-    found = gather([worker(index) for index in range(len(plan.shards))], (SIZE, SIZE))
-    evaluation = summarise(found, CONFIG, split="test", untrained=frozenset(), no_autoencoder="not trained")
-    figures = row_of(evaluation, FULL).figures
-    assert (figures["fid"].value or 0) > 2 * (figures["fid_floor"].value or 0)
-    assert figures["autoencoder_ssim"].reason == "not trained"
+def test_without_samples_and_autoencoder_the_floor_remains(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(run / "data")
+    evaluation = evaluated(tmp_path, CONFIG, no_samples="generate first", no_autoencoder="train first")
+    figures = row_named(evaluation, FULL).figures
+    assert figures[f"{LEAD}/fid"].reason == figures["diversity/ms_ssim_generated"].reason == "generate first"
+    assert figures[f"{LEAD}/kid_floor"].n == 15
+    assert figures["autoencoder/kid"].reason == figures["autoencoder-quality/ssim"].reason == "train first"
+    assert evaluation.extractors == (LEAD,)
+    assert evaluation.error_maps == {}
 
 
-def test_without_samples_the_real_figures_remain(run: Path) -> None:
-    plan = make_plan(index_real(Location.parse(run / "data"), "test"), ImageIndex(), CONFIG, autoencoder="x")
-    worker = ShardWorker(plan, 32, Location.parse(run / "vae"))
-    found = gather([worker(index) for index in range(len(plan.shards))], (SIZE, SIZE))
-    evaluation = summarise(found, CONFIG, split="test", untrained=plan.untrained, no_samples="generate first")
-    figures = row_of(evaluation, FULL).figures
-    assert figures["fid"].reason == figures["ms_ssim_generated"].reason == "generate first"
-    assert figures["fid_floor"].n == 12
-    assert evaluation.pooled[0].figures["fid"].reason == "generate first"
+def test_images_that_are_all_the_same_give_reasons(run: Path, tmp_path: Path) -> None:
+    """A held-out set without any variety has no spread to compare with."""
+    found = found_in(parts_of(run, plan_of(run, CONFIG), CONFIG))
+    looked = found[Group.HELD_OUT, FULL]
+    looked.features = [looked.features[0]] * len(looked.features)
+    figures = row_named(judged(found, plan_of(run, CONFIG), CONFIG), FULL).figures
+    assert figures[f"{LEAD}/kid"].reason == "the features of the real images are all the same"
 
 
-def test_parts_are_checked_before_they_count_as_done(plan: Plan, parts: list[pa.Table], tmp_path: Path) -> None:
-    folder = Location.parse(tmp_path)
-    part = folder / part_name(0)
-    assert not part_is_whole(part, plan, 0)
-    write_table(parts[0], part)
-    assert part_is_whole(part, plan, 0)
-    assert not part_is_whole(part, plan, 1)
-    whole = part.read_bytes()
-    num_refused = 0
-    for position in range(100, len(whole), len(whole) // 20):
-        damaged = bytearray(whole)
-        damaged[position] ^= 0xFF
-        part.write_bytes(bytes(damaged))
-        refused = not part_is_whole(part, plan, 0)
-        num_refused += refused
-        assert refused or pq.read_table(part.path).equals(parts[0])  # a byte that nothing reads
-    assert num_refused > 5
-    part.write_bytes(whole[: len(whole) // 2])
-    assert not part_is_whole(part, plan, 0)
-    for index, table in enumerate(parts):
-        write_table(table, folder / part_name(index))
-    assert [table.num_rows for table in read_parts(folder, plan)] == [len(shard) for shard in plan.shards]
-
-
-def test_the_finished_models_autoencoder_goes_first(tmp_path: Path) -> None:
-    run = Location.parse(tmp_path)
-    assert find_autoencoder(run) is None
-    write_autoencoder(tmp_path / "vae", CONFIG)
-    write_autoencoder(tmp_path / "model" / "vae", CONFIG)
-    assert find_autoencoder(run) == run / "vae"
-    (tmp_path / "model" / "SHA256SUMS").write_text("")
-    assert find_autoencoder(run) == run / "model" / "vae"
+def test_the_interval_of_pairs_knows_that_pairs_share_images() -> None:
+    """With values a_i + a_j over all pairs of 40 owners, the mean has the standard error 2 sd(a) / sqrt(40)."""
+    own = np.random.default_rng(0).normal(size=40)
+    first, second = np.triu_indices(40, k=1)
+    named = [(str(i), FULL) for pair in zip(first, second, strict=True) for i in pair]
+    config = tiny_config("evaluation.num_bootstraps=1000")
+    low, high = _pair_interval(own[first] + own[second], named, config, "x") or (0.0, 0.0)
+    assert (high - low) / (2 * 1.96) == pytest.approx(2 * own.std() / 40**0.5, rel=0.15)
+    assert low < 2 * own.mean() < high
+    assert _pair_interval(np.ones(1), [("a", FULL), ("b", FULL)], config, "x") is None

@@ -1,0 +1,146 @@
+"""`mrigen ablate`: generation without a condition, without guidance and with fewer steps, on Ray Data."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.options import Settings, config_options, input_folder, output_location
+from jobs.placement import Placement, connect, require_gpus, worker_options
+from mrigen.config import Config
+from mrigen.errors import InputError
+from mrigen.storage import Location
+
+if TYPE_CHECKING:
+    from mrigen.checkpoint import Model
+    from mrigen.metrics.classifier_store import JudgePlan
+    from mrigen.studies.ablation import AblationPlan
+
+Work = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@click.command("ablate")
+@click.argument("run")
+@click.option("--out", metavar="DIR", help="Where to write the result.  [default: RUN/ablation]")
+@config_options
+@worker_options(default_workers=2)
+def command(
+    run: str, out: str | None, settings: Settings, address: str | None, num_workers: int, use_gpu: bool
+) -> None:
+    """Generate with RUN/model again, leaving something out each time, and measure what it costs; leaves RUN/ablation.
+
+    Without the pathology, without the modality, without guidance, at other guidance scales, and with each solver at
+    several numbers of steps. A few samples of every trained cell are held against the held-out real images of
+    RUN/data by KID and by a classifier of pathology and modality. Writes ablation.json and index.html, which stands
+    alone. A killed ablation is finished by the same command; what is done is kept in RUN/.cache.
+    """
+    from jobs.tasks import run_tasks
+    from mrigen.metrics.classifier_store import find_or_train, plan_judge
+    from mrigen.metrics.plan import index_real
+    from mrigen.records import read_file
+    from mrigen.report.ablation_page import ablation_page
+    from mrigen.report.text import notices
+    from mrigen.studies.ablation import make_plan
+    from mrigen.studies.ablation_summary import summarise
+
+    folder = input_folder(run, "RUN")
+    config = settings.resolve(folder)
+    place = output_location(out) if out else folder / "ablation"
+    placement = Placement(num_workers, use_gpu)
+
+    model = _load(folder)
+    index = index_real(folder / "data", "test")
+    judge = plan_judge(folder / "data", config)
+    plan = make_plan(index, model, config, judge.key)
+
+    connect(address)
+    require_gpus(placement)
+    cache = folder / ".cache" / "classifier", folder / ".cache" / "ablation"
+    make_judge = functools.partial(_make_judge, judge, config, cache[0], placement.device)
+    for _ in run_tasks(make_judge, [{"index": 0}], placement, "train the judge", shared=False):
+        pass
+    make_work = functools.partial(_make_work, plan, folder, judge, config, *cache, placement.device)
+    shards = [{"index": number} for number in range(len(plan.shards))]
+    for _ in run_tasks(make_work, shards, placement, "generate (shards)"):
+        pass
+    tables = [read_file(_part(cache[1], shard.key)) for shard in plan.shards]
+    study = summarise(plan, tables, find_or_train(judge, config, cache[0]).counts, config)
+
+    said = notices(index.provenance, complete=True)
+    overrides = (word for override in settings.overrides for word in ("--set", override))
+    facts = {"Model": plan.model_sha256, "Command": shlex.join(["mrigen", "ablate", run, *overrides])}
+    page = ablation_page(f"Ablation of {folder.name}", study, said, facts)
+    (place / "index.html").write_bytes(page.encode())
+    (place / "ablation.json").write_json({"notices": said, **study.as_json()})
+    for notice in said:
+        click.echo(f"note: {notice}", err=True)
+    click.echo("\n".join(study.verdict()))
+    click.echo(f"page: {place / 'index.html'}")
+
+
+def _load(run: Location) -> Model:
+    """The model of a run. Raises InputError if there is none."""
+    from mrigen.checkpoint import load_model
+
+    if not (run / "model").is_folder():
+        raise InputError(f"no model in {run}: run `mrigen train-ldm` first")
+    with (run / "model").as_local() as local:
+        return load_model(local)
+
+
+def _part(cache: Location, key: str) -> Location:
+    return cache / f"part-{key}.parquet"
+
+
+def _make_judge(plan: JudgePlan, config: Config, folder: Location, device: str) -> Work:
+    """The work of the first round: train the judge, unless it is there."""
+    import torch
+
+    from mrigen.metrics.classifier_store import find_or_train
+
+    if device == "cpu":
+        torch.set_num_threads(1)  # else the last bits would depend on the number of workers
+
+    def work(task: Mapping[str, Any]) -> Mapping[str, Any]:
+        find_or_train(plan, config, folder, device)
+        return dict(task)
+
+    return work
+
+
+def _make_work(
+    plan: AblationPlan,
+    run: Location,
+    judge: JudgePlan,
+    config: Config,
+    classifiers: Location,
+    parts: Location,
+    device: str,
+) -> Work:
+    """The work of one worker: generate a shard, look at it, and publish what was seen, unless that is done."""
+    import torch
+
+    from mrigen.metrics.classifier_store import find_or_train
+    from mrigen.records import write_table
+    from mrigen.studies.ablation import ShardWorker, part_is_whole
+
+    if device == "cpu":
+        torch.set_num_threads(1)
+    model = _load(run)
+    if model.sha256 != plan.model_sha256:
+        raise InputError(f"the model in {run} changed since the ablation was planned: run it again")
+    worker = ShardWorker(plan, model, find_or_train(judge, config, classifiers, device), config, device)
+
+    def work(task: Mapping[str, Any]) -> Mapping[str, Any]:
+        number = int(task["index"])
+        shard = plan.shards[number]
+        part = _part(parts, shard.key)
+        if not part_is_whole(part, shard):
+            write_table(worker(number), part)
+        return {"index": number}
+
+    return work

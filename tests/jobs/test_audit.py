@@ -1,0 +1,170 @@
+"""`mrigen audit` on a made-up run folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jobs.audit import FEATURES, NEIGHBOURS, _make_work
+from mrigen.labels import Cell
+from mrigen.metrics import audit_plan
+from mrigen.metrics.audit_plan import AuditPlan, make_audit_plan
+from mrigen.metrics.audit_work import block_file, result_file
+from mrigen.metrics.plan import index_generated, index_real
+from mrigen.storage import Location
+from tests.command import hashes, mrigen, mrigen_killed
+from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_data, write_samples
+
+CELLS = [Cell.parse("Healthy:T1w"), Cell.parse("Sclerosis:PD")]
+CONFIG = tiny_config()
+
+
+def real_image(cell: Cell, split: str, number: int) -> Any:
+    """Slice `number` of the subjects of a split, as `write_data` makes it."""
+    return made_up_image("real", f"{split}{number // 3:03d}{cell.pathology}-{cell.modality}-{number % 3}")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Samples that are new people, of which `val` holds the images."""
+    folder = tmp_path / "run"
+    Location.parse(folder / "config.json").write_json(CONFIG.model_dump(mode="json"))
+    write_data(folder, CELLS, {"train": 8, "test": 6, "val": 5})
+    write_samples(
+        folder / "samples", [sample_row(c, k, image=real_image(c, "val", k)) for c in CELLS for k in range(12)]
+    )
+    return folder
+
+
+def result(folder: Path) -> Any:
+    return json.loads((folder / "audit.json").read_text())
+
+
+@pytest.mark.ray
+def test_new_people_pass_and_the_result_depends_neither_on_workers_nor_on_an_interruption(
+    run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(audit_plan, "BLOCK_ROWS", 16)
+    assert mrigen("audit", run, "--num-workers", "2") == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"report: {run / 'audit' / 'index.html'}",
+        "No copies detected.",
+    ]
+    assert sorted(path.name for path in (run / "audit").iterdir()) == ["audit.json", "index.html"]
+    tree = result(run / "audit")
+    assert (tree["failed"], tree["overall"]["flagged"]["n"]) == (False, 24)
+
+    # What a killed run leaves: some parts, some of them damaged, and a file half-written.
+    again = run.parent / "again"
+    plan, parts = _plan(run), Location.parse(again / ".parts" / _plan(run).digest[:16])
+    _do_some(plan, parts, monkeypatch)
+    for file in (block_file(parts, 0), result_file(parts, 0)):
+        Path(file.path).write_bytes(file.read_bytes()[:-100])
+    Path(parts.path, ".block-000001.parquet.0.tmp").write_bytes(b"PAR1")
+    assert mrigen("audit", run, "--num-workers", "1", "--out", again) == 0
+    assert hashes(again) == hashes(run / "audit")
+
+
+@pytest.mark.ray
+def test_planted_duplicates_fail_and_are_named(
+    run: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = np.random.default_rng(0)
+
+    def changed(number: int) -> Any:
+        image = real_image(CELLS[0], "train", number)
+        image = np.roll(image[::-1] if number % 2 else image, (number % 3 - 1, 2), (0, 1))
+        return (0.3 + 0.1 * (number % 7)) * image + generator.normal(0, 0.01, (SIZE, SIZE))
+
+    copies = [sample_row(CELLS[0], 100 + k, image=changed(k)) for k in range(10)]
+    fresh = [sample_row(cell, k, image=real_image(cell, "val", k)) for cell in CELLS for k in range(12)]
+    write_samples(run / "elsewhere", [*fresh, *copies], complete=False)
+    assert mrigen("audit", run, "--samples", run / "elsewhere", "--num-workers", "1") == 1
+    assert "look like copies of training images." in capsys.readouterr().out.splitlines()[-1]
+    tree = result(run / "audit")
+    found = {sample["id"]: sample for sample in tree["flagged_samples"] if sample["match"]}
+    assert {row["id"] for row in copies} <= found.keys()
+    assert len(found) <= 12
+    nearest = [found[row["id"]]["training"]["id"] for row in copies]
+    assert nearest == [f"train{k // 3:03d}Healthy-T1w-{k % 3}" for k in range(10)]
+    assert "not complete" in tree["notices"][0]
+    assert "look like copies" in (run / "audit" / "index.html").read_text()
+
+
+@pytest.mark.ray
+def test_noise_passes_and_what_cannot_be_judged_fails(run: Path, ray_cluster: None) -> None:
+    generator = np.random.default_rng(0)
+    noise = [generator.uniform(-1, 1, (SIZE, SIZE)) for _ in range(12)]
+    write_samples(run / "samples", [sample_row(CELLS[0], k, image=image) for k, image in enumerate(noise)])
+    assert mrigen("audit", run, "--num-workers", "1") == 0
+    assert "unlike training and held-out images alike" in result(run / "audit")["notices"][0]
+
+    flat = np.zeros((SIZE, SIZE))
+    write_samples(run / "samples", [sample_row(CELLS[0], k, image=flat) for k in range(12)])
+    assert mrigen("audit", run, "--num-workers", "1") == 1
+    tree = result(run / "audit")
+    assert tree["verdict"] == "Nothing could be judged."
+    assert tree["cells"][0]["reason"] == "every sample is constant or not finite"
+
+
+def test_what_is_done_is_not_done_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, parts = _plan(run), Location.parse(tmp_path / "parts")
+    _do_some(plan, parts, monkeypatch)
+    files = [Path(block_file(parts, 0).path), Path(result_file(parts, 0).path)]
+    before = [file.stat().st_mtime_ns for file in files]
+    _do_some(plan, parts, monkeypatch)
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nowhere"], "nowhere"),
+        (["{run}", "--samples", "{run}/nothing"], "nothing"),
+        (["{run}", "--samples", "{run}/data"], "run `mrigen generate` first"),
+        (["{run}", "--split", "train"], "train"),
+        (["{run}", "--set", "audit.shortlsit=3"], "shortlist"),
+        (["{run}", "--set", "audit.percentile=100"], "percentile"),
+    ],
+)
+def test_bad_input_ends_with_one_line(
+    run: Path, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mrigen("audit", *(arg.format(run=run) for arg in args)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (run / "audit").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_audit_is_finished_by_the_same_command(run: Path, tmp_path: Path) -> None:
+    write_samples(run / "samples", [sample_row(c, k) for c in CELLS for k in range(600)])
+    command = ["audit", run, "--num-workers", "1", "--out"]
+    assert mrigen(*command, tmp_path / "whole") == 0
+    killed = tmp_path / "killed"
+    mrigen_killed(lambda: bool(list(killed.glob(".parts/*/block-*.parquet"))), *command, killed)
+    assert not (killed / "audit.json").exists()
+    assert mrigen(*command, killed) == 0
+    assert hashes(killed) == hashes(tmp_path / "whole")
+
+
+def _plan(run: Path) -> AuditPlan:
+    real = index_real(Location.parse(run / "data"), "test")
+    return make_audit_plan(real, index_generated(Location.parse(run / "samples")), CONFIG)
+
+
+def _do_some(plan: AuditPlan, parts: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks and the first comparison, by the workers' own functions."""
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "set_num_threads", lambda _: None)  # the other tests of this process keep theirs
+        features = _make_work(FEATURES, plan, (SIZE, SIZE), CONFIG, parts, "cpu")
+        for index in range(len(plan.shards)):
+            assert features({"index": index}) == {"index": index}
+        _make_work(NEIGHBOURS, plan, (SIZE, SIZE), CONFIG, parts, "cpu")({"index": 0})

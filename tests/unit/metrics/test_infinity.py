@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from mrigen.metrics import infinity as infinity_module
+from mrigen.metrics.distribution import Frechet, frechet, frechet_distance
+from mrigen.metrics.infinity import NUM_SIZES, frechet_infinity, infinity_fractions
+from mrigen.metrics.resampling import ImageSet, owner_sums, owner_weights, seeded
+
+WIDTH, SHIFT = 16, 1.0
+
+
+def normal(n: int, seed: int, shift: float = 0.0) -> torch.Tensor:
+    features = torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    features[:, 0] += shift
+    return features
+
+
+def test_sizes_are_at_least_ten_from_the_whole_down() -> None:
+    fractions = infinity_fractions()
+    assert len(fractions) == NUM_SIZES >= 10
+    assert fractions[0] == 1.0
+    assert fractions[-1] == pytest.approx(0.25)
+
+
+def test_extrapolation_takes_away_the_bias_of_n() -> None:
+    """The true distance of the two normal distributions is SHIFT^2; at 200 images FID lies well above it."""
+    plain, far = [], []
+    for seed in range(25):
+        real, fake = normal(200, seed), normal(200, seed + 100, SHIFT)
+        plain.append(frechet_distance(real, fake))
+        far.append(frechet_infinity(ImageSet.plain(real), ImageSet.plain(fake), seeded(seed)).value)
+    bias = np.mean(plain) - SHIFT**2
+    assert bias > 0.2
+    assert abs(np.mean(far) - SHIFT**2) < 0.25 * bias + 3 * np.std(far) / 5
+
+
+def test_its_interval_holds_the_truth() -> None:
+    hits, num, values, widths = 0, 60, [], []
+    for seed in range(num):
+        real, fake = ImageSet.plain(normal(200, seed)), ImageSet.plain(normal(200, seed + 500, SHIFT))
+        found = frechet_infinity(real, fake, seeded(seed))
+        draws = np.full(200, found.value)
+        for images, slopes in ((real, found.real_slopes), (fake, found.fake_slopes)):
+            weights = owner_weights(images.owners, images.strata, 200, seeded(seed, "draws"))
+            assert weights is not None
+            draws += weights @ owner_sums(slopes, images.owners)
+        low, high = np.quantile(draws, [0.025, 0.975])
+        hits += low <= SHIFT**2 <= high
+        values.append(found.value)
+        widths.append(high - low)
+    assert hits / num >= 0.85
+    assert np.mean(widths) / np.std(values) > 3.0
+    assert np.std(found.real_slopes) == pytest.approx(np.std(found.fake_slopes), rel=0.3)
+
+
+def test_subjects_shrink_in_number_not_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def watched(real: torch.Tensor, fake: torch.Tensor) -> Frechet:
+        seen.append((real[:, 0].long().tolist(), len(fake)))
+        return frechet(real, fake)
+
+    monkeypatch.setattr(infinity_module, "frechet", watched)
+    owners = [str(i // 10) for i in range(160)]
+    strata = [0] * 80 + [1] * 80
+    features = normal(160, 0)
+    features[:, 0] = torch.arange(160) // 10  # which subject it is
+    frechet_infinity(ImageSet.of(features, owners, strata, strata), ImageSet.plain(normal(160, 1)), seeded(0))
+    assert seen[0] == ([i // 10 for i in range(160)], 160)
+    assert len(seen[-1][0]) == seen[-1][1] == 40
+    for subjects, _ in seen:
+        counts = Counter(subjects)
+        assert set(counts.values()) == {10}
+        assert sum(subject < 8 for subject in counts) * 2 == len(counts)  # equally many of both strata
+
+
+def test_too_few_images_or_subjects_are_refused() -> None:
+    few = ImageSet.plain(normal(99, 0))
+    with pytest.raises(ValueError, match="needs 100 images on each side, here are 99 real"):
+        frechet_infinity(few, few, seeded(0))
+    zeros = [0] * 140
+    real = ImageSet.of(normal(140, 0), [str(i // 20) for i in range(140)], zeros, zeros)
+    with pytest.raises(ValueError, match="needs 8 subjects, here are 7"):
+        frechet_infinity(real, ImageSet.plain(normal(140, 1)), seeded(0))

@@ -1,0 +1,98 @@
+"""An evaluation made up here, and what a browser would see of a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+from PIL import Image
+
+from mrigen.labels import Cell, Modality, all_cells
+from mrigen.metrics.figure import Figure
+from mrigen.metrics.plan import Group
+from mrigen.metrics.scopes import Kind, all_scopes
+from mrigen.metrics.summary import Evaluation, Row
+
+LEAD = "efficientnet-lite0"
+UNTRAINED = Cell.parse("Sclerosis:PD")
+EMPTY = Cell.parse("Dementia:PD")
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}'
+DISTANCES = ("kid", "fid", "precision", "recall", "density", "coverage")
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.words += " " if tag in ("td", "th", "span") else ""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+    def images(self) -> list[np.ndarray]:
+        sources = [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
+        encoded = [source.removeprefix("data:image/png;base64,") for source in sources]
+        return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text, validate=True)))) for text in encoded]
+
+
+def picture(*key: int) -> np.ndarray:
+    return np.random.default_rng(key).uniform(-1, 1, (64, 64)).astype(np.float32)
+
+
+def some_figures(kind: Kind) -> dict[str, Figure]:
+    """KID well above its floor, with a clear test; generated images a little more alike than real ones."""
+    kid = Figure.of(0.5, 17, (0.4, 0.6))
+    distances = {name: Figure.of(0.123456, 17, (0.1, 0.2)) for name in DISTANCES}
+    floors = {f"{name}_floor": Figure.of(0.11, 17, (0.05, 0.2)) for name in DISTANCES}
+    distances |= {**floors, "kid": kid.tested(0.0005), "kid_floor": Figure.of(0.01, 17, (-0.1, 0.1)).tested(0.4)}
+    if kind != Kind.CELL:
+        distances |= {"fid_infinity": Figure.of(0.12, 17), "fid_infinity_floor": Figure.of(0.1, 17)}
+    figures = {f"{LEAD}/{name}": figure for name, figure in distances.items()}
+    figures["autoencoder/kid"] = Figure.missing("no trained autoencoder")
+    figures["diversity/ms_ssim_generated"] = Figure.of(0.5, 17, (0.45, 0.55))
+    figures["diversity/ms_ssim_real"] = Figure.of(0.4, 17, (0.35, 0.44))
+    figures |= {f"autoencoder-quality/{name}": Figure.of(25.0, 17, (24.0, 26.0)) for name in ("psnr_db", "ssim", "mae")}
+    figures["autoencoder-quality/lesion_mae"] = Figure.missing("no masks")
+    return figures
+
+
+def some_evaluation(changes: Mapping[str, Figure] | None = None) -> Evaluation:
+    """Every cell, one of them untrained and one without generated images; `changes` are laid over all rows."""
+    images = {"held_out": 21, "held_out_subjects": 7, "generated": 20, "reference": 20}
+    rows = []
+    for scope in all_scopes({UNTRAINED}):
+        figures = some_figures(scope.kind)
+        if scope.cell == EMPTY:
+            figures = {name: Figure.missing(f"no images here {HOSTILE}") for name in figures}
+        rows.append(Row(scope, images, {**figures, **(changes or {})}))
+    pictures = {
+        (group, cell): [picture(n, g, k) for k in range(2)]
+        for g, group in enumerate((Group.HELD_OUT, Group.GENERATED))
+        for n, cell in enumerate(all_cells())
+        if cell != EMPTY or group == Group.HELD_OUT
+    }
+    maps = {modality: np.abs(picture(n)) for n, modality in enumerate(Modality)}
+    return Evaluation("test", "ab" * 32, (LEAD,), {LEAD: "12ab", "autoencoder": "34cd"}, rows, pictures, maps)
+
+
+def without_intervals(evaluation: Evaluation) -> Evaluation:
+    """The same with neither intervals nor tests, as for a handful of subjects."""
+    rows = [
+        replace(row, figures={k: replace(f, low=None, high=None, p_value=None) for k, f in row.figures.items()})
+        for row in evaluation.rows
+    ]
+    return replace(evaluation, rows=rows)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mrigen.config import Config
+from mrigen.labels import Modality
+from mrigen.metrics.figure import Figure
+from mrigen.metrics.scopes import Kind
+from mrigen.report.evaluation_page import report_page
+from mrigen.report.figures import apart, figure_text, interval_text, p_text, told_apart
+from mrigen.report.plots import error_map_plot, interval_plot
+from tests.unit.report.report_fakes import HOSTILE, LEAD, Page, some_evaluation, without_intervals
+
+
+def some_report_page(**changes: object) -> str:
+    values = {
+        "title": "Report",
+        "evaluation": some_evaluation(),
+        "config": Config(),
+        "notices": ["Read this first."],
+        "facts": {"Model": "abc"},
+    }
+    return report_page(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return some_report_page()
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_page_loads_nothing(html: str, page: Page) -> None:
+    for tag, attrs in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "form"), tag
+        for name, value in attrs.items():
+            assert not name.startswith("on"), name
+            if name in ("src", "href", "srcset", "action", "poster", "background"):
+                assert (value or "").startswith("data:image/png;base64,"), (tag, name, value)
+    assert not re.search(r"@import|url\(|https?://|src=['\"]?//", html)
+
+
+def test_hostile_text_stays_text() -> None:
+    html = some_report_page(title=HOSTILE, notices=[HOSTILE], facts={HOSTILE: HOSTILE, "Command": HOSTILE})
+    page = Page(html)
+    assert page.count("script") == 0
+    assert all((attrs.get("src") or "data:").startswith("data:") for _, attrs in page.tags)
+    assert page.words.count(HOSTILE) >= 5
+    assert not re.search(r"\b49\b", page.words)
+
+
+def test_the_verdict_comes_before_any_figure(page: Page) -> None:
+    places = [
+        page.words.index(text) for text in ("Read this first.", "Verdict", "generated images can be told", "Plots")
+    ]
+    assert places == sorted(places)
+
+
+def test_the_untrained_cell_is_marked_in_every_table(page: Page) -> None:
+    tables = [page.words[m.start() : m.start() + 30] for m in re.finditer("Sclerosis:PD", page.words)]
+    assert sum("\xa0*" in text for text in tables) == 3  # distribution, diversity, autoencoder
+    assert page.words.count("never seen in training:") == 1
+
+
+def test_real_stands_above_generated_and_only_that_is_called_synthetic(page: Page) -> None:
+    shown = [attrs for tag, attrs in page.tags if tag == "img" and re.search(", (real|generated)$", attrs["alt"] or "")]
+    kinds = [attrs["alt"] or "" for attrs in shown]
+    assert kinds[:4] == ["T1w, real"] * 2 + ["T1w, generated"] * 2
+    assert Counter(kind.rsplit(", ")[-1] for kind in kinds) == {"real": 40, "generated": 38}
+    synthetic = [b"ynthetic" in base64.b64decode((attrs["src"] or "").partition(",")[2]) for attrs in shown]
+    assert synthetic == ["generated" in kind for kind in kinds]
+    assert all(attrs.get("tabindex") == "0" for attrs in shown)  # a click enlarges them
+
+
+def test_every_row_has_its_n_and_every_figure_its_interval_or_its_reason(page: Page) -> None:
+    assert page.words.count("N 17") == (11 + 19) + 2 * (11 + 19)  # rows, without the one that has no figure
+    tables = page.words[page.words.index("Distribution, by") :]
+    assert tables.count("0.400 to 0.600") == 11 + 19
+    assert tables.count("p < 0.001") == 11 + 19
+    assert page.words.count("no images here") == 1  # once, in the list that the notes point to
+    assert "None: no trained autoencoder." in page.words
+    assert "NaN" not in page.words
+    assert "nan" not in page.words
+    assert "None\n" not in page.words
+
+
+def test_n_stands_with_each_figure_where_they_differ() -> None:
+    changed = some_evaluation({f"{LEAD}/kid": Figure.of(0.5, 16)})
+    words = Page(some_report_page(evaluation=changed)).words
+    assert words.count("N 16") == 11 + 20
+
+
+def test_plots_are_there_and_the_same_every_time(html: str, page: Page) -> None:
+    assert sum("plot" in (attrs.get("class") or "") for tag, attrs in page.tags if tag == "div") == 4
+    assert some_report_page() == html
+    rows = some_evaluation().of_kind(Kind.CELL)
+    assert interval_plot(rows, [("KID", f"{LEAD}/kid", f"{LEAD}/kid_floor")])
+    assert interval_plot(rows, [("none", "autoencoder/kid", "autoencoder/kid")]) is None
+    assert error_map_plot({}) is None
+    zero = np.zeros((8, 8), np.float32)
+    assert error_map_plot({Modality.T1W: zero}) != error_map_plot({Modality.T1W: zero, Modality.PD: zero + 1})
+
+
+def test_a_page_without_intervals_says_so_nowhere_with_nan() -> None:
+    words = Page(some_report_page(evaluation=without_intervals(some_evaluation()))).words
+    assert " to 0.6" not in words
+    assert "nan" not in words.replace("Anan", "")
+
+
+def test_figures_are_rounded_for_reading() -> None:
+    assert figure_text("x/fid", Figure.of(12.345, 3)) == "12.3"
+    assert figure_text("x/kid_floor", Figure.of(-0.00001, 3)) == "0.000"
+    assert figure_text("diversity/ms_ssim_real", Figure.of(0.12345, 3)) == "0.123"
+    assert figure_text("x/fid", Figure.missing("why")) is None
+    assert interval_text("x/precision", Figure.of(0.5, 3, (0.25, 0.756))) == "0.25 to 0.76"
+    assert interval_text("x/fid", Figure.of(0.5, 3)) is None
+    texts = [p_text(Figure.of(1.0, 3).tested(p)) for p in (None, 0.0005, 0.0123)]
+    assert texts == [None, "p < 0.001", "p = 0.012"]
+
+
+def test_intervals_are_apart_only_where_both_are_there() -> None:
+    low, high = Figure.of(1.0, 3, (0.5, 1.5)), Figure.of(2.0, 3, (1.6, 2.5))
+    assert apart(low, high)
+    assert apart(high, low)
+    assert not apart(low, Figure.of(2.0, 3, (1.5, 2.5)))
+    assert not apart(low, Figure.of(99.0, 3))
+    assert [told_apart(low.tested(p)) for p in (None, 0.009, 0.01)] == [None, True, False]

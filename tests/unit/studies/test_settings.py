@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrigen.checkpoint import Model, load_model
+from mrigen.config import SamplerConfig
+from mrigen.labels import Cell
+from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.studies.settings import Drop, Setting, plan_settings, untold
+from tests.fake_run import tiny_config
+
+SAMPLER = SamplerConfig(num_steps=2, compute_batch=2)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run: Path) -> Model:
+    return load_model(tiny_run / "model")
+
+
+def images(model: Model, drop: Drop, *cells: str) -> np.ndarray:
+    requests = [SampleRequest(Cell.parse(cell), 5, SAMPLER, 3.0) for cell in cells]
+    return np.stack([sample.image for sample in Pipeline(untold(model, drop)).sample(requests)])
+
+
+def test_an_untold_condition_makes_no_difference_and_the_other_does(model: Model) -> None:
+    cells = ("Healthy:T1w", "Dementia:T1w", "Healthy:PD")
+    told = images(model, Drop.NOTHING, *cells)
+    assert not np.array_equal(told[0], told[1])
+    blind = images(model, Drop.PATHOLOGY, *cells)
+    assert np.array_equal(blind[0], blind[1])
+    assert not np.array_equal(blind[0], blind[2])
+    blind = images(model, Drop.MODALITY, *cells)
+    assert np.array_equal(blind[0], blind[2])
+    assert not np.array_equal(blind[0], blind[1])
+
+
+def test_what_is_dropped_stays_in_the_model(model: Model) -> None:
+    before = images(model, Drop.NOTHING, "Healthy:T1w")
+    images(model, Drop.PATHOLOGY, "Healthy:T1w")
+    assert np.array_equal(images(model, Drop.NOTHING, "Healthy:T1w"), before)
+
+
+def test_guidance_takes_two_looks_a_step() -> None:
+    assert Setting(SamplerConfig(num_steps=7, guidance_scale=2.0)).num_evaluations == 14
+    assert Setting(SamplerConfig(num_steps=7, guidance_scale=1.0)).num_evaluations == 7
+
+
+def test_the_plan_starts_with_the_models_own_setting_and_names_each_once() -> None:
+    config = tiny_config("studies.guidance_scales=[2.0, 4.0]", "studies.step_counts=[1, 3]", "sampler.num_steps=3")
+    settings = plan_settings(config)
+    assert settings[0] == Setting(config.sampler)
+    assert len(set(settings)) == len(settings)
+    assert [setting.drop for setting in settings[:3]] == [Drop.NOTHING, Drop.PATHOLOGY, Drop.MODALITY]
+    assert {s.sampler.guidance_scale for s in settings} == {1.0, 2.0, 4.0}
+    assert {(s.sampler.solver, s.sampler.num_steps) for s in settings} == {
+        (solver, count) for solver in ("ddim", "dpmpp-2m") for count in (1, 3)
+    }

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mrigen.errors import InputError
+from mrigen.labels import Cell
+from mrigen.metrics.plan import Group, ImageIndex, ImageRow
+from mrigen.studies.usefulness import (
+    ALL,
+    Kind,
+    Selection,
+    Training,
+    draw_subjects,
+    plan_trainings,
+    select,
+    summarise,
+    training_key,
+    training_rows,
+)
+from tests.fake_run import tiny_config
+
+CELLS = [Cell.parse(f"{pathology}:{modality}") for pathology in ("HC", "GBM", "MS") for modality in ("T1", "FLAIR")]
+CONFIG = tiny_config("studies.real_fractions=[0.1, 1.0]", "evaluation.num_bootstraps=400")
+
+
+def rows(group: Group, cells: list[Cell], subjects: int, *, trained: bool = True) -> list[ImageRow]:
+    """Two images of each subject in each cell; a subject has all modalities of its pathology."""
+    found = []
+    for cell in cells:
+        for subject in range(subjects):
+            owner = f"{group}{cell.pathology}{subject}"
+            names = [f"{owner}{cell.modality}{k}" for k in range(2)]
+            found += [ImageRow(group, 0, 0, name, owner, cell, 0.0, name, trained=trained) for name in names]
+    return [replace(row, row=place) for place, row in enumerate(found)]
+
+
+REAL = ImageIndex(rows=(*rows(Group.REFERENCE, CELLS, 20), *rows(Group.HELD_OUT, CELLS, 15)))
+MADE = ImageIndex(rows=tuple(rows(Group.GENERATED, CELLS, 5)))
+SELECTION = select(REAL, MADE, [])
+
+
+def parts(selection: Selection, accuracies: dict[Kind, float]) -> dict[Training, dict[str, Any]]:
+    """Answers of which a share is right, the others name the next pathology."""
+    truth = np.array([row.cell.pathology.row for row in sorted(selection.test, key=lambda row: row.row)])
+    found = {}
+    for training in plan_trainings(CONFIG):
+        right = np.random.default_rng(training.seed).random(len(truth)) < accuracies[training.kind]
+        answers = np.where(right, truth, (truth + 1) % 3)
+        found[training] = {
+            "num_real_images": 4,
+            "num_real_subjects": round(60 * training.fraction),
+            "num_synthetic_images": 5,
+            "answers": answers.tolist(),
+        }
+    return found
+
+
+def test_a_gain_that_is_there_is_found() -> None:
+    study = summarise(SELECTION, parts(SELECTION, {Kind.REAL: 0.5, Kind.BOTH: 0.9, Kind.SYNTHETIC: 0.7}), CONFIG)
+    assert [arm.kind for arm in study.arms] == [Kind.SYNTHETIC, Kind.REAL, Kind.BOTH, Kind.REAL, Kind.BOTH]
+    assert study.scopes == [ALL, "T1w", "FLAIR"]
+    for arm in study.arms:
+        expected = {Kind.REAL: 0.5, Kind.BOTH: 0.9, Kind.SYNTHETIC: 0.7}[arm.kind]
+        for figure in arm.accuracy.values():
+            assert figure.value == pytest.approx(expected, abs=0.1)
+            assert figure.low is not None
+            assert figure.high is not None
+            assert figure.low < figure.value < figure.high
+    gain = study.arms[2].gain[ALL]
+    assert gain.n == 15 * 2 * 6
+    assert gain.low is not None
+    assert 0 < gain.low < 0.4 < (gain.high or 0) + 0.1
+    assert study.verdict() == (
+        f"Added to real images, synthetic ones help beside 6 real subjects ({gain.value:+.3f}) and 60 real subjects "
+        f"({study.arms[4].gain[ALL].value:+.3f}), in balanced accuracy over all modalities."
+    )
+
+
+def test_equal_answers_make_no_difference_whatever_is_drawn() -> None:
+    study = summarise(SELECTION, parts(SELECTION, dict.fromkeys(Kind, 0.6)), CONFIG)
+    gain = study.arms[2].gain[ALL]
+    assert (gain.value, gain.low, gain.high) == (0.0, 0.0, 0.0)
+    assert "make no difference that this study can tell" in study.verdict()
+
+
+def test_harm_is_told() -> None:
+    study = summarise(SELECTION, parts(SELECTION, {Kind.REAL: 0.9, Kind.BOTH: 0.5, Kind.SYNTHETIC: 0.5}), CONFIG)
+    assert "synthetic ones harm beside" in study.verdict()
+
+
+def test_a_modality_of_one_pathology_has_no_figure() -> None:
+    cells = [cell for cell in CELLS if str(cell) not in ("Glioblastoma:FLAIR", "Sclerosis:FLAIR")]
+    real = ImageIndex(rows=tuple(row for row in REAL.rows if row.cell in cells))
+    selection = select(real, MADE, [])
+    study = summarise(selection, parts(selection, dict.fromkeys(Kind, 0.6)), CONFIG)
+    reason = "one pathology alone in this modality: nothing to tell apart"
+    assert study.arms[0].accuracy["FLAIR"].reason == reason
+    assert study.arms[0].accuracy["T1w"].value is not None
+    assert (study.chance("T1w"), study.chance("FLAIR")) == (pytest.approx(1 / 3), 1.0)
+
+
+def test_fewer_subjects_are_part_of_more_and_none_is_left_without() -> None:
+    train = [row for row in REAL.rows if row.group == Group.REFERENCE]
+    few, some, every = (draw_subjects(train, fraction, 1) for fraction in (0.01, 0.25, 1.0))
+    assert few < some < every
+    assert [len(few), len(some), len(every)] == [3, 15, 60]
+    assert {name[len("reference") :].rstrip("0123456789") for name in few} == {"Healthy", "Glioblastoma", "Sclerosis"}
+    assert draw_subjects(train, 0.25, 2) != some
+
+
+def test_a_training_sees_what_its_name_says() -> None:
+    sides = {kind: training_rows(SELECTION, Training(kind, 0.1, 0)) for kind in Kind}
+    assert [len(part) for part in sides[Kind.REAL]] == [3 * 2 * 2 * 2, 0]
+    assert [len(part) for part in sides[Kind.SYNTHETIC]] == [0, 60]
+    assert sides[Kind.BOTH] == (sides[Kind.REAL][0], sides[Kind.SYNTHETIC][1])
+    assert {row.group for row in sides[Kind.REAL][0]} == {Group.REFERENCE}
+
+
+def test_what_was_trained_on_real_images_alone_serves_other_samples_too() -> None:
+    other = select(REAL, ImageIndex(rows=tuple(rows(Group.GENERATED, CELLS, 4))), [])
+    real, both = Training(Kind.REAL, 0.1, 0), Training(Kind.BOTH, 0.1, 0)
+    assert training_key(SELECTION, real, CONFIG) == training_key(other, real, CONFIG)
+    assert training_key(SELECTION, both, CONFIG) != training_key(other, both, CONFIG)
+    keys = {training_key(SELECTION, training, CONFIG) for training in plan_trainings(CONFIG)}
+    assert len(keys) == len(plan_trainings(CONFIG)) == 15
+
+
+def test_cells_that_the_model_never_saw_are_left_out() -> None:
+    assert CELLS[0] not in select(REAL, MADE, [CELLS[0]]).cells
+    marked = ImageIndex(rows=tuple(replace(row, trained=row.cell != CELLS[1]) for row in MADE.rows))
+    assert set(select(REAL, marked, []).cells) == set(CELLS) - {CELLS[1]}
+
+
+def test_one_pathology_is_nothing_to_classify() -> None:
+    made = ImageIndex(rows=tuple(row for row in MADE.rows if row.cell in CELLS[:2]))
+    with pytest.raises(InputError, match=r"needs two pathologies .* here there is only Healthy:FLAIR, Healthy:T1w"):
+        select(REAL, made, [])
+
+
+def test_it_goes_into_json_whole() -> None:
+    study = summarise(SELECTION, parts(SELECTION, dict.fromkeys(Kind, 0.6)), CONFIG)
+    tree = json.loads(json.dumps(study.as_json(), allow_nan=False))
+    assert tree["arms"][2]["gain"][ALL]["value"] == 0.0
+    assert tree["arms"][1]["num_real_subjects"] == 6
