@@ -116,7 +116,8 @@ def run_plan(
     for _ in run_tasks(make_work, tasks, placement, "generate (shards)"):
         pass
     trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
-    page = write_page(plan, trained, folder, shlex.join(["mrigen", *sys.argv[1:]]))
+    command_line = shlex.join(["mrigen", *sys.argv[1:]])
+    page = write_page(plan, trained, folder, command_line, pipeline.config.data.plane)
     counts = close_cohort(plan, trained, folder)
     print_cohort(counts, trained, folder, page)
 

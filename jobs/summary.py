@@ -18,7 +18,9 @@ from mrigen.report.sheets import contact_sheet_png
 from mrigen.storage import Location
 
 
-def write_page(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, command: str) -> Location:
+def write_page(
+    plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, command: str, slice_plane: str
+) -> Location:
     """Write `index.html` and `contact_sheet.png` of a filled data set; gives the page."""
     images = first_images(plan, folder)
     untrained = [cell for cell in plan.cells if not trained[cell]]
@@ -36,9 +38,10 @@ def write_page(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location,
         untrained=untrained,
         counts=dict.fromkeys(plan.cells, plan.per_cell),
         facts=facts,
+        plane=slice_plane,
     )
     page.write_bytes(html.encode())
-    sheet = contact_sheet_png({cell: shown[:1] for cell, shown in images.items()}, untrained)
+    sheet = contact_sheet_png({cell: shown[:1] for cell, shown in images.items()}, untrained, plane=slice_plane)
     (folder / "contact_sheet.png").write_bytes(sheet)
     return page
 

@@ -26,8 +26,8 @@ def figure_titles() -> dict[str, str]:
 def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Mapping[str, str]) -> str:
     """As HTML. `notices` come before all else; `facts` are listed at the end."""
     reasons, titles = Reasons(), figure_titles()
-    step = max(1, len(study.cells) // SHOWN_CELLS)
-    shown = study.cells[::step][:SHOWN_CELLS]
+    count = min(SHOWN_CELLS, len(study.cells))
+    shown = [study.cells[place * len(study.cells) // count] for place in range(count)]
     return render(
         "ablation.html",
         title=title,
@@ -120,6 +120,6 @@ def _panels(study: Ablation) -> tuple[Plot, dict[str, Axes]]:
     plot = Plot(figsize=(3.1 * len(titles), 3.3), dpi=110, layout="constrained")
     panels = dict(zip(titles, plot.subplots(1, len(titles), squeeze=False)[0], strict=True))
     for name, axes in panels.items():
-        level(axes, study.floor[name], FAINT, "real training images")
+        level(axes, study.floor[name], FAINT, "real images")
         tidy(axes, titles[name])
     return plot, panels

@@ -33,8 +33,9 @@ def explanation(audit: Audit, config: Config) -> str:
     parts = [
         f"Of {audit.flagged.n} samples judged, {audit.flagged.count} are nearer to a training image than "
         f"{config.audit.percentile:g} % of held-out images are; about {chance:.0f} would be by chance.",
-        f"{audit.matches.count} of them are besides much nearer to training than to held-out images (matches); of "
-        f"{audit.held_out_matches.n} held-out images {audit.held_out_matches.count} are.",
+        "Matches, those also much nearer to training than to held-out images: "
+        f"{audit.matches.count} of the samples, {audit.held_out_matches.count} of {audit.held_out_matches.n} "
+        "held-out images.",
         f"An excess this large has p {_equation(audit.p_value)}; the audit fails below {audit.significance:g}.",
     ]
     if audit.detectable is None:

@@ -45,7 +45,8 @@ def write_data_page(run: Location, preparation: Preparation, found: Found, confi
     page = run / "data" / "index.html"
     html = render(
         "data.html",
-        title=f"Training images of {run.name}",
+        plane=config.data.plane,
+        title="Training images",
         kinds=[kind for kinds in found.kinds for kind in kinds],
         num_scans=sum(preparation.traits.values()),
         rows=rows,

@@ -47,6 +47,7 @@ def report_page(
     tables = [_distribution_tables(evaluation, name, notes) for name in config.evaluation.extractors]
     return render(
         "report.html",
+        plane=config.data.plane,
         title=title,
         split=evaluation.split,
         notices=notices,

@@ -19,6 +19,7 @@ def samples_page(
     untrained: Collection[Cell],
     counts: Mapping[Cell, int],
     facts: Mapping[str, str],
+    plane: str = "axial",
 ) -> str:
     """The page beside a generated data set, as HTML.
 
@@ -40,6 +41,7 @@ def samples_page(
         rows.append({"pathology": str(pathology), "tiles": tiles, "total": sum(counts.get(cell, 0) for cell in cells)})
     return render(
         "samples.html",
+        plane=plane,
         title=title,
         rows=[row for row in rows if row["total"]],
         modalities=[str(modality) for modality in Modality],

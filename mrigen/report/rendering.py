@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from mrigen import __version__
-from mrigen.report.sheets import ORIENTATION_TEXT, UNTRAINED_TEXT, Slice, slice_png
+from mrigen.report.sheets import ORIENTATION_TEXTS, UNTRAINED_TEXT, Slice, slice_png
 
 
 def data_uri(png: bytes) -> str:
@@ -21,8 +21,8 @@ def embedded_slice(image: Slice, *, synthetic: bool) -> str:
     return data_uri(slice_png(image, synthetic=synthetic))
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill a template of this folder; every value that it names must be given."""
+def render(template: str, *, plane: str = "axial", **values: Any) -> str:
+    """Fill a template of this folder; every value that it names must be given. `plane` is that of the slices shown."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mrigen", "report"),
         autoescape=True,
@@ -35,7 +35,7 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(
         version=__version__,
         style=style,
-        orientation=ORIENTATION_TEXT,
+        orientation=ORIENTATION_TEXTS[plane],
         untrained_text=UNTRAINED_TEXT,
         **values,
     )

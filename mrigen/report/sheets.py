@@ -22,7 +22,12 @@ Slice = np.ndarray[Any, np.dtype[np.float32]]
 
 SYNTHETIC_TEXT = "Synthetic brain MRI made by mrigen: no patient, not for diagnosis."
 UNTRAINED_TEXT = "never seen in training"
-ORIENTATION_TEXT = "Axial slices, neurological display: left is left, anterior is up."
+ORIENTATION_TEXTS = {
+    "axial": "Axial slices, neurological display: left is left, anterior is up.",
+    "coronal": "Coronal slices, neurological display: left is left, superior is up.",
+    "sagittal": "Sagittal slices: posterior is left, superior is up.",
+}
+"""How slices of each `data.plane` are drawn."""
 
 _BACKGROUND, _TEXT, _FAINT, _MARK = (17, 19, 24), (232, 234, 238), (140, 146, 158), (240, 170, 60)
 _GAP, _MARGIN = 2, 12
@@ -62,6 +67,7 @@ def contact_sheet_png(
     scale: int = 2,
     *,
     synthetic: bool = True,
+    plane: str = "axial",
 ) -> bytes:
     """Pathologies down, modalities across, every image of a cell in one block; untrained cells are framed.
 
@@ -81,7 +87,7 @@ def contact_sheet_png(
     left = _MARGIN + int(max(font.getlength(str(p)) for p in rows)) + _MARGIN
     top = _MARGIN + 2 * size
     notes = [(SYNTHETIC_TEXT, _FAINT)] if synthetic else []
-    notes.append((ORIENTATION_TEXT, _FAINT))
+    notes.append((ORIENTATION_TEXTS[plane], _FAINT))
     if marked := [cell for cell in all_cells() if cell in filled and cell in untrained]:
         notes.append((f"Framed: {UNTRAINED_TEXT} ({', '.join(str(cell) for cell in marked)}).", _MARK))
     pitch_x, pitch_y = width + _MARGIN, height + _MARGIN

@@ -67,7 +67,7 @@ def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, loo
             content = _hash_both(content, Location(place.filesystem, scan.mask))
     except VolumeError as error:
         return Rejected(scan.path, _naming(scan, error), error.fault)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a NUL is the second to pyarrow
         return Rejected(scan.path, f"{scan.path}: cannot be read: {' '.join(str(error).split())}", "missing")
     return ScanFacts(scan, content, header.spacing_mm, header.orientation, stripped)
 

@@ -25,8 +25,9 @@ Slice = np.ndarray[Any, np.dtype[np.float32]]
 
 @dataclass(frozen=True)
 class Ablation:
-    """Figures (`EXTRACTOR/kid`, `pathology`, `modality`) of real training images, which are the floor, and of every
-    setting, the model's own first; and one sample of each cell by setting."""
+    """Figures (`EXTRACTOR/kid`, `pathology`, `modality`) of every setting, the model's own first, and what real images
+    reach: training images in KID, held-out ones in accuracy, for the judge knows the others by heart. Of each cell one
+    sample by setting."""
 
     floor: Mapping[str, Figure]
     rows: Mapping[Setting, Mapping[str, Figure]]
@@ -67,7 +68,9 @@ class Ablation:
             if setting is None or setting == self.own:
                 continue
             figures = self.rows[setting]
-            names = {f"{extractor_names()[0]}/kid": "KID", target: f"accuracy of the {target}"}
+            names = {f"{name}/kid": f"KID by {name}" for name in extractor_names()} | {
+                target: f"accuracy of the {target}"
+            }
             pairs = [(label, own[name], figures[name]) for name, label in names.items()]
             changes = [
                 f"{label} goes from {before.value:.3f} to {after.value:.3f}{_overlap(before, after)}"
@@ -75,7 +78,7 @@ class Ablation:
                 if before.value is not None and after.value is not None
             ]
             if changes:
-                said.append(f"Without {what}, {' and '.join(changes)}.")
+                said.append(f"Without {what}, {', '.join(changes)}.")
         return said or ["No figure could be taken: see the reasons."]
 
     def _find(self, drop: Drop, **changes: Any) -> Setting | None:
@@ -102,9 +105,17 @@ def summarise(plan: AblationPlan, tables: Sequence[pa.Table], counts: Mapping[Ce
                 pictures[shard.setting].setdefault(Cell.parse(row["cell"]), pixels)
     real = joined(parts[Group.HELD_OUT, None])
     empty = real.of(set())
-    floor = joined(parts.get((Group.REFERENCE, None), [empty]))
+    training = joined(parts.get((Group.REFERENCE, None), [empty]))
+    distances = {
+        name: figure
+        for name, figure in _figures(real, training, counts, config, "floor").items()
+        if name not in TARGETS
+    }
+    accuracies = {
+        name: figure for name, figure in _figures(real, real, counts, config, "held out").items() if name in TARGETS
+    }
     return Ablation(
-        floor=_figures(real, floor, counts, config, "floor"),
+        floor=distances | accuracies,
         rows={
             setting: _figures(real, joined(parts[Group.GENERATED, setting]), counts, config, setting.as_json())
             for setting in plan.settings

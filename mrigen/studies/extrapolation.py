@@ -21,7 +21,8 @@ from mrigen.studies.scored import ScoredImages, kid_figure
 
 GENERATED, FLOOR, HEALTHY, NEAREST = "generated", "real", "same_modality_healthy", "same_pathology_nearest_modality"
 ANSWERS = (GENERATED, FLOOR, HEALTHY, NEAREST)
-"""Generated images; real training images of the cell itself, where there are any, as the floor; two lazy answers."""
+"""Generated images; real ones of the cell itself, as the floor (KID of training images, where there are any, and
+accuracy on held-out ones); two lazy answers."""
 MIN_IMAGES = 10
 """Fewer images on either side give no figure."""
 
@@ -117,10 +118,13 @@ def extrapolate(
             **{name: seen_training.of({other} if other else set()) for name, other in stand_ins.items()},
         }
         real = truth.of({cell})
-        figures = {
+        figures: dict[str, dict[str, Figure]] = {
             name: _figures(cell, real, passed_off(some, cell), extractors, counts, num_bootstraps, (seed, cell, name))
             for name, some in answers.items()
         }
+        # The judge knows the training images by heart: what it can be asked for shows on held-out ones.
+        held_out = _figures(cell, real, real, (), counts, num_bootstraps, (seed, cell))
+        figures[FLOOR] |= held_out
         scores.append(CellScore(cell, cell in unseen, stand_ins, figures))
     return Extrapolation(tuple(scores), extractors)
 

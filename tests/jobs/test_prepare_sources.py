@@ -124,3 +124,20 @@ def test_files_can_be_added_one_by_one_in_any_order(tmp_path: Path, ray_cluster:
         assert before.items() < parts.items()
         before = parts
     assert {row[0] for row in labels_of(Location.parse(run))} == set(subjects)
+
+
+@pytest.mark.realdata
+def test_real_scans_side_by_side_are_told_apart_and_their_mixed_heads_refused(
+    tmp_path: Path, real_data: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert mrigen("prepare", real_data, run, *SMALL) == 2
+    printed = capsys.readouterr()
+    assert "recognised: 17 scans, 2 masks; left out: 0 files" in printed.out
+    assert "8 scans (8 Sclerosis) skull-stripped" in printed.err
+    assert not (run / "data").exists()
+    assert mrigen("prepare", real_data, run, "--allow-mixed-heads") == 0
+    ixi = {(f"IXI{number}", "Healthy", "T1w") for number in ("012", "013", "014", "015", "033", "034")}
+    raw = {("patient12", "Sclerosis", modality) for modality in ("T1w", "T2w", "FLAIR")}
+    mni = {(f"patient{n}", "Sclerosis", modality) for n in (19, 26) for modality in ("T1w", "T1ce", "T2w", "FLAIR")}
+    assert labels_of(Location.parse(run)) == ixi | raw | mni

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 
 from mrigen.labels import Cell, all_cells
 from mrigen.report.pages import samples_page
@@ -73,3 +74,11 @@ def test_cells_without_samples_are_not_shown_as_such() -> None:
     assert "2 synthetic images in 1 cell " in page.words
     assert "Glioblastoma" not in page.words
     assert "never seen" not in page.words
+
+
+@pytest.mark.parametrize(("plane", "words"), [("axial", "anterior is up"), ("coronal", "superior is up")])
+def test_the_page_says_how_its_slices_lie(plane: str, words: str) -> None:
+    image = np.zeros((16, 16), np.float32)
+    cell = Cell.parse("Healthy:T1w")
+    page = samples_page(title="x", images={cell: [image]}, untrained=[], counts={cell: 1}, facts={}, plane=plane)
+    assert words in page

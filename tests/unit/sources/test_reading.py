@@ -14,10 +14,11 @@ import pyarrow.fs as pafs
 import pytest
 
 from mrigen.labels import Modality, Pathology
+from mrigen.sources import reading
 from mrigen.sources.reading import hash_scan, read_mask, read_scan, scan_files, scan_header
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
-from mrigen.volume import VolumeError, read_volume
+from mrigen.volume import VolumeError, read_header, read_volume
 from tests.dicom_series import write_series
 from tests.malformed import SHAPE, analyze_header, good_array, nifti, packed
 
@@ -150,13 +151,19 @@ def test_a_remote_file_over_the_limit_is_not_fetched(folder: Path, monkeypatch: 
     assert "1 MB in storage, over the limit" in message
 
 
-def test_only_the_beginning_of_a_remote_file_is_fetched_for_its_header(folder: Path) -> None:
+def test_only_the_beginning_of_a_remote_file_is_fetched_for_its_header(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = in_store(folder)
-    raw = nifti(np.resize(good_array(), (60, 60, 60)))
-    (folder / "large.nii").write_bytes(raw)
-    header = scan_header(scan_at(place, "large.nii"), place, max_bytes=60**3 * 4)
-    assert header.shape == (60, 60, 60)
-    assert fault_of(scan_header, scan_at(place, "large.nii"), place, max_bytes=60**3 * 4 - 1)[0] == "size"
+    (folder / "large.nii").write_bytes(nifti(np.resize(good_array(), (60, 60, 60))))
+    fetched = []
+    monkeypatch.setattr(
+        reading, "read_header", lambda path, **said: fetched.append(path.stat().st_size) or read_header(path, **said)
+    )
+    scan = scan_at(place, "large.nii")
+    assert scan_header(scan, place, max_bytes=60**3 * 4).shape == (60, 60, 60)
+    assert fetched == [1 << 16]
+    assert fault_of(scan_header, scan, place, max_bytes=60**3 * 4 - 1)[0] == "size"
 
 
 @PLACES
@@ -173,6 +180,14 @@ def test_a_mask_is_read_in_the_place_of_its_scan(folder: Path, place_of: object)
     assert fault == "voxels"
     assert message == f"{Location(place.filesystem, mask_at)}: empty mask: every voxel is 0"
     assert fault_of(read_mask, scan, place, max_bytes=1000)[0] == "size"
+
+
+def test_a_mask_without_axes_has_those_of_its_scan(folder: Path) -> None:
+    place = on_disk(folder)
+    for orientation in ("LAS", "RPI"):
+        scan = scan_at(place, "oasis.hdr", orientation=orientation, mask=str(folder / "oasis.hdr"))
+        np.testing.assert_array_equal(read_mask(scan, place).array, read_scan(scan, place).array)
+        np.testing.assert_array_equal(read_mask(scan, place).affine, read_scan(scan, place).affine)
 
 
 def test_a_frame_of_a_remote_scan_is_that_of_the_file(folder: Path) -> None:

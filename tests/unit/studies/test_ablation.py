@@ -95,9 +95,20 @@ def test_what_the_model_is_not_told_is_missed_and_nothing_else(model: Model) -> 
         assert low > kid
     assert found.floor["pathology"].value == 1.0
     told = found.verdict()
-    assert told[0].startswith("Without the pathology, KID goes from ")
+    assert told[0].startswith("Without the pathology, KID by efficientnet-lite0 goes from ")
     assert told[0].endswith("accuracy of the pathology goes from 1.000 to 0.500.")
     assert "(their intervals overlap)" in told[2]  # this model needs no guidance
+
+
+def test_the_best_to_ask_of_accuracy_is_that_on_held_out_images(model: Model) -> None:
+    plan = make_plan(real(), model, CONFIG, "judge")
+    hard = [Cell.parse("Dementia:PD")] * 36
+    tables = [
+        part([row.cell for row in shard.rows], hard[: len(shard.rows)]) if shard.group == Group.HELD_OUT else table
+        for shard, table in zip(plan.shards, parts(plan), strict=True)
+    ]
+    tables[0] = part([row.cell for row in plan.shards[0].rows], [CELLS[0], *hard[1:]])
+    assert summarise(plan, tables, counts(), CONFIG).floor["pathology"].value == pytest.approx(1 / 24)
 
 
 def test_cells_are_those_of_the_model_with_held_out_images(model: Model) -> None:

@@ -66,6 +66,12 @@ def test_a_model_that_answers_lazily_scores_as_the_lazy_answer() -> None:
     assert score.beats(NEAREST, KID) is False
 
 
+def test_the_best_to_ask_of_accuracy_is_that_on_held_out_images() -> None:
+    found = study(scored(CELLS, 20, 3), truth=scored(CELLS, 20, 1, shown={UNSEEN: Cell.parse("Healthy:PD")}))
+    assert value(unseen(found), FLOOR, "pathology") == 0.0
+    assert value(unseen(found), GENERATED, "pathology") == 1.0
+
+
 def test_figures_have_their_n_and_interval() -> None:
     figure = unseen(study(scored(CELLS, 20, 3))).figures[HEALTHY][KID]
     assert figure.n == 20

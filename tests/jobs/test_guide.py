@@ -1,0 +1,66 @@
+"""The guide "Your own data": its commands, run as they are printed, on trees that imitate what it names."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mrigen.records import read_table
+from mrigen.storage import Location
+from tests.command import mrigen
+from tests.fake_scans import write_bids, write_scan
+from tests.trees import write_tree
+
+GUIDE = Path(__file__).parents[2] / "docs/guides/your-own-data.md"
+COMMANDS = [line.strip() for line in GUIDE.read_text(encoding="utf-8").splitlines() if line.startswith("    mrigen ")]
+NEEDS_A_TOOL = "mri_synthstrip"
+"""FreeSurfer's skull-stripper, which stands in the guide as an example."""
+
+
+def write_what_the_guide_names(folder: Path) -> None:
+    """BIDS, BraTS, IXI, OASIS-1 with its table, a manifest and a list of sources, in `folder`."""
+    write_bids(folder / "my-study", {"001": "MS", "002": "healthy"})
+    write_tree("BraTS 2021", folder / "BraTS2021")
+    write_tree("IXI", folder / "IXI")
+    write_tree("OASIS-1", folder / "OASIS1")
+    for number, name in enumerate(["a17_t1", "a17_t1gd", "b02_pd"]):
+        write_scan(folder / f"scans/{name}.nii.gz", 900 + number)
+    text = GUIDE.read_text(encoding="utf-8")
+    for name, first in (("scans.csv", "path,subject"), ("sources.yaml", "- path: BraTS2021")):
+        start = text.index(f"    {first}")
+        block = text[start : text.index("\n\n", start)]
+        (folder / name).write_text("\n".join(line[4:] for line in block.splitlines()))
+
+
+@pytest.mark.ray
+def test_every_command_does_what_the_guide_says(
+    tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_what_the_guide_names(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for command in COMMANDS:
+        if NEEDS_A_TOOL in command:
+            assert mrigen(*shlex.split(command)[1:]) == 2
+            assert NEEDS_A_TOOL in capsys.readouterr().err
+        else:
+            assert mrigen(*shlex.split(command)[1:]) == 0, command
+    labels = {
+        run: {(row["subject"], row["pathology"]) for row in read_table(Location.parse(run) / "data").to_pylist()}
+        for run in sorted(f"runs/{name}" for name in os.listdir("runs"))
+    }
+    assert labels["runs/mine"] == {("001", "Sclerosis"), ("002", "Healthy")}
+    assert labels["runs/mapped"] == {("001", "Sclerosis")}
+    assert {pathology for _, pathology in labels["runs/brats"]} == {"Glioblastoma"}
+    assert {pathology for _, pathology in labels["runs/ixi"]} == {"Healthy"}
+    assert {pathology for _, pathology in labels["runs/oasis"]} == {"Healthy", "Dementia"}
+    assert labels["runs/table"] == {("a17", "Glioblastoma"), ("b02", "Sclerosis")}
+    assert {pathology for _, pathology in labels["runs/all"]} == {"Glioblastoma", "Healthy", "Dementia", "Sclerosis"}
+
+
+def test_the_guide_names_five_ways_in() -> None:
+    assert len(COMMANDS) >= 8
+    for name in ("my-study", "BraTS2021", "IXI", "OASIS1", "scans.csv", "sources.yaml"):
+        assert any(name in command for command in COMMANDS), name
