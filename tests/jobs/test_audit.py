@@ -46,6 +46,7 @@ def result(folder: Path) -> Any:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_new_people_pass_and_the_result_depends_neither_on_workers_nor_on_an_interruption(
     run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def metrics(folder: Path) -> Any:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_report_depends_neither_on_workers_nor_on_an_interruption(
     run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

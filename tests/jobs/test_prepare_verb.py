@@ -304,4 +304,4 @@ def test_real_whole_heads_by_a_manifest(
     assert Counter(row["subject"] for row in rows) == {**{line.split(",")[1]: 3 for line in lines}, "patient12": 9}
     printed = capsys.readouterr().out
     assert "skull-stripped" not in printed
-    assert "left out" not in printed
+    assert "left out: 0 files" in printed

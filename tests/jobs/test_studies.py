@@ -43,6 +43,7 @@ def loads_nothing(page: Path) -> bool:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_an_ablation_depends_neither_on_workers_nor_on_an_interruption(
     trained: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +79,7 @@ def test_an_ablation_depends_neither_on_workers_nor_on_an_interruption(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_usefulness_depends_neither_on_workers_nor_on_an_interruption(
     sampled: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_the_chain_on_two_workers_agrees_with_one_process(ray_cluster, run, tmp_path):
     from mrigen.config import load_config
     from mrigen.storage import Location

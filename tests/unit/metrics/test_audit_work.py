@@ -27,6 +27,7 @@ from mrigen.metrics.audit_work import (
 )
 from mrigen.metrics.memorisation import Audit
 from mrigen.metrics.plan import Group, ImageIndex, index_generated, index_real
+from mrigen.records import read_file, tensor_numpy, to_table, write_table
 from mrigen.storage import Location
 from tests.command import hashes
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_data, write_samples
@@ -137,6 +138,31 @@ def test_broken_samples_are_counted_and_not_compared(tmp_path: Path) -> None:
     assert (found.cells[0].num_faulty, found.flagged.n, found.num_unjudged) == (2, 1, 2)
 
 
+def test_a_broken_training_image_is_nobodys_neighbour(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", rows(real_images("train", 2)))
+    for file in Location.parse(run / "data").files(".parquet"):
+        table = read_file(file)
+        broken = table.to_pylist()
+        for row, image in zip(broken, tensor_numpy(table["image"]).copy(), strict=True):
+            image[0, 0] = np.nan if row["id"] == "train000Healthy-T1w-0" else image[0, 0]
+            row["image"] = image
+        write_table(to_table(broken, table.schema), file)
+    _, found = audit(run, tmp_path / "parts")
+    nearest = [query.training.id for query in found.cells[0].samples if query.training]
+    assert nearest[0] != "train000Healthy-T1w-0"
+    assert nearest[1] == "train000Healthy-T1w-1"
+
+
+def test_small_blocks_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run", rows(real_images("val", 3)) + rows(real_images("val", 3), OTHER), (CELL, OTHER))
+    monkeypatch.setattr(audit_plan, "BLOCK_ROWS", 16)
+    plan = plan_of(run)
+    sizes = [sum(len(plan.blocks[n].rows) for n in c.queries) for c in plan.comparisons if c.group == Group.HELD_OUT]
+    assert max(sizes) <= 16
+    assert sum(sizes) == 48
+    assert max(len(c.queries) for c in plan.comparisons) > 1
+
+
 def test_neither_order_nor_blocks_nor_an_interruption_change_a_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,8 +223,9 @@ def test_an_untrained_cell_meets_its_pathology_and_its_modality(tmp_path: Path) 
     trained_on = {row.cell for block in plan.blocks if block.group == Group.REFERENCE for row in block.rows}
     assert trained_on == {CELL, FAR}
 
-    held_out = plan_of(run, tiny_config("held_out_cells=['Sclerosis:T1w']"))
-    assert held_out.scopes == plan.scopes
+    write_samples(run / "samples", rows(real_images("train", 6), OTHER))  # which the settings alone tell now
+    assert plan_of(run).scopes[0].references == (OTHER,)
+    assert plan_of(run, tiny_config("held_out_cells=['Sclerosis:T1w']")).scopes == plan.scopes
 
 
 def test_an_untrained_cell_without_held_out_images_takes_those_it_meets(tmp_path: Path) -> None:
@@ -240,7 +267,7 @@ def test_the_digest_names_what_the_results_depend_on(tmp_path: Path) -> None:
     assert plan_of(run, tiny_config("sampler.num_steps=4")).digest == digest
     for setting in ("audit.max_shift=1", "evaluation.feature_size=64", "data.plane=sagittal"):
         assert plan_of(run, tiny_config(setting)).digest != digest, setting
-    write_samples(run / "samples", rows(real_images("val", 4)))
+    write_samples(run / "samples", rows(real_images("test", 3)))  # other pixels under the same names
     assert plan_of(run).digest != digest
 
 
