@@ -27,8 +27,8 @@ BRAIN_CENTRE_MM = (0.0, -17.5, 5.0)
 
 @dataclass(frozen=True, eq=False)
 class BrainTemplate:
-    """`t1`: the average T1w brain, from 0 to 1, on a grid in MNI space (RAS+); `brain` (X, Y, Z): which of its voxels are
-    brain and the fluid in its grooves."""
+    """`t1`: the average T1w brain, from 0 to 1, on a grid in MNI space (RAS+); `brain` (X, Y, Z): which of its voxels
+    are brain and the fluid in its grooves."""
 
     t1: Volume
     brain: NDArray[np.bool_]
