@@ -1,6 +1,6 @@
 """Which real images an image looks like: shortlists by two descriptors, then the likeness of their pixels.
 
-The features of a network see what an image shows; but trained on photographs, they miss one copy in five among a
+The features of a network see what an image shows; but trained on photographs, they miss one copy in three among a
 thousand brains. The spectrum, blind to moves, finds them (`docs/audit.md`). All are blind to where left is: a model
 that mirrors what it copies does not hide. Equal input on one thread gives equal bits.
 """
