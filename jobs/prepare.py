@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from jobs.options import Settings, config_options, output_location, store_config
 from jobs.placement import Placement, connect, cpu_worker_options
+from mrigen.errors import InputError
+from mrigen.storage import Location
 
 if TYPE_CHECKING:
     from mrigen.sources.scans import Rejected
@@ -66,16 +68,27 @@ def command(
     check_strip_command(config.data)
     if folder and not dry_run:
         is_finished(folder, config, "data")  # raises where other settings made what is there
-    found = steps.find_all(read_sources(named, parse_options(source_options)))
+    sources = read_sources(named, parse_options(source_options))
+    if folder:
+        _keep_apart(folder, [source.place for source in sources])
+    found = steps.find_all(sources)
     show.print_found(found)
+    if folder and not dry_run:
+        try:
+            folder.make_folder()
+        except OSError as error:
+            raise InputError(f"{run}: cannot be written to: {error.strerror or error}") from None
     on_rejected = _teller(strict)
     connect(address)
     each = each_on_ray(Placement(num_workers))
     fault = None
     try:
         if dry_run or folder is None:
-            show.print_survey(*steps.survey(found, config.data, each, on_rejected), config.data)
-            return
+            facts, rejected = steps.survey(found, config.data, each, on_rejected)
+            show.print_survey(facts, rejected, config.data)
+            if facts:
+                return
+            _end(f"nothing to use in {', '.join(named)}")
         store_config(folder, config)
         digest = stage_digest(config, "data")
         preparation = steps.prepare_run(
@@ -89,6 +102,13 @@ def command(
     show.print_preparation(preparation, folder, page)
     if not preparation.num_images:
         _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")
+
+
+def _keep_apart(run: Location, places: Sequence[Location]) -> None:
+    """Raise InputError where a run would be written into a source."""
+    for place in places:
+        if place.filesystem == run.filesystem and f"{run.path.rstrip('/')}/".startswith(f"{place.path.rstrip('/')}/"):
+            raise InputError(f"{run} lies in the source {place}: name a RUN outside of it")
 
 
 class _FirstFault(Exception):

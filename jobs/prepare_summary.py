@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mrigen.config import DataConfig
 from mrigen.labels import Cell, Modality, Pathology, all_cells
-from mrigen.sources.confounds import find_confounds
+from mrigen.sources.confounds import find_confounds, mixed_heads
 from mrigen.sources.preparation import Preparation
 from mrigen.sources.scans import Rejected, Scan
 from mrigen.sources.steps import Found
@@ -54,6 +54,8 @@ def print_survey(facts: Mapping[Scan, ScanFacts], rejected: Sequence[Rejected], 
         Counter(fact.traits(stripped=fact.stripped if data.head == "keep" else True) for fact in facts.values())
     ):
         print(f"warning: {line}")
+    if data.head == "keep" and mixed_heads(Counter(fact.traits(stripped=fact.stripped) for fact in facts.values())):
+        print("without --allow-mixed-heads, these will be refused")
     print(f"left out: {len(rejected)} files")
 
 

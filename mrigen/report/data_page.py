@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from mrigen.config import Config
 from mrigen.labels import Cell, Modality, Pathology
@@ -28,7 +29,7 @@ _LINES = ("#3b82c4", "#d1495b", "#edae49", "#66a182")
 
 
 def write_data_page(run: Location, preparation: Preparation, found: Found, config: Config) -> Location:
-    """Write `data/index.html` of a run that was prepared from what was `found`; gives its place."""
+    """Write `data.html` of a run that was prepared from what was `found`; gives its place."""
     images = example_images(run / "data", preparation)
     rows = []
     for pathology in Pathology:
@@ -42,7 +43,7 @@ def write_data_page(run: Location, preparation: Preparation, found: Found, confi
             for cell in cells
         ]
         rows.append({"pathology": str(pathology), "tiles": tiles, "total": sum(preparation.cells[c] for c in cells)})
-    page = run / "data" / "index.html"
+    page = run / "data.html"
     html = render(
         "data.html",
         plane=config.data.plane,
@@ -127,6 +128,7 @@ def histogram_png(histograms: Histograms) -> bytes:
                 axis.set_title(str(modality), fontsize=10)
             axis.set_xlim(shown[name])
             axis.tick_params(labelsize=7)
+            axis.xaxis.set_minor_formatter(NullFormatter())
             axis.set_yticks([])
             for side in ("top", "right", "left"):
                 axis.spines[side].set_visible(False)

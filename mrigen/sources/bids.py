@@ -33,6 +33,9 @@ SUFFIXES = {
 MARKS = ("dataset_description.json", "participants.tsv")
 NOT_RAW = ("derivatives", "sourcedata", "code")
 
+_ANAT = re.compile(r"(^|/)anat/[^/]*_(T1w|T2w|FLAIR|PDw)\.(nii|nii\.gz|hdr)$")
+"""Names that mean to be scans of ours."""
+
 
 def bids_path(subject: str, modality: Modality, *, description: str | None = None, session: str | None = None) -> str:
     """Path of a `.nii.gz` image within a BIDS tree; contrast-enhanced T1w carries `ce-gadolinium`.
@@ -85,10 +88,14 @@ def find_bids_scans(root: Location, files: Iterable[str] | None = None, options:
             continue
         entities: dict[str, Any] = bids2table.parse_bids_entities(path)
         modality = _modality(entities)
+        full = (root / path).path
         if modality is None or "sub" not in entities:
+            if _ANAT.search(path):
+                rejected.append(Rejected(full, f"{full}: BIDS labels hold letters and digits only: rename it", "name"))
+            else:
+                notes["other files left out"] += 1
             continue
         subject, session = str(entities["sub"]), str(entities.get("ses") or "")
-        full = (root / path).path
         try:
             pathology = label(subject, session)
         except InputError as error:
@@ -141,6 +148,7 @@ class _Tables:
         self._columns = (options.pathology_column,) if options.pathology_column else LABEL_COLUMNS
         # (subject, session) -> what is told, and where
         self._told: dict[tuple[str, str], tuple[str, str]] = {}
+        self._contradicted: set[tuple[str, str]] = set()
         for path in files:
             if found := re.fullmatch(r"sub-([^/]+)/sub-\1_sessions\.tsv", path):
                 self._add(root / path, "session_id", found[1])
@@ -163,16 +171,21 @@ class _Tables:
             place = (
                 (subject, row[identity].removeprefix("ses-")) if subject else (row[identity].removeprefix("sub-"), "")
             )
-            self._told[place] = row[column], f"{file.name}, column {column}"
+            told = row[column], f"{file.name}, column {column}"
+            if self._told.setdefault(place, told) != told:
+                self._contradicted.add(place)
         return ""
 
     def pathology(self, subject: str, session: str) -> Pathology | None:
         """What is told of the session, else of the subject; None if it is to be skipped. Raises InputError."""
-        told, where = self._told.get((subject, session), ("", ""))
-        if not told:
-            told, where = self._told.get((subject, ""), (told, where))
-        if not where:
+        place = (subject, session)
+        if not self._told.get(place, ("", ""))[0] and (subject, "") in self._told:
+            place = (subject, "")
+        if place not in self._told:
             raise InputError(f"sub-{subject} is not in participants.tsv")
+        told, where = self._told[place]
+        if place in self._contradicted:
+            raise InputError(f"{where}, sub-{subject}: rows contradict each other")
         try:
             return interpret(told, self.options)
         except InputError as error:

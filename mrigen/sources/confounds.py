@@ -36,7 +36,8 @@ def refuse_mixed_heads(scans: Mapping[Traits, int]) -> None:
     """Raise InputError where stripped brains and whole heads are mixed."""
     if told := mixed_heads(scans):
         raise InputError(
-            f"{told}: strip all of them (--set data.head=strip), leave one kind out, or insist with --allow-mixed-heads"
+            f"{told}: strip all of them (--set data.head=strip, with brain masks or data.strip_command), "
+            "leave one kind out, or insist with --allow-mixed-heads"
         )
 
 

@@ -23,7 +23,7 @@ from mrigen.volume import VolumeError
 
 
 def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[Location]) -> dict[str, Any]:
-    """Make the images of a part's scans: `data/part-<key>.parquet`, then its report `data/parts/<key>.json`.
+    """Make the images of a part's scans: `data/part-<key>.parquet`, then its report `data/_parts/<key>.json`.
 
     A part whose report stands, and whose Parquet file has the hash that the report tells, is not made again. Scans
     that cannot be used are in the report's `rejected`; a part of which none can be used has no file. `places` are the
@@ -32,7 +32,7 @@ def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[L
     Returns the report, which is small and fit for JSON, and whether it was made now.
     """
     key = part_key(part, data)
-    report_file, part_file = run / "data" / "parts" / f"{key}.json", run / "data" / f"part-{key}.parquet"
+    report_file, part_file = run / "data" / "_parts" / f"{key}.json", run / "data" / f"part-{key}.parquet"
     if report_file.is_file():
         report: dict[str, Any] = report_file.read_json()
         if report["file"] is None or (part_file.is_file() and part_file.sha256() == report["sha256"]):

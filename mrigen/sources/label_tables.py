@@ -57,7 +57,7 @@ def interpret(
         return None if known == SKIP else Pathology.parse(known)
     try:
         if nothing:
-            raise InputError("nothing is told")
+            raise InputError("the value is empty")
         return parse(told)
     except InputError as error:
         key = "" if nothing else told[:80]

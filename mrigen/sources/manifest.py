@@ -40,6 +40,8 @@ def find_manifest_scans(file: Location, options: SourceOptions | None = None) ->
     unknown = [name for name in rows[0] if name not in REQUIRED + OPTIONAL]
     if missing or unknown:
         fault = f"no column {missing[0]!r}" if missing else f"unknown column {unknown[0]!r}"
+        if any(";" in name for name in rows[0]):
+            fault = "its columns are parted by semicolons: save it with commas"
         raise InputError(f"{file}: {fault}: needed are {','.join(REQUIRED)}; {','.join(OPTIONAL)} may follow")
     scans: dict[tuple[str, int | None], Scan] = {}
     rejected: list[Rejected] = []

@@ -68,7 +68,7 @@ def plan_parts(kept: Part, stored: Sequence[Sequence[str]], target: int) -> list
 
 
 def _plan_file(run: Location) -> Location:
-    return run / "data" / "parts" / "plan.json"
+    return run / "data" / "_parts" / "plan.json"
 
 
 def read_plan(run: Location) -> list[list[str]]:

@@ -132,10 +132,10 @@ def finish_preparation(run: Location, preparation: Preparation, keys: Iterable[s
     `keys` are the parts' names; `digest` is that of the stage's settings (`training.stage.stage_digest`).
     """
     keys, folder = sorted(keys), run / "data"
-    wanted = {*preparation.parts, *(f"parts/{key}.json" for key in keys), "parts/plan.json"}
+    wanted = {*preparation.parts, *(f"_parts/{key}.json" for key in keys), "_parts/plan.json"}
     for file in folder.files():
         name = file.path[len(folder.path) + 1 :]
-        if name not in wanted and name.startswith(("part-", "parts/")):
+        if name not in wanted and name.startswith(("part-", "_parts/")):
             file.delete()
     if preparation.num_images:
         (folder / "_SUCCESS.json").write_json(

@@ -58,6 +58,22 @@ class ScanTable:
         return ", ".join(self.kinds)
 
 
+def drop_contradicted(scans: Sequence[Scan]) -> tuple[list[Scan], list[Rejected]]:
+    """Scans, and those left out: of subjects that have two pathologies in one session of one data set."""
+    told: dict[tuple[str, str, str], set[Pathology]] = {}
+    for scan in scans:
+        told.setdefault((scan.source, scan.subject, scan.session), set()).add(scan.pathology)
+    kept, rejected = [], []
+    for scan in scans:
+        pathologies = sorted(told[scan.source, scan.subject, scan.session])
+        if len(pathologies) == 1:
+            kept.append(scan)
+        else:
+            reason = f"{scan.path}: subject {scan.subject} has several pathologies: {', '.join(pathologies)}"
+            rejected.append(Rejected(scan.path, reason, "label"))
+    return kept, rejected
+
+
 def drop_unusable(scans: Sequence[Scan], digests: Sequence[str]) -> tuple[dict[Scan, str], list[Rejected]]:
     """Scans with the hash of their file, and those left out.
 

@@ -21,7 +21,7 @@ from mrigen.sources.preparation import (
     write_quarantine,
 )
 from mrigen.sources.recognise import find_scans
-from mrigen.sources.scans import Rejected, Scan, drop_unusable
+from mrigen.sources.scans import Rejected, Scan, drop_contradicted, drop_unusable
 from mrigen.sources.survey import ScanFacts, choose_looks, survey_scan
 from mrigen.storage import Location
 
@@ -64,12 +64,14 @@ class Found:
 def find_all(sources: Sequence[Source]) -> Found:
     """List the scans of every source. Raises InputError as `find_scans` does."""
     tables = [find_scans(source) for source in sources]
+    scans = [replace(scan, origin=origin) for origin, table in enumerate(tables) for scan in table.scans]
+    agreed, contradicted = drop_contradicted(scans)
     return Found(
         kinds=tuple(table.kinds for table in tables),
         places=tuple(source.place for source in sources),
-        scans=tuple(replace(scan, origin=origin) for origin, table in enumerate(tables) for scan in table.scans),
+        scans=tuple(agreed),
         masks=tuple(mask for table in tables for mask in table.masks),
-        rejected=tuple(item for table in tables for item in table.rejected),
+        rejected=(*(item for table in tables for item in table.rejected), *contradicted),
     )
 
 

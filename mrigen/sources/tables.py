@@ -31,9 +31,12 @@ def read_rows(file: Location) -> list[dict[str, str]]:
     try:
         text = file.read_bytes().decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(file), restkey="", restval="")
+        names = [name.strip() for name in reader.fieldnames or () if name]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise InputError(f"{file}: two columns are named {twice!r}")
         return [{key.strip(): str(value).strip() for key, value in row.items() if key} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a table in UTF-8: {error}") from None
+        raise InputError(f"{file}: not a table in UTF-8, save it as such: {error}") from None
 
 
 def read_header(file: Location) -> tuple[str, ...]:

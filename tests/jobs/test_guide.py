@@ -6,6 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from mrigen.records import read_table
@@ -47,6 +48,9 @@ def test_every_command_does_what_the_guide_says(
             assert NEEDS_A_TOOL in capsys.readouterr().err
         else:
             assert mrigen(*shlex.split(command)[1:]) == 0, command
+    columns = ["subject", "pathology", "modality", "split", "slice_mm"]
+    assert pq.read_table("runs/mine/data", columns=columns).num_rows == pq.read_table("runs/mine/data").num_rows > 10
+    assert pq.read_table("runs/mine/quarantine").num_rows == 0
     labels = {
         run: {(row["subject"], row["pathology"]) for row in read_table(Location.parse(run) / "data").to_pylist()}
         for run in sorted(f"runs/{name}" for name in os.listdir("runs"))

@@ -144,6 +144,16 @@ def test_heads_that_mix_only_where_nobody_looked_are_refused_in_the_end(
     assert (run / "data" / "_SUCCESS.json").exists()
 
 
+def test_a_run_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_scan(tmp_path / "tree/sub-1/anat/sub-1_T1w.nii.gz", 1)
+    (tmp_path / "tree/participants.tsv").write_text("participant_id\tdiagnosis\nsub-1\tMS\n")
+    (tmp_path / "file").touch()
+    assert prepare(tmp_path / "tree", tmp_path / "file" / "run") == 2
+    error = capsys.readouterr().err
+    assert "cannot be written to" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.ray
 def test_strict_stops_at_the_first_bad_file(
     tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
@@ -201,6 +211,10 @@ def test_no_image_at_all_is_a_fault_of_the_data(
         (["{tmp}/bids", "run", "--config", "nosuch.yaml"], "nosuch.yaml"),
         (["{tmp}/bids", "run", "--num-workers", "0"], "--num-workers"),
         (["{tmp}/bids"], "SRC... RUN"),
+        (["{tmp}/bids", "{tmp}/bids"], "lies in the source"),
+        (["{tmp}/bids", "{tmp}/bids/run"], "lies in the source"),
+        (["{tmp}/semicolons.csv", "run"], "save it with commas"),
+        (["{tmp}/twice.csv", "run"], "two columns are named 'path'"),
         (["{tmp}/bids", "run", "--source-option", "table"], "KEY=VALUE"),
         (["{tmp}/bids", "run", "--source-option", "patology=MS"], "did you mean 'pathology'"),
         (["{tmp}/bids", "nosuch://x"], "nosuch"),
@@ -215,6 +229,8 @@ def test_bad_input_ends_with_one_line(
     (tmp_path / "bids/sub-1/anat/sub-1_T1w.nii.gz").touch()
     (tmp_path / "bids" / "dataset_description.json").write_text("{}")
     (tmp_path / "notes.txt").touch()
+    (tmp_path / "semicolons.csv").write_text("path;subject;pathology;modality\na;b;c;d\n")
+    (tmp_path / "twice.csv").write_text("path,path,subject,pathology,modality\na,b,1,MS,T1\n")
     assert prepare(*(arg.format(tmp=tmp_path) for arg in args)) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -165,3 +165,19 @@ def test_a_user_may_bring_a_table_or_force_the_labels(tmp_path: Path) -> None:
     assert [scan.pathology for scan in found] == [Pathology.GLIOBLASTOMA] * 2
     found = find_bids_scans(Location.parse(tmp_path), options=SourceOptions(pathology="AD", modality="PD")).scans
     assert {(scan.pathology, scan.modality) for scan in found} == {(Pathology.DEMENTIA, Modality.PD)}
+
+
+def test_rows_that_contradict_each_other_and_names_that_bids_does_not_know_are_told(tmp_path: Path) -> None:
+    for name in ("sub-1/anat/sub-1_T1w.nii.gz", "sub-é/anat/sub-é_T1w.nii.gz", "sub-1/anat/sub-1_T1map.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tdiagnosis\nsub-1\tMS\nsub-1\tAD\n")
+    claim = find_bids_scans(Location.parse(tmp_path))
+    assert not claim.scans
+    contradicted, misnamed = claim.rejected
+    assert "sub-1: rows contradict each other" in contradicted.reason
+    assert "letters and digits only" in misnamed.reason
+    assert claim.notes == {"other files left out": 1}
+    table.write_text("participant_id\tdiagnosis\nsub-1\tMS\nsub-1\tMS\n")
+    assert len(find_bids_scans(Location.parse(tmp_path)).scans) == 1

@@ -120,7 +120,7 @@ def test_a_whole_part_is_kept_and_a_damaged_one_made_again(
     assert prepare_part(run, scans, DATA, [source])["made"]
     assert file.read_bytes() == whole
 
-    (run / "data" / "parts" / f"{first['key']}.json").delete()  # as if killed between the two files
+    (run / "data" / "_parts" / f"{first['key']}.json").delete()  # as if killed between the two files
     assert prepare_part(run, scans, DATA, [source])["made"]
     assert file.read_bytes() == whole
     assert len((run / "data").files(".parquet")) == 1

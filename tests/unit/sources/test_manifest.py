@@ -86,7 +86,7 @@ def test_masks_frames_and_orientations_may_follow(tmp_path: Path) -> None:
         ("a.nii,1,HC,T1,x,", "row 2: frame 'x' is no place along the fourth axis"),
         ("a.nii,1,HC,T1,-1,", "frame '-1'"),
         ("a.hdr,1,HC,T1,,LAA", "orientation 'LAA' does not name three axes"),
-        ("a.nii,1,,T1,,", "nothing is told; say what it means by values.=PATHOLOGY, or values.=skip"),
+        ("a.nii,1,,T1,,", "the value is empty; say what it means by values.=PATHOLOGY, or values.=skip"),
     ],
 )
 def test_rows_are_checked_one_by_one(tmp_path: Path, row: str, words: str) -> None:

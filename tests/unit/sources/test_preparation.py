@@ -108,11 +108,11 @@ def test_the_success_tells_what_there_is(tmp_path: Path) -> None:
 def test_parts_of_earlier_scans_are_cleared_and_nothing_else(tmp_path: Path) -> None:
     run = Location.parse(tmp_path)
     key, file = report(0)["key"], report(0)["file"]
-    publish(run, file, "part-old.parquet", f"parts/{key}.json", "parts/old.json", "notes.txt")
+    publish(run, file, "part-old.parquet", f"_parts/{key}.json", "_parts/old.json", "notes.txt")
     begin_preparation(run, PARTS[:1], DATA)
     finish(run, report(0))
     names = sorted(Path(found.path).relative_to(tmp_path / "data").as_posix() for found in (run / "data").files())
-    assert names == sorted(["_SUCCESS.json", "notes.txt", file, f"parts/{key}.json", "parts/plan.json"])
+    assert names == sorted(["_SUCCESS.json", "notes.txt", file, f"_parts/{key}.json", "_parts/plan.json"])
 
 
 def test_no_image_is_no_success(tmp_path: Path) -> None:

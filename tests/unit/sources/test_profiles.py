@@ -155,7 +155,11 @@ OASIS = "OAS1_0001_MR1/OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc.hdr"
         ("OAS1_0001_MR1,0.5", {"0.5": "skip"}, None),
         ("OAS1_0001_MR1,", {"": "Healthy"}, Pathology.HEALTHY),
         ("OAS1_0001_MR1,N/A", {"": "Healthy"}, Pathology.HEALTHY),
-        ("OAS1_0001_MR1,", {}, "column CDR, ID OAS1_0001_MR1: nothing is told; say what it means by values.=PATHOLOGY"),
+        (
+            "OAS1_0001_MR1,",
+            {},
+            "column CDR, ID OAS1_0001_MR1: the value is empty; say what it means by values.=PATHOLOGY",
+        ),
         ("OAS1_0001_MR1,0.7", {}, "'0.7' is no Clinical Dementia Rating; say what it means by values.0.7=PATHOLOGY"),
         ("OAS1_0001_MR2,0", {}, "oasis_cross-sectional.csv has no row with ID OAS1_0001_MR1"),
         ("OAS1_0001_MR1,0\nOAS1_0001_MR1,1", {}, "rows of ID OAS1_0001_MR1 contradict each other"),

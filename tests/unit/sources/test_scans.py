@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.scans import Scan, drop_unusable
+from mrigen.sources.scans import Scan, drop_contradicted, drop_unusable
 
 
 def scan(subject: int, number: int = 0) -> Scan:
@@ -30,3 +30,17 @@ def test_a_file_under_two_labels_is_dropped_altogether() -> None:
     assert kept == {scans[2]: "bb"}
     assert [(item.path, item.fault) for item in rejected] == [(scans[0].path, "label"), (scans[1].path, "label")]
     assert "Healthy PD, but the same file as /x/001-1.nii, which is Healthy FLAIR" in rejected[0].reason
+
+
+def test_a_subject_with_two_pathologies_is_left_out() -> None:
+    scans = [scan(1), replace(scan(1, 1), pathology=Pathology.DEMENTIA), scan(2)]
+    kept, rejected = drop_contradicted(scans)
+    assert kept == [scans[2]]
+    assert {item.path for item in rejected} == {scans[0].path, scans[1].path}
+    assert "s001 has several pathologies: Dementia, Healthy" in rejected[0].reason
+
+
+def test_pathologies_may_differ_between_sessions_and_data_sets() -> None:
+    later = replace(scan(1, 1), pathology=Pathology.DEMENTIA, session="2")
+    elsewhere = replace(scan(1, 2), pathology=Pathology.SCLEROSIS, source="other")
+    assert drop_contradicted([scan(1), later, elsewhere]) == ([scan(1), later, elsewhere], [])
