@@ -3,7 +3,7 @@
     python docs/benchmarks/prepare_throughput.py [--subjects 20]
 
 Each way prepares N and then 4N scans of the phantom cohort (five a subject) in a process of its own. Peak memory is the
-largest sum of unique memory (USS) over the process and its children, sampled ten times a second; for Ray it includes
+largest sum of unique memory (USS) over the process and its children, sampled once a second; for Ray it includes
 Ray's own processes. Ray's start is left out of the time, since a cluster stands already.
 """
 
@@ -71,7 +71,7 @@ def prepare(way: str, workers: int, cohort: str, run: str, result: str) -> None:
 def watch(peak: list[int], stop: threading.Event) -> None:
     """Keep the largest memory of this process and its children in `peak[0]`."""
     me = psutil.Process()
-    while not stop.wait(0.1):
+    while not stop.wait(1.0):
         total = 0
         for process in [me, *me.children(recursive=True)]:
             try:
