@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import Settings, config_options, input_folder, output_location
+from jobs.judge import train_judge
+from jobs.options import Settings, command_line, config_options, input_folder, out_option, result_folder
 from jobs.placement import Placement, connect, require_gpus, worker_options
 from mrigen.config import Config
 from mrigen.errors import InputError
@@ -25,7 +25,7 @@ Work = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 @click.command("ablate")
 @click.argument("run")
-@click.option("--out", metavar="DIR", help="Where to write the result.  [default: RUN/ablation]")
+@out_option("ablation")
 @config_options
 @worker_options(default_workers=2)
 def command(
@@ -39,7 +39,7 @@ def command(
     alone. A killed ablation is finished by the same command; what is done is kept in RUN/.cache.
     """
     from jobs.tasks import run_tasks
-    from mrigen.metrics.classifier_store import find_or_train, plan_judge
+    from mrigen.metrics.classifier_store import plan_judge
     from mrigen.metrics.plan import index_real
     from mrigen.records import read_file
     from mrigen.report.ablation_page import ablation_page
@@ -49,7 +49,7 @@ def command(
 
     folder = input_folder(run, "RUN")
     config = settings.resolve(folder)
-    place = output_location(out) if out else folder / "ablation"
+    place = result_folder(out, folder, "ablation")
     placement = Placement(num_workers, use_gpu)
 
     model = _load(folder)
@@ -60,19 +60,16 @@ def command(
     connect(address)
     require_gpus(placement)
     cache = folder / ".cache" / "classifier", folder / ".cache" / "ablation"
-    make_judge = functools.partial(_make_judge, judge, config, cache[0], placement.device)
-    for _ in run_tasks(make_judge, [{"index": 0}], placement, "train the judge", shared=False):
-        pass
+    trained = train_judge(judge, config, cache[0], placement)
     make_work = functools.partial(_make_work, plan, folder, judge, config, *cache, placement.device)
     shards = [{"index": number} for number in range(len(plan.shards))]
     for _ in run_tasks(make_work, shards, placement, "generate (shards)"):
         pass
     tables = [read_file(_part(cache[1], shard.key)) for shard in plan.shards]
-    study = summarise(plan, tables, find_or_train(judge, config, cache[0]).counts, config)
+    study = summarise(plan, tables, trained.counts, config)
 
     said = notices(index.provenance, complete=True)
-    overrides = (word for override in settings.overrides for word in ("--set", override))
-    facts = {"Model": plan.model_sha256, "Command": shlex.join(["mrigen", "ablate", run, *overrides])}
+    facts = {"Model": plan.model_sha256, "Command": command_line("ablate", run, settings)}
     page = ablation_page(f"Ablation of {folder.name}", study, said, facts)
     (place / "index.html").write_bytes(page.encode())
     (place / "ablation.json").write_json({"notices": said, **study.as_json()})
@@ -94,22 +91,6 @@ def _load(run: Location) -> Model:
 
 def _part(cache: Location, key: str) -> Location:
     return cache / f"part-{key}.parquet"
-
-
-def _make_judge(plan: JudgePlan, config: Config, folder: Location, device: str) -> Work:
-    """The work of the first round: train the judge, unless it is there."""
-    import torch
-
-    from mrigen.metrics.classifier_store import find_or_train
-
-    if device == "cpu":
-        torch.set_num_threads(1)  # else the last bits would depend on the number of workers
-
-    def work(task: Mapping[str, Any]) -> Mapping[str, Any]:
-        find_or_train(plan, config, folder, device)
-        return dict(task)
-
-    return work
 
 
 def _make_work(

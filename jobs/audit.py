@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
-from jobs.options import Settings, config_options, input_folder, output_location
+from jobs.options import (
+    Settings,
+    command_line,
+    config_options,
+    input_folder,
+    out_option,
+    result_folder,
+    samples_folder,
+    samples_option,
+    split_option,
+)
 from jobs.placement import Placement, connect, require_gpus, worker_options
 from mrigen.config import Config
 from mrigen.storage import Location
@@ -20,15 +29,9 @@ FEATURES, NEIGHBOURS = "audit: features", "audit: neighbours"
 
 @click.command("audit")
 @click.argument("run")
-@click.option("--samples", metavar="DIR", help="A folder that `mrigen generate` wrote.  [default: RUN/samples]")
-@click.option("--out", metavar="DIR", help="Where to write the result.  [default: RUN/audit]")
-@click.option(
-    "--split",
-    type=click.Choice(["test", "val"]),
-    default="test",
-    show_default=True,
-    help="Held-out images that tell how like new people are to training.",
-)
+@samples_option
+@out_option("audit")
+@split_option("Held-out images that tell how like new people are to training.")
 @config_options
 @worker_options(default_workers=2)
 def command(
@@ -57,8 +60,8 @@ def command(
 
     folder = input_folder(run, "RUN")
     config = settings.resolve(folder)
-    report = output_location(out) if out else folder / "audit"
-    made = input_folder(samples, "--samples") if samples else folder / "samples"
+    report = result_folder(out, folder, "audit")
+    made = samples_folder(samples, folder)
     placement = Placement(num_workers, use_gpu)
 
     real, generated = index_real(folder / "data", split), index_generated(made)
@@ -75,9 +78,8 @@ def command(
             pass
 
     audit = judge_results(plan, parts, config.audit)
-    options = ["--samples", samples] if samples else []
     facts = comparison_facts(config, real.provenance, generated.provenance)
-    facts["Command"] = shlex.join(["mrigen", "audit", run, *options, "--split", split])
+    facts["Command"] = command_line("audit", run, settings, samples=samples, split=split)
     tree = audit_json(audit, plan, config, said, real.provenance, generated.provenance, split=split)
     page = audit_page(
         title=f"Audit of {folder.name}",

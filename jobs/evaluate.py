@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 from ray import cloudpickle
 
-from jobs.options import Settings, config_options, input_folder, output_location
+from jobs.judge import train_judge
+from jobs.options import (
+    Settings,
+    command_line,
+    config_options,
+    input_folder,
+    out_option,
+    result_folder,
+    samples_folder,
+    samples_option,
+    split_option,
+)
 from jobs.placement import Placement, connect, require_gpus, worker_options
 from mrigen.config import Config
+from mrigen.errors import InputError
 from mrigen.storage import Location
 
 if TYPE_CHECKING:
+    from mrigen.metrics.networks import Networks
     from mrigen.metrics.plan import Plan
 
 
 @click.command("evaluate")
 @click.argument("run")
-@click.option("--samples", metavar="DIR", help="A folder that `mrigen generate` wrote.  [default: RUN/samples]")
-@click.option("--out", metavar="DIR", help="Where to write the report.  [default: RUN/report]")
+@samples_option
+@out_option("report")
+@split_option("Real images to compare with.")
 @click.option(
-    "--split",
-    type=click.Choice(["test", "val"]),
-    default="test",
-    show_default=True,
-    help="Real images to compare with.",
+    "--extrapolation", is_flag=True, help="Hold cells that were kept out of training against lazy answers, too."
 )
 @config_options
 @worker_options(default_workers=2)
@@ -37,6 +46,7 @@ def command(
     samples: str | None,
     out: str | None,
     split: str,
+    extrapolation: bool,
     settings: Settings,
     address: str | None,
     num_workers: int,
@@ -45,39 +55,42 @@ def command(
     """Judge generated images against the held-out real ones of RUN/data; leaves RUN/report.
 
     Per cell, pathology and modality and for all cells: KID with a permutation test, FID, precision, recall, density
-    and coverage, each beside its floor (real against real); MS-SSIM among generated and among real images; PSNR, SSIM
-    and error of the autoencoder. Every figure has its N and its interval, or the reason why there is none. Writes
-    metrics.json and index.html, which stands alone. A killed run is resumed by the same command, and what it
-    learned of the real images serves the next (RUN/.cache).
+    and coverage, each beside its floor (real against real); MS-SSIM among generated and among real images; how often a
+    classifier trained on real images names what was asked for; PSNR, SSIM and error of the autoencoder. Every figure
+    has its N and its interval, or the reason why there is none. Writes metrics.json and index.html, which stands
+    alone. A killed run is resumed by the same command, and what it learned of the real images serves the next
+    (RUN/.cache).
     """
     from jobs.tasks import run_tasks
     from mrigen.metrics.gathering import gather
     from mrigen.metrics.judging import judging_tasks
+    from mrigen.metrics.networks import find_networks
     from mrigen.metrics.parts import read_parts
-    from mrigen.metrics.plan import ImageIndex, index_generated, index_real, make_plan
+    from mrigen.metrics.plan import MRI, ImageIndex, index_generated, index_real, make_plan
     from mrigen.metrics.summary import summarise
-    from mrigen.metrics.work import find_autoencoder, folder_sha256
     from mrigen.report.evaluation_page import report_page
     from mrigen.report.text import comparison_facts, figures_text, metrics_json, notices
 
     folder = input_folder(run, "RUN")
     config = settings.resolve(folder)
-    report = output_location(out) if out else folder / "report"
-    made = input_folder(samples, "--samples") if samples else folder / "samples"
+    report = result_folder(out, folder, "report")
+    made = samples_folder(samples, folder)
     placement = Placement(num_workers, use_gpu)
 
     real = index_real(folder / "data", split)
     generated = index_generated(made) if samples or (made / "manifest").is_folder() else ImageIndex()
     said = notices(real.provenance, complete=not generated.files or (made / "_SUCCESS.json").is_file())
     no_samples = None if generated.files else "no generated images: run `mrigen generate` first"
-    autoencoder = find_autoencoder(folder)
-    no_autoencoder = None if autoencoder else "no trained autoencoder: run `mrigen train-vae` first"
-    plan = make_plan(real, generated, config, autoencoder=folder_sha256(autoencoder) if autoencoder else None)
+    networks = find_networks(folder, config)
+    if extrapolation and networks.judge is None:
+        raise InputError(f"--extrapolation needs a judge: {networks.absent[MRI]}")
+    plan = make_plan(real, generated, config, networks.hashes)
 
     connect(address)
     require_gpus(placement)
+    judge = train_judge(networks.judge, config, networks.classifiers, placement) if networks.judge else None
     places = folder / ".cache" / "evaluation", report / ".parts"
-    make_work = functools.partial(_make_work, plan, config, autoencoder, *places, placement.device)
+    make_work = functools.partial(_make_work, plan, networks, config, *places, placement.device)
     shards = [{"index": index} for index in range(len(plan.shards))]
     for _ in run_tasks(make_work, shards, placement, "look"):
         pass
@@ -95,12 +108,15 @@ def command(
         plan,
         config,
         split=split,
-        no_autoencoder=no_autoencoder,
+        judge=judge,
+        absent=networks.absent,
         no_samples=no_samples,
+        extrapolation=extrapolation,
     )
     facts = comparison_facts(config, real.provenance, generated.provenance)
-    options = ["--samples", samples] if samples else []
-    facts["Command"] = shlex.join(["mrigen", "evaluate", run, *options, "--split", split])
+    facts["Command"] = command_line(
+        "evaluate", run, settings, samples=samples, split=split, extrapolation=extrapolation
+    )
     title = f"Evaluation of {folder.name}"
     page = report_page(title=title, evaluation=evaluation, config=config, notices=said, facts=facts)
     (report / "index.html").write_bytes(page.encode())
@@ -114,7 +130,7 @@ def command(
 
 
 def _make_work(
-    plan: Plan, config: Config, autoencoder: Location | None, cache: Location, parts: Location, device: str
+    plan: Plan, networks: Networks, config: Config, cache: Location, parts: Location, device: str
 ) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """The work of one worker: compute a shard and publish it, unless that is done."""
     import torch
@@ -125,7 +141,7 @@ def _make_work(
 
     if device == "cpu":
         torch.set_num_threads(1)  # else the last bits would depend on the number of workers
-    worker = ShardWorker(plan, config.evaluation, autoencoder, device)
+    worker = ShardWorker(plan, networks, config, device)
 
     def work(task: Mapping[str, Any]) -> Mapping[str, Any]:
         index = int(task["index"])

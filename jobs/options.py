@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,45 @@ def config_options(command: Command) -> Command:
     ):
         gathered = option(gathered)
     return gathered
+
+
+def samples_option(command: Command) -> Command:
+    """Add `--samples`, to be resolved by `samples_folder`."""
+    help_text = "A folder that `mrigen generate` wrote.  [default: RUN/samples]"
+    return click.option("--samples", metavar="DIR", help=help_text)(command)
+
+
+def out_option(name: str) -> Callable[[Command], Command]:
+    """Add `--out`, to be resolved by `result_folder` with the same `name`."""
+    return click.option("--out", metavar="DIR", help=f"Where to write the result.  [default: RUN/{name}]")
+
+
+def split_option(purpose: str) -> Callable[[Command], Command]:
+    """Add `--split`, the held-out images that serve a purpose."""
+    return click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help=purpose)
+
+
+def samples_folder(samples: str | None, run: Location) -> Location:
+    """The folder that `--samples` names, which must be there; RUN/samples, be it there or not, without the option."""
+    return input_folder(samples, "--samples") if samples else run / "samples"
+
+
+def result_folder(out: str | None, run: Location, name: str) -> Location:
+    """The folder that `--out` names, else RUN/name."""
+    return output_location(out) if out else run / name
+
+
+def command_line(verb: str, run: str, settings: Settings, **options: str | bool | None) -> str:
+    """The command as a user would repeat it: with the options that are neither None nor False, and the overrides."""
+    words = ["mrigen", verb, run]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            words += [f"--{name}", *([value] if isinstance(value, str) else [])]
+    for flag, value in (("--preset", settings.preset), ("--config", settings.config_file)):
+        words += [flag, value] if value else []
+    for override in settings.overrides:
+        words += ["--set", override]
+    return shlex.join(words)
 
 
 def output_location(text: str) -> Location:

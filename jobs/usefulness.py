@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import Settings, config_options, input_folder, output_location
+from jobs.options import (
+    Settings,
+    command_line,
+    config_options,
+    input_folder,
+    out_option,
+    result_folder,
+    samples_folder,
+    samples_option,
+)
 from jobs.placement import Placement, connect, require_gpus, worker_options
 from mrigen.config import Config
 from mrigen.labels import Cell
@@ -21,8 +29,8 @@ if TYPE_CHECKING:
 
 @click.command("usefulness")
 @click.argument("run")
-@click.option("--samples", metavar="DIR", help="A folder that `mrigen generate` wrote.  [default: RUN/samples]")
-@click.option("--out", metavar="DIR", help="Where to write the result.  [default: RUN/usefulness]")
+@samples_option
+@out_option("usefulness")
 @config_options
 @worker_options(default_workers=2)
 def command(
@@ -48,8 +56,8 @@ def command(
 
     folder = input_folder(run, "RUN")
     config = settings.resolve(folder)
-    place = output_location(out) if out else folder / "usefulness"
-    made = input_folder(samples, "--samples") if samples else folder / "samples"
+    place = result_folder(out, folder, "usefulness")
+    made = samples_folder(samples, folder)
     placement = Placement(num_workers, use_gpu)
 
     real, synthetic = index_real(folder / "data", "test"), index_generated(made)
@@ -71,13 +79,7 @@ def command(
     facts = {
         "Steps of each training": str(config.studies.usefulness_steps),
         "Model of the samples": ", ".join(synthetic.provenance["model_sha256"]),
-        "Command": shlex.join(
-            [
-                *("mrigen", "usefulness", run),
-                *(("--samples", samples) if samples else ()),
-                *(word for override in settings.overrides for word in ("--set", override)),
-            ]
-        ),
+        "Command": command_line("usefulness", run, settings, samples=samples),
     }
     page = usefulness_page(f"Usefulness of {folder.name}", study, said, facts)
     (place / "index.html").write_bytes(page.encode())

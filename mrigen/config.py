@@ -187,8 +187,13 @@ class SamplerConfig(Section):
 class EvaluationConfig(Section):
     """What is measured against the held-out images, and on how much."""
 
-    extractors: tuple[Literal["efficientnet-lite0", "autoencoder"], ...] = ("efficientnet-lite0", "autoencoder")
-    """Whose features images are compared by; the first leads. The second is the run's own autoencoder."""
+    extractors: tuple[Literal["efficientnet-lite0", "mri", "autoencoder"], ...] = (
+        "efficientnet-lite0",
+        "mri",
+        "autoencoder",
+    )
+    """Whose features images are compared by; the first leads. `mri` is the run's own judge of pathology and modality,
+    `autoencoder` the run's own autoencoder."""
     feature_size: int = Field(128, ge=32, le=512)
     """Side to which images are resized for EfficientNet-Lite0."""
     num_pairs: PositiveInt = 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -9,7 +10,10 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from mrigen.config import EvaluationConfig
+from mrigen.metrics.classifier import Classifier
 from mrigen.metrics.features import FeatureExtractor
+from mrigen.metrics.networks import Opened
+from mrigen.metrics.plan import AUTOENCODER, EFFICIENTNET, MRI
 from mrigen.models.autoencoder import Autoencoder
 
 LATENT_SIDE = 8
@@ -34,7 +38,7 @@ class AutoencoderFeatures:
     were decoded by it, and what it cannot express it does not see; so it stands beside another extractor.
     """
 
-    name = "autoencoder"
+    name = AUTOENCODER
 
     def __init__(self, autoencoder: Autoencoder) -> None:
         self._autoencoder = autoencoder
@@ -46,14 +50,31 @@ class AutoencoderFeatures:
         return functional.adaptive_avg_pool2d(mean, side).flatten(1)
 
 
+class JudgeFeatures:
+    """What the heads of the run's own judge see: it was trained to tell pathologies and modalities apart in MRI."""
+
+    name = MRI
+
+    def __init__(self, judge: Classifier) -> None:
+        self._judge = judge
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (B, 1, S, S) -> (B, 256)."""
+        return self._judge.features(images)
+
+
 def build_extractors(
-    settings: EvaluationConfig, autoencoder: Autoencoder | None, device: torch.device
+    names: Sequence[str], settings: EvaluationConfig, networks: Opened, device: torch.device
 ) -> list[Extractor]:
-    """The extractors that `settings` name, in their order; that of the autoencoder is left out where there is none."""
+    """The extractors of these names, in their order. Raises ValueError for one whose network is not there."""
     built: list[Extractor] = []
-    for name in settings.extractors:
-        if name == FeatureExtractor.name:
+    for name in names:
+        if name == EFFICIENTNET:
             built.append(FeatureExtractor(settings.feature_size).to(device))
-        elif autoencoder is not None:
-            built.append(AutoencoderFeatures(autoencoder))
+        elif name == AUTOENCODER and networks.autoencoder is not None:
+            built.append(AutoencoderFeatures(networks.autoencoder))
+        elif name == MRI and networks.judge is not None:
+            built.append(JudgeFeatures(networks.judge))
+        else:
+            raise ValueError(f"no network for the extractor {name!r}")
     return built

@@ -23,7 +23,11 @@ from mrigen.metrics.scopes import Kind, Scope, all_scopes
 TARGETS = ("pathology", "modality")
 NUM_CLASSES = {"pathology": len(Pathology), "modality": len(Modality)}
 CLASSES = {"pathology": [str(p) for p in Pathology], "modality": [str(m) for m in Modality]}
+SIDES = ("", "_real")
+"""Suffixes of the figures on generated and on held-out real images."""
 _NAMES = ("", "_calibration")
+FIGURES = tuple(f"{target}{side}{name}" for target in TARGETS for side in SIDES for name in _NAMES)
+"""Names of all figures of a scope."""
 MIN_CALIBRATION = 50
 """Below this many images the calibration error would be mostly chance."""
 
@@ -133,7 +137,7 @@ def fidelity(
         figures: dict[str, Figure] = {}
         for target in TARGETS:
             learned = nothing_learned(real, target, counts)
-            for side, suffix in ((generated, ""), (real, "_real")):
+            for side, suffix in zip((generated, real), SIDES, strict=True):
                 some, key = side.of(cells), (seed, scope.name, target, suffix)
                 reason = learned or unjudged(some, scope, counts)
                 if reason:

@@ -20,6 +20,7 @@ from mrigen.metrics.plan import Group, hash_order
 
 Slice = np.ndarray[Any, np.dtype[np.float32]]
 Vector = np.ndarray[Any, np.dtype[np.float32]]
+Logits = np.ndarray[Any, np.dtype[np.float64]]
 
 RESTORED = ("psnr", "ssim", "mae")
 
@@ -31,6 +32,9 @@ class Looked:
     owners: list[str] = field(default_factory=list)
     features: list[list[Vector]] = field(default_factory=list)
     """Of each image, those of each extractor."""
+    answers: list[Logits] = field(default_factory=list)
+    answered_owners: list[str] = field(default_factory=list)
+    """Of the images that the judge saw: its logits of pathology, then of modality (9,), and the owner."""
     restored_owners: list[str] = field(default_factory=list)
     restored: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in RESTORED})
     error_sum: np.ndarray[Any, np.dtype[np.float64]] | None = None
@@ -66,6 +70,9 @@ def gather(parts: Iterable[pa.Table], shape: tuple[int, ...]) -> Found:
             looked.num_broken += 1
         else:
             looked.features.append([np.frombuffer(vector, np.float32) for vector in row["features"]])
+        if row["answers"] is not None:
+            looked.answers.append(np.frombuffer(row["answers"], np.float64))
+            looked.answered_owners.append(row["owner"])
         if row["image"] is not None:
             image = np.frombuffer(row["image"], np.float16).reshape(shape).astype(np.float32)
             looked.kept_owners.append(row["owner"])

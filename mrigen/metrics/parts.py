@@ -1,8 +1,9 @@
 """The parts of an evaluation, one Parquet file for each shard: what was seen of its images.
 
 A row has `group, id, cell, owner, slice_mm`, `psnr`, `ssim` and `mae` (held-out images, where there is an autoencoder),
-`features` (bytes of float32 for each extractor; null for an image that is not finite) and `image` (bytes of float16;
-only of those kept). The last held-out row of each cell carries `error_sum`: the absolute error of the restored images,
+`features` (bytes of float32 for each extractor; null for an image that is not finite), `answers` (bytes of float64: the
+judge's logits of pathology, then of modality; null likewise, or without a judge) and `image` (bytes of float16; only
+of those kept). The last held-out row of each cell carries `error_sum`: the absolute error of the restored images,
 pixel by pixel, summed in float64 over the cell's rows here.
 """
 
@@ -29,6 +30,7 @@ PART_SCHEMA = pa.schema(
         ("mae", pa.float64()),
         ("error_sum", pa.binary()),
         ("features", pa.list_(pa.binary())),
+        ("answers", pa.binary()),
         ("image", pa.binary()),
     ]
 )

@@ -32,7 +32,7 @@ MAX_DISTINCT = 20
 SHARD_ROWS = 128
 """Images of one shard, the unit of work and of resumption."""
 
-EFFICIENTNET, AUTOENCODER = "efficientnet-lite0", "autoencoder"
+EFFICIENTNET, MRI, AUTOENCODER = "efficientnet-lite0", "mri", "autoencoder"
 """The extractors that there are."""
 
 REAL_PROVENANCE = ("source", "licence")
@@ -91,7 +91,7 @@ class Shard:
 @dataclass(frozen=True)
 class Plan:
     """The images to look at, in shards: held-out, reference, generated. `extractors` name the features taken, and
-    `identities` tell what each depends on."""
+    `identities` tell what each of those asked for depends on."""
 
     files: tuple[Location, ...]
     shards: tuple[Shard, ...]
@@ -137,12 +137,13 @@ def index_generated(folder: Location) -> ImageIndex:
     return ImageIndex(files, tuple(rows), hashes, shape, _distinct(tables, PROVENANCE))
 
 
-def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, *, autoencoder: str | None) -> Plan:
+def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, networks: Mapping[str, str]) -> Plan:
     """Choose images cell by cell and cut them into shards, in the order in which the files hold them.
 
     Of each cell at most MAX_PER_CELL a group are taken, and as many reference images as there are
-    generated ones (as held-out ones, where none were generated). `autoencoder` is the hash of the weights, None
-    where there are none. Raises InputError if real and generated images differ in shape, or are too small for SSIM.
+    generated ones (as held-out ones, where none were generated). `networks` are hashes of those of the run, as
+    `mrigen.metrics.networks.Networks` has them. Raises InputError if real and generated images differ in shape, or
+    are too small for SSIM.
     """
     if real.shape and generated.shape and real.shape != generated.shape:
         raise InputError(
@@ -166,22 +167,25 @@ def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, *, autoen
         chosen[Group.REFERENCE] += reference if held_out else []
         chosen[Group.GENERATED] += _keep(samples, pool)
     hashes = (*real.hashes, *generated.hashes)
-    identities = extractor_identities(config.evaluation, autoencoder or "none")
-    looks = {"version": __version__, "autoencoder": autoencoder, "extractors": identities}
+    depends = {EFFICIENTNET: f"imagenet, {config.evaluation.feature_size} pixels", **networks}
+    identities = extractor_identities(config.evaluation, depends)
+    looks = {"version": __version__, "networks": dict(sorted(networks.items())), "extractors": identities}
     return Plan(
         (*real.files, *generated.files),
         tuple(shard for group in Group for shard in _cut(group, chosen[group], hashes, looks)),
         _untrained(by_group, config),
-        tuple(name for name in identities if name != AUTOENCODER or autoencoder),
+        tuple(name for name in identities if name in depends),
         identities,
         hashlib.sha256("\n".join(sorted(row.id + row.sha256 for row in chosen[Group.HELD_OUT])).encode()).hexdigest(),
     )
 
 
-def extractor_identities(settings: EvaluationConfig, autoencoder_sha256: str) -> dict[str, str]:
+def extractor_identities(settings: EvaluationConfig, depends: Mapping[str, str]) -> dict[str, str]:
     """What each extractor's features depend on, as a short hash: features of one identity compare, others do not."""
-    depends = {EFFICIENTNET: f"imagenet, {settings.feature_size} pixels", AUTOENCODER: autoencoder_sha256}
-    return {name: hashlib.sha256(f"{name}: {depends[name]}".encode()).hexdigest()[:16] for name in settings.extractors}
+    return {
+        name: hashlib.sha256(f"{name}: {depends.get(name, 'none')}".encode()).hexdigest()[:16]
+        for name in settings.extractors
+    }
 
 
 def hash_order(name: str) -> bytes:

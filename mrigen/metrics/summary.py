@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
 from mrigen.config import Config
 from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.metrics.classifier import Trained
+from mrigen.metrics.classifier_store import judge_facts
+from mrigen.metrics.extrapolation import Extrapolation, extrapolate
+from mrigen.metrics.fidelity import FIGURES, Fidelity
+from mrigen.metrics.fidelity import fidelity as fidelity_of
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.gathering import Found, Looked, Slice
-from mrigen.metrics.judging import Comparison, Judgements, Pairs
-from mrigen.metrics.plan import Group, Plan
+from mrigen.metrics.judging import Comparison, Judgements, Pairs, one_thread
+from mrigen.metrics.plan import AUTOENCODER, MRI, Group, Plan
 from mrigen.metrics.resampling import interval, mean_draws, owner_weights, seeded
 from mrigen.metrics.scopes import Kind, Scope, all_scopes
+from mrigen.metrics.scored import answers_in, scored_in
 
+FIDELITY = "fidelity"
 NO_MASKS = "the prepared images carry no lesion masks"
 
 
@@ -25,7 +32,7 @@ class Row:
     """One row of the report. `images` counts the images of its cells by group, and the held-out subjects.
 
     Figures are named `GROUP/NAME`: `autoencoder-quality/psnr_db`, `diversity/ms_ssim_real`, and for each extractor
-    `EXTRACTOR/kid` with its `EXTRACTOR/kid_floor`, and so on.
+    `EXTRACTOR/kid` with its `EXTRACTOR/kid_floor`, and so on; `fidelity/` with the names of `mrigen.metrics.fidelity`.
     """
 
     scope: Scope
@@ -62,6 +69,12 @@ class Evaluation:
     rows: Sequence[Row]
     pictures: Mapping[tuple[Group, Cell], Sequence[Slice]]
     error_maps: Mapping[Modality, Slice]
+    judge: Mapping[str, Any] | None = None
+    """How the classifier of pathology and modality was trained, None where there is none."""
+    confusion: Mapping[str, Mapping[str, list[list[int]]]] = field(default_factory=dict)
+    """As `mrigen.metrics.fidelity.Fidelity.confusion`."""
+    extrapolation: Extrapolation | None = None
+    """None where it was not asked for."""
 
     def of_kind(self, *kinds: Kind) -> list[Row]:
         """The rows of some kinds, in their order."""
@@ -75,24 +88,71 @@ def summarise(
     config: Config,
     *,
     split: str,
-    no_autoencoder: str | None = None,
+    judge: Trained | None = None,
+    absent: Mapping[str, str] | None = None,
     no_samples: str | None = None,
+    extrapolation: bool = False,
     num_pictures: int = 6,
 ) -> Evaluation:
-    """All figures. `no_autoencoder` and `no_samples` are the reasons where a whole group is not there."""
+    """All figures. `absent` are the reasons for networks that are not there, by name, `no_samples` that where nothing
+    was generated."""
+    absent = absent or {}
+    fidelity = _fidelity(found, judge, plan, config) if judge else None
     rows = []
     for scope in all_scopes(plan.untrained):
-        figures = _quality(scope, found, config, no_autoencoder or f"no image in the {split} split")
+        figures = _quality(scope, found, config, absent.get(AUTOENCODER, f"no image in the {split} split"))
         figures |= _diversity(scope, found, judgements, config, split, no_samples)
+        figures |= _named(scope, fidelity, absent.get(MRI, "no judge"), no_samples)
         for extractor in config.evaluation.extractors:
             if extractor in plan.extractors:
                 judged = cast("Mapping[str, Figure]", judgements[Comparison(scope, extractor)])
                 figures |= {f"{extractor}/{name}": figure for name, figure in judged.items()}
             else:
-                figures[f"{extractor}/kid"] = Figure.missing(no_autoencoder or "no trained autoencoder")
+                figures[f"{extractor}/kid"] = Figure.missing(absent.get(extractor, "no such network"))
         rows.append(Row(scope, _counts(scope, found), figures))
     pictures = {key: _spread(looked.kept, num_pictures) for key, looked in found.items() if looked.kept}
-    return Evaluation(split, plan.held_out, plan.extractors, plan.identities, rows, pictures, _error_maps(found))
+    return Evaluation(
+        split,
+        plan.held_out,
+        plan.extractors,
+        plan.identities,
+        rows,
+        pictures,
+        _error_maps(found),
+        judge=judge_facts(judge) if judge else None,
+        confusion=fidelity.confusion if fidelity else {},
+        extrapolation=_extrapolation(found, judge, plan, config) if judge and extrapolation else None,
+    )
+
+
+def _fidelity(found: Found, judge: Trained, plan: Plan, config: Config) -> Fidelity:
+    real, generated = answers_in(found, Group.HELD_OUT), answers_in(found, Group.GENERATED)
+    num_bootstraps = config.evaluation.num_bootstraps
+    return fidelity_of(
+        real, generated, judge.counts, untrained=plan.untrained, num_bootstraps=num_bootstraps, seed=config.seed
+    )
+
+
+def _named(scope: Scope, fidelity: Fidelity | None, no_judge: str, no_samples: str | None) -> dict[str, Figure]:
+    """How often the judge names what was asked for."""
+    figures = {}
+    for name in FIGURES:
+        figure = fidelity.rows[scope.name][name] if fidelity else Figure.missing(no_judge)
+        if fidelity and no_samples and "_real" not in name:
+            figure = Figure.missing(no_samples)
+        figures[f"{FIDELITY}/{name}"] = figure
+    return figures
+
+
+def _extrapolation(found: Found, judge: Trained, plan: Plan, config: Config) -> Extrapolation:
+    truth, generated, training = (
+        scored_in(found, group, plan.extractors) for group in (Group.HELD_OUT, Group.GENERATED, Group.REFERENCE)
+    )
+    num_bootstraps = config.evaluation.num_bootstraps
+    with one_thread():
+        return extrapolate(
+            truth, generated, training, plan.untrained, judge.counts, num_bootstraps=num_bootstraps, seed=config.seed
+        )
 
 
 def _quality(scope: Scope, found: Found, config: Config, nothing: str) -> dict[str, Figure]:

@@ -1,11 +1,10 @@
-"""One shard of an evaluation, from images to a part: features, and how the autoencoder restores the image.
+"""One shard of an evaluation, from images to a part: features, the judge's answers, how the autoencoder restores them.
 
 Takes rows of the plan; gives a table of `mrigen.metrics.parts.PART_SCHEMA` with a row for each.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -17,20 +16,17 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from mrigen.checkpoint import load_autoencoder
-from mrigen.config import EvaluationConfig
+from mrigen.config import Config
 from mrigen.metrics.extractors import build_extractors
 from mrigen.metrics.image_quality import psnr, ssim
+from mrigen.metrics.networks import Networks
 from mrigen.metrics.parts import PART_SCHEMA
 from mrigen.metrics.plan import Group, ImageRow, Plan
-from mrigen.models.autoencoder import Autoencoder
 from mrigen.records import tensor_numpy
-from mrigen.storage import Location
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
 
 COMPUTE_BATCH = 32
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 _NOT_RESTORED = {"psnr": None, "ssim": None, "mae": None, "error_sum": None}
 
 
@@ -40,17 +36,13 @@ class ShardWorker:
     The same shard gives the same bits, at the same number of threads, whoever computes it.
     """
 
-    def __init__(
-        self, plan: Plan, settings: EvaluationConfig, autoencoder: Location | None, device: str = "cpu"
-    ) -> None:
-        """`autoencoder` is its folder, None to leave its figures out."""
+    def __init__(self, plan: Plan, networks: Networks, config: Config, device: str = "cpu") -> None:
+        """Figures of a network that is not among `networks` are left out."""
         self._plan, self._device = plan, torch.device(device)
         self._open: tuple[int, pa.ChunkedArray] | None = None
-        self._autoencoder: Autoencoder | None = None
-        if autoencoder is not None:
-            with autoencoder.as_local() as folder:
-                self._autoencoder = load_autoencoder(folder).to(self._device)
-        self._extractors = build_extractors(settings, self._autoencoder, self._device)
+        opened = networks.open(config, self._device)
+        self._autoencoder, self._judge = opened.autoencoder, opened.judge
+        self._extractors = build_extractors(plan.extractors, config.evaluation, opened, self._device)
 
     def __call__(self, index: int) -> pa.Table:
         """Compute shard number `index` of the plan."""
@@ -76,6 +68,7 @@ class ShardWorker:
         with torch.inference_mode():
             images = torch.from_numpy(np.nan_to_num(pixels))[:, None].to(self._device)
             features = [extract(images).float().cpu().numpy() for extract in self._extractors]
+            answers = torch.cat(self._judge(images), dim=1).double().cpu().numpy() if self._judge else None
             restored = self._restored(images) if chosen[0].group == Group.HELD_OUT else None
         for i, row in enumerate(chosen):
             yield {
@@ -86,6 +79,7 @@ class ShardWorker:
                 "slice_mm": row.slice_mm,
                 **(restored[i] if restored is not None and finite[i] else _NOT_RESTORED),
                 "features": [vectors[i].tobytes() for vectors in features] if finite[i] else None,
+                "answers": answers[i].tobytes() if answers is not None and finite[i] else None,
                 "image": pixels[i].astype(np.float16).tobytes() if row.kept and finite[i] else None,
             }
 
@@ -113,19 +107,3 @@ def _add_up_errors(rows: Sequence[dict[str, object]]) -> None:
             row["error_sum"] = None
     for cell, row in last.items():
         row["error_sum"] = totals[cell].tobytes()
-
-
-def folder_sha256(folder: Location) -> str:
-    """One hash over names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for file in folder.files():
-        digest.update(f"{file.path.removeprefix(folder.path)} {file.sha256()}\n".encode())
-    return digest.hexdigest()
-
-
-def find_autoencoder(run: Location) -> Location | None:
-    """The trained autoencoder of a run, of its finished model if there is one; None if there is none."""
-    candidates = [run / "vae"]
-    if (run / "model" / "SHA256SUMS").is_file():
-        candidates.insert(0, run / "model" / "vae")
-    return next((folder for folder in candidates if (folder / WEIGHTS).is_file()), None)

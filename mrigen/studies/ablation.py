@@ -30,10 +30,10 @@ from mrigen.metrics.features import FeatureExtractor
 from mrigen.metrics.fidelity import Answers, ask
 from mrigen.metrics.labelled import LabelledImages, draw_per_cell
 from mrigen.metrics.plan import Group, ImageIndex, ImageRow
+from mrigen.metrics.scored import ScoredImages
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.sampling import sample_seed
 from mrigen.storage import Location
-from mrigen.studies.scored import ScoredImages
 from mrigen.studies.settings import Setting, plan_settings, untold
 
 REAL_PER_CELL = 64

@@ -16,8 +16,8 @@ from mrigen.metrics.fidelity import TARGETS, accuracy, nothing_learned
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.plan import Group
 from mrigen.metrics.scopes import Kind, Scope
+from mrigen.metrics.scored import ScoredImages, joined, kid_figure
 from mrigen.studies.ablation import AblationPlan, extractor_names, read_scored
-from mrigen.studies.scored import ScoredImages, joined, kid_figure
 from mrigen.studies.settings import Drop, Setting
 
 Slice = np.ndarray[Any, np.dtype[np.float32]]

@@ -18,9 +18,10 @@ import torch
 from jobs.evaluate import _make_work
 from mrigen.labels import Cell
 from mrigen.metrics import plan as plan_module
+from mrigen.metrics.networks import find_networks
 from mrigen.metrics.parts import part_of
 from mrigen.metrics.plan import index_generated, index_real, make_plan
-from mrigen.metrics.work import ShardWorker, folder_sha256
+from mrigen.metrics.work import ShardWorker
 from mrigen.records import write_table
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
@@ -55,7 +56,7 @@ def test_the_report_depends_neither_on_workers_nor_on_an_interruption(
     run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(plan_module, "SHARD_ROWS", 16)
-    assert evaluate(run, "--num-workers", "2") == 0
+    assert evaluate(run, "--num-workers", "2", "--extrapolation") == 0
     printed = capsys.readouterr().out
     assert str(run / "report" / "index.html") in printed.splitlines()[-1]
     assert "Sclerosis:PD *" in printed
@@ -65,13 +66,13 @@ def test_the_report_depends_neither_on_workers_nor_on_an_interruption(
     shutil.rmtree(run / ".cache")
     again = run.parent / "again"
     plan, places = _plan(run), _places(run, again)
-    worker = ShardWorker(plan, CONFIG.evaluation, Location.parse(run / "vae"))
+    worker = ShardWorker(plan, find_networks(Location.parse(run), CONFIG), CONFIG)
     for index in (0, len(plan.shards) - 1):
         write_table(worker(index), part_of(plan.shards[index], *places))
     damaged = Path(part_of(plan.shards[-1], *places).path)
     damaged.write_bytes(damaged.read_bytes()[:-100])
     (damaged.parent / ".part-000001.parquet.0.tmp").write_bytes(b"PAR1")
-    assert evaluate(run, "--num-workers", "1", "--out", again) == 0
+    assert evaluate(run, "--num-workers", "1", "--out", again, "--extrapolation") == 0
     for name in ("metrics.json", "index.html"):
         assert (again / name).read_bytes() == (run / "report" / name).read_bytes(), name
     assert not (again / ".parts").exists()
@@ -106,7 +107,7 @@ def _compare(first: Path, second: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_part_that_is_done_is_not_done_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # the other tests of this process keep theirs
     plan, places = _plan(run), _places(run, tmp_path / "out")
-    work = _make_work(plan, CONFIG, Location.parse(run / "vae"), *places, "cpu")
+    work = _make_work(plan, find_networks(Location.parse(run), CONFIG), CONFIG, *places, "cpu")
     for index in (0, len(plan.shards) - 1):
         assert work({"index": index}) == {"index": index}
         part = Path(part_of(plan.shards[index], *places).path)
@@ -121,7 +122,7 @@ def test_a_part_that_is_done_is_not_done_again(run: Path, tmp_path: Path, monkey
 def _plan(run: Path) -> Any:
     real = index_real(Location.parse(run / "data"), "test")
     generated = index_generated(Location.parse(run / "samples"))
-    return make_plan(real, generated, CONFIG, autoencoder=folder_sha256(Location.parse(run / "vae")))
+    return make_plan(real, generated, CONFIG, find_networks(Location.parse(run), CONFIG).hashes)
 
 
 def _places(run: Path, out: Path) -> tuple[Location, Location]:
@@ -141,6 +142,9 @@ def test_without_samples_and_autoencoder_the_floor_remains(
     assert figures["autoencoder/kid"]["reason"] == "no trained autoencoder: run `mrigen train-vae` first"
     assert figures["efficientnet-lite0/kid_floor"]["value"] is not None
     assert figures["diversity/ms_ssim_real"]["value"] is not None
+
+    assert figures["fidelity/modality"]["reason"] == "no generated images: run `mrigen generate` first"
+    assert figures["fidelity/modality_real"]["n"] == 15
 
     (run / "gone" / "_SUCCESS.json").unlink()
     cached = hashes(run / ".cache")

@@ -13,11 +13,14 @@ from scipy.ndimage import gaussian_filter
 
 from mrigen.config import Config
 from mrigen.labels import Cell
+from mrigen.metrics.classifier import Trained
+from mrigen.metrics.classifier_store import find_or_train
 from mrigen.metrics.gathering import Found, gather
 from mrigen.metrics.judging import Judge, judging_tasks
+from mrigen.metrics.networks import find_networks
 from mrigen.metrics.plan import ImageIndex, Plan, index_generated, index_real, make_plan
 from mrigen.metrics.summary import Evaluation, Row, summarise
-from mrigen.metrics.work import ShardWorker, find_autoencoder
+from mrigen.metrics.work import ShardWorker
 from mrigen.records import image_schema, to_table, write_table
 from mrigen.storage import Location
 from tests.fake_run import SIZE
@@ -30,11 +33,11 @@ def plan_of(run: Path, config: Config) -> Plan:
     real = index_real(Location.parse(run / "data"), "test")
     samples = run / "samples"
     generated = index_generated(Location.parse(samples)) if samples.is_dir() else ImageIndex()
-    return make_plan(real, generated, config, autoencoder="x" if find_autoencoder(Location.parse(run)) else None)
+    return make_plan(real, generated, config, find_networks(Location.parse(run), config).hashes)
 
 
 def parts_of(run: Path, plan: Plan, config: Config) -> list[pa.Table]:
-    worker = ShardWorker(plan, config.evaluation, find_autoencoder(Location.parse(run)))
+    worker = ShardWorker(plan, find_networks(Location.parse(run), config), config)
     return [worker(index) for index in range(len(plan.shards))]
 
 
@@ -42,15 +45,22 @@ def found_in(parts: Iterable[pa.Table]) -> Found:
     return gather(parts, (SIZE, SIZE))
 
 
-def judged(found: Found, plan: Plan, config: Config, **reasons: str | None) -> Evaluation:
-    judge = Judge(found, plan, config, split="test", no_samples=reasons.get("no_samples"))
+def judged(found: Found, plan: Plan, config: Config, **known: Any) -> Evaluation:
+    """`known` is what `summarise` may be told beside."""
+    judge = Judge(found, plan, config, split="test", no_samples=known.get("no_samples"))
     judgements = {task: judge(task) for task in judging_tasks(plan)}
-    return summarise(found, judgements, plan, config, split="test", **reasons)
+    return summarise(found, judgements, plan, config, split="test", **known)
 
 
-def evaluated(run: Path, config: Config, **reasons: str | None) -> Evaluation:
-    plan = plan_of(run, config)
-    return judged(found_in(parts_of(run, plan, config)), plan, config, **reasons)
+def judge_of(run: Path, config: Config) -> Trained | None:
+    networks = find_networks(Location.parse(run), config)
+    return find_or_train(networks.judge, config, networks.classifiers) if networks.judge else None
+
+
+def evaluated(run: Path, config: Config, **known: Any) -> Evaluation:
+    plan, networks = plan_of(run, config), find_networks(Location.parse(run), config)
+    found = found_in(parts_of(run, plan, config))
+    return judged(found, plan, config, judge=judge_of(run, config), absent=networks.absent, **known)
 
 
 def row_named(evaluation: Evaluation, name: object) -> Row:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +21,10 @@ from tests.fake_run import SIZE, sample_row, tiny_config, write_data, write_samp
 A, B = Cell.parse("Healthy:T1w"), Cell.parse("Sclerosis:PD")
 
 
-def planned(run: Path, *overrides: str, autoencoder: str | None = None) -> Plan:
+def planned(run: Path, *overrides: str, networks: Mapping[str, str] = MappingProxyType({})) -> Plan:
     generated = index_generated(Location.parse(run / "samples")) if (run / "samples").is_dir() else ImageIndex()
     real = index_real(Location.parse(run / "data"), "test")
-    return make_plan(real, generated, tiny_config(*overrides), autoencoder=autoencoder)
+    return make_plan(real, generated, tiny_config(*overrides), networks)
 
 
 def chosen_ids(plan: Plan) -> set[tuple[str, str]]:
@@ -102,12 +104,16 @@ def keys(plan: Plan, *groups: Group) -> list[str]:
 
 def test_a_key_names_all_that_a_part_depends_on(tmp_path: Path) -> None:
     write_data(tmp_path, [A], {"train": 2, "test": 2})
-    before = keys(planned(tmp_path, autoencoder="a"), *Group)
-    assert keys(planned(tmp_path, autoencoder="a"), *Group) == before
-    assert not set(keys(planned(tmp_path, autoencoder="b"), *Group)) & set(before)
-    assert not set(keys(planned(tmp_path, "evaluation.feature_size=40", autoencoder="a"), *Group)) & set(before)
+    before = keys(planned(tmp_path, networks={"autoencoder": "a"}), *Group)
+    assert keys(planned(tmp_path, networks={"autoencoder": "a"}), *Group) == before
+    others = [
+        planned(tmp_path, networks={"autoencoder": "b"}),
+        planned(tmp_path, networks={"autoencoder": "a", "mri": "a"}),
+        planned(tmp_path, "evaluation.feature_size=40", networks={"autoencoder": "a"}),
+    ]
+    assert not any(set(keys(other, *Group)) & set(before) for other in others)
     write_data(tmp_path, [A], {"train": 2, "test": 2}, slices=2)  # other images of the same names
-    assert not set(keys(planned(tmp_path, autoencoder="a"), *Group)) & set(before)
+    assert not set(keys(planned(tmp_path, networks={"autoencoder": "a"}), *Group)) & set(before)
 
 
 def test_parts_of_real_images_serve_other_samples_too(tmp_path: Path) -> None:
@@ -122,12 +128,13 @@ def test_parts_of_real_images_serve_other_samples_too(tmp_path: Path) -> None:
     assert plans[0].held_out == plans[1].held_out
 
 
-def test_without_an_autoencoder_its_features_are_not_taken(tmp_path: Path) -> None:
+def test_features_of_a_network_that_is_not_there_are_not_taken(tmp_path: Path) -> None:
     write_data(tmp_path, [A], {"train": 2, "test": 2})
+    assert planned(tmp_path, networks={"mri": "a"}).extractors == ("efficientnet-lite0", "mri")
     assert planned(tmp_path).extractors == ("efficientnet-lite0",)
-    with_one = planned(tmp_path, autoencoder="a")
+    with_one = planned(tmp_path, networks={"autoencoder": "a"})
     assert with_one.extractors == ("efficientnet-lite0", "autoencoder")
-    other = planned(tmp_path, autoencoder="b").identities
+    other = planned(tmp_path, networks={"autoencoder": "b"}).identities
     assert other["autoencoder"] != with_one.identities["autoencoder"]
     assert other["efficientnet-lite0"] == with_one.identities["efficientnet-lite0"]
 
@@ -153,9 +160,9 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     real = index_real(Location.parse(tmp_path / "data"), "test")
     other = ImageIndex(shape=(SIZE * 2, SIZE * 2))
     with pytest.raises(InputError, match=r"\[64, 64\] and the real ones \[32, 32\]"):
-        make_plan(real, other, tiny_config(), autoencoder=None)
+        make_plan(real, other, tiny_config(), {})
     with pytest.raises(InputError, match="images of 8 pixels are too small"):
-        make_plan(replace(real, shape=(8, 8)), ImageIndex(), tiny_config(), autoencoder=None)
+        make_plan(replace(real, shape=(8, 8)), ImageIndex(), tiny_config(), {})
 
 
 def test_provenance_lists_what_occurs(tmp_path: Path) -> None:

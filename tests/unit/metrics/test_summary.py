@@ -11,17 +11,22 @@ import pytest
 import torch
 
 from mrigen.checkpoint import load_autoencoder
-from mrigen.labels import Cell, Modality
+from mrigen.labels import Cell, Modality, all_cells
 from mrigen.metrics import plan as plan_module
+from mrigen.metrics.classifier import Trained
 from mrigen.metrics.distribution import frechet_distance
+from mrigen.metrics.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST
 from mrigen.metrics.features import FeatureExtractor
+from mrigen.metrics.fidelity import judge_fidelity
 from mrigen.metrics.gathering import gather
 from mrigen.metrics.judging import Judge, judging_tasks
-from mrigen.metrics.plan import Group, Plan
+from mrigen.metrics.labelled import LabelledImages
+from mrigen.metrics.plan import Group, Plan, index_generated, index_real
 from mrigen.metrics.scopes import Kind
 from mrigen.metrics.summary import NO_MASKS, Evaluation, _pair_interval
+from mrigen.storage import Location
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_autoencoder, write_data, write_samples
-from tests.unit.metrics.evaluating import evaluated, found_in, judged, parts_of, plan_of, row_named
+from tests.unit.metrics.evaluating import evaluated, found_in, judge_of, judged, parts_of, plan_of, row_named
 
 FULL, FEW, BROKEN, EMPTY = (Cell.parse(n) for n in ("Healthy:T1w", "Healthy:T2w", "Dementia:PD", "Sclerosis:PD"))
 CONFIG = tiny_config("held_out_cells=['Dementia:PD']")
@@ -55,8 +60,15 @@ def parts(run: Path, plan: Plan) -> list[pa.Table]:
 
 
 @pytest.fixture(scope="module")
-def evaluation(plan: Plan, parts: list[pa.Table]) -> Evaluation:
-    return judged(found_in(parts), plan, CONFIG)
+def trained(run: Path) -> Trained:
+    judge = judge_of(run, CONFIG)
+    assert judge is not None
+    return judge
+
+
+@pytest.fixture(scope="module")
+def evaluation(plan: Plan, parts: list[pa.Table], trained: Trained) -> Evaluation:
+    return judged(found_in(parts), plan, CONFIG, judge=trained)
 
 
 def held_out_images() -> torch.Tensor:
@@ -76,9 +88,9 @@ def test_a_full_cell_has_every_figure_with_n_and_interval(evaluation: Evaluation
     assert not row.scope.untrained
     assert row.images == {"held_out": 15, "held_out_subjects": 5, "generated": 11, "reference": 11}
     assert row.figures["autoencoder-quality/lesion_mae"].reason == NO_MASKS
-    numbers = {"autoencoder-quality": 15, "diversity": 10, LEAD: 11, "autoencoder": 11}
+    numbers = {"autoencoder-quality": 15, "diversity": 10, LEAD: 11, "mri": 11, "autoencoder": 11}
     for name, figure in row.figures.items():
-        if name.endswith("lesion_mae"):
+        if name.endswith("lesion_mae") or name.startswith("fidelity"):
             continue
         assert figure.value is not None, name
         assert figure.n == numbers[name.partition("/")[0]], name
@@ -130,7 +142,9 @@ def test_pairs_are_as_many_for_generated_as_for_real(plan: Plan, parts: list[pa.
     assert all(first != second for first, second in drawn[Group.HELD_OUT].owners)
 
 
-def test_fid_and_autoencoder_figures_are_those_computed_by_hand(evaluation: Evaluation, run: Path) -> None:
+def test_distances_and_autoencoder_figures_are_those_computed_by_hand(
+    evaluation: Evaluation, run: Path, trained: Trained
+) -> None:
     real = held_out_images()
     fake = torch.stack([torch.from_numpy(made_up_image("fake", str(FULL), i)) for i in range(11)])[:, None]
     fake = fake.half().float()
@@ -140,14 +154,56 @@ def test_fid_and_autoencoder_figures_are_those_computed_by_hand(evaluation: Eval
         restored = autoencoder.decode(latents).clamp(-1, 1)
         distance = frechet_distance(extractor(real), extractor(fake))
         latent_distance = frechet_distance(latents.flatten(1), autoencoder.encode(fake).mean.flatten(1))
+        judged_distance = frechet_distance(trained.classifier.features(real), trained.classifier.features(fake))
     error = (restored - real).square().mean(dim=(1, 2, 3))
     figures = row_named(evaluation, FULL).figures
+    assert figures["mri/fid"].value == pytest.approx(judged_distance, rel=1e-3)
     assert figures[f"{LEAD}/fid"].value == pytest.approx(distance, rel=1e-3)
     assert figures["autoencoder/fid"].value == pytest.approx(latent_distance, rel=1e-3)
     expected = float((10 * torch.log10(4 / error)).mean())
     assert figures["autoencoder-quality/psnr_db"].value == pytest.approx(expected, rel=1e-4)
     mae = float((restored - real).abs().mean())
     assert figures["autoencoder-quality/mae"].value == pytest.approx(mae, rel=1e-4)
+
+
+def test_fidelity_is_what_the_judge_says_of_the_same_images(
+    evaluation: Evaluation, run: Path, trained: Trained
+) -> None:
+    index = index_real(Location.parse(run / "data"), "test")
+    samples = index_generated(Location.parse(run / "samples"))
+    held_out = LabelledImages.read(index, [row for row in index.rows if row.group == Group.HELD_OUT])
+    generated = LabelledImages.read(samples, samples.rows)
+    never_seen = {cell for cell in all_cells() if cell not in (FULL, FEW, EMPTY)}
+    by_hand = judge_fidelity(trained, held_out, generated, untrained=never_seen, num_bootstraps=20)
+    for name in (FULL, BROKEN, EMPTY, "All trained cells"):
+        for target in ("pathology", "modality"):
+            for side in ("", "_real"):
+                said = row_named(evaluation, name).figures[f"fidelity/{target}{side}"]
+                figure = by_hand.rows[str(name)][f"{target}{side}"]
+                assert (said.value, said.n, said.reason) == (figure.value, figure.n, figure.reason)
+    assert evaluation.confusion == by_hand.confusion
+    assert sum(map(sum, evaluation.confusion["modality"]["generated"])) == 16
+    assert evaluation.judge is not None
+    assert evaluation.judge["counts"] == {"Healthy:T1w": 18, "Healthy:T2w": 18, "Dementia:PD": 18}
+
+
+def test_cells_are_held_against_lazy_answers_where_that_is_asked_for(
+    plan: Plan, parts: list[pa.Table], trained: Trained, evaluation: Evaluation
+) -> None:
+    assert evaluation.extrapolation is None
+    found = judged(found_in(parts), plan, CONFIG, judge=trained, extrapolation=True)
+    assert found.extrapolation is not None
+    assert found.extrapolation.extractors == (LEAD, "mri", "autoencoder")
+    scores = {score.cell: score for score in found.extrapolation.scores}
+    assert {cell for cell, score in scores.items() if score.unseen} == plan.untrained
+    full, broken = scores[FULL], scores[BROKEN]
+    assert full.stand_ins == {HEALTHY: None, NEAREST: None}
+    assert full.figures[GENERATED][f"{LEAD}/kid"].n == 11
+    reason = broken.figures[GENERATED][f"{LEAD}/kid"].reason
+    assert reason == "1 of 25 images hold values that are not finite"
+    assert broken.figures[FLOOR][f"{LEAD}/kid"].value is not None
+    nothing = scores[Cell.parse("Dementia:T1w")].figures[GENERATED]["mri/kid"]
+    assert nothing.reason == "no truth: no held-out real image of this cell"
 
 
 def test_error_maps_are_means_over_all_images_of_a_modality(evaluation: Evaluation, run: Path) -> None:
@@ -159,9 +215,9 @@ def test_error_maps_are_means_over_all_images_of_a_modality(evaluation: Evaluati
 
 
 def test_neither_the_order_of_tasks_nor_another_run_changes_a_bit(
-    run: Path, plan: Plan, parts: list[pa.Table], evaluation: Evaluation
+    run: Path, plan: Plan, parts: list[pa.Table], trained: Trained, evaluation: Evaluation
 ) -> None:
-    again = judged(gather(parts_of(run, plan, CONFIG), (SIZE, SIZE)), plan, CONFIG)
+    again = judged(gather(parts_of(run, plan, CONFIG), (SIZE, SIZE)), plan, CONFIG, judge=trained)
     assert [row.as_json() for row in again.rows] == [row.as_json() for row in evaluation.rows]
     for key, images in evaluation.pictures.items():
         assert np.array_equal(np.stack(images), np.stack(again.pictures[key]))
@@ -193,12 +249,15 @@ def test_pictures_are_spread_over_the_heights(evaluation: Evaluation) -> None:
 
 def test_without_samples_and_autoencoder_the_floor_remains(run: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(run / "data")
-    evaluation = evaluated(tmp_path, CONFIG, no_samples="generate first", no_autoencoder="train first")
+    evaluation = evaluated(tmp_path, CONFIG, no_samples="generate first")
     figures = row_named(evaluation, FULL).figures
     assert figures[f"{LEAD}/fid"].reason == figures["diversity/ms_ssim_generated"].reason == "generate first"
     assert figures[f"{LEAD}/kid_floor"].n == 15
-    assert figures["autoencoder/kid"].reason == figures["autoencoder-quality/ssim"].reason == "train first"
-    assert evaluation.extractors == (LEAD,)
+    no_autoencoder = "no trained autoencoder: run `mrigen train-vae` first"
+    assert figures["autoencoder/kid"].reason == figures["autoencoder-quality/ssim"].reason == no_autoencoder
+    assert figures["fidelity/modality"].reason == "generate first"
+    assert figures["fidelity/modality_real"].reason != "generate first"
+    assert evaluation.extractors == (LEAD, "mri")
     assert evaluation.error_maps == {}
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from mrigen.labels import Cell
 from mrigen.metrics import plan as plan_module
+from mrigen.metrics.networks import find_autoencoder
 from mrigen.metrics.parts import part_is_whole, part_of, read_parts
 from mrigen.metrics.plan import Group
-from mrigen.metrics.work import find_autoencoder
 from mrigen.records import write_table
 from mrigen.storage import Location
 from tests.fake_run import sample_row, tiny_config, write_autoencoder, write_data, write_samples

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mrigen.labels import Cell
-from mrigen.studies.scored import ScoredImages
+from mrigen.metrics.scored import ScoredImages
 from tests.fake_classes import said
 
 WIDTH = 9

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mrigen.labels import Cell, Pathology, all_cells
-from mrigen.studies.extrapolation import (
+from mrigen.metrics.extrapolation import (
     FLOOR,
     GENERATED,
     HEALTHY,
@@ -16,7 +16,7 @@ from mrigen.studies.extrapolation import (
     lazy_healthy,
     lazy_nearest,
 )
-from mrigen.studies.scored import ScoredImages
+from mrigen.metrics.scored import ScoredImages
 from tests.fake_classes import counts
 from tests.unit.studies.scored_fakes import NAME, scored
 

@@ -17,7 +17,7 @@ from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.metrics.fidelity import accuracy
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.scopes import Kind, Scope
-from mrigen.studies.scored import ScoredImages, kid_figure
+from mrigen.metrics.scored import ScoredImages, kid_figure
 
 GENERATED, FLOOR, HEALTHY, NEAREST = "generated", "real", "same_modality_healthy", "same_pathology_nearest_modality"
 ANSWERS = (GENERATED, FLOOR, HEALTHY, NEAREST)
@@ -194,6 +194,8 @@ def _figures(
 
 
 def _no_comparison(real: ScoredImages, some: ScoredImages) -> str | None:
+    if broken := sum(sum(images.answers.num_broken.values()) for images in (real, some)):
+        return f"{broken} of {len(real) + len(some) + broken} images hold values that are not finite"
     if not len(real):
         return "no truth: no held-out real image of this cell"
     if not len(some):

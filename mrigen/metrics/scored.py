@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from mrigen.labels import Cell
+from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.metrics.fidelity import Answers
 from mrigen.metrics.figure import Figure
+from mrigen.metrics.gathering import Found
 from mrigen.metrics.kernel import KernelSums, Kid
 from mrigen.metrics.labelled import cell_codes, owner_codes, pathology_codes
+from mrigen.metrics.plan import Group
 from mrigen.metrics.resampling import Codes, ImageSet, Weights, interval, owner_weights, seeded
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -51,6 +53,30 @@ class ScoredImages:
         vectors = torch.from_numpy(np.asarray(self.features[extractor], np.float64))
         codes, strata = cell_codes(answers.cells), pathology_codes(answers.cells)
         return ImageSet(vectors, owner_codes(answers.owners), codes, strata)
+
+
+def answers_in(found: Found, group: Group) -> Answers:
+    """The judge's answers on all images of a group, cell by cell; those that are not finite are counted."""
+    some = [(cell, found[group, cell]) for cell in all_cells() if (group, cell) in found]
+    logits = [vector for _, looked in some for vector in looked.answers]
+    stacked = np.stack(logits) if logits else np.empty((0, len(Pathology) + len(Modality)))
+    return Answers(
+        stacked[:, : len(Pathology)],
+        stacked[:, len(Pathology) :],
+        tuple(cell for cell, looked in some for _ in looked.answers),
+        tuple(owner for _, looked in some for owner in looked.answered_owners),
+        {cell: looked.num_broken for cell, looked in some if looked.num_broken},
+    )
+
+
+def scored_in(found: Found, group: Group, extractors: Sequence[str]) -> ScoredImages:
+    """All images of a group that are finite, cell by cell, with the features of `extractors` and the answers."""
+    vectors = [image for cell in all_cells() if (group, cell) in found for image in found[group, cell].features]
+    features = {
+        name: np.stack([image[place] for image in vectors]) if vectors else np.empty((0, 1), np.float32)
+        for place, name in enumerate(extractors)
+    }
+    return ScoredImages(features, answers_in(found, group))
 
 
 def joined(parts: Iterable[ScoredImages]) -> ScoredImages:

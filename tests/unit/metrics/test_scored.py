@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from mrigen.labels import Cell
+from mrigen.metrics.extrapolation import passed_off
 from mrigen.metrics.fidelity import Answers
 from mrigen.metrics.kernel import kid
 from mrigen.metrics.resampling import seeded
-from mrigen.studies.extrapolation import passed_off
-from mrigen.studies.scored import ScoredImages, joined, kid_figure, mean_cell_kid
+from mrigen.metrics.scored import ScoredImages, joined, kid_figure, mean_cell_kid
 from tests.unit.studies.scored_fakes import NAME, scored
 
 CELLS = [Cell.parse(name) for name in ("Healthy:T1w", "Healthy:PD", "Sclerosis:T1w")]

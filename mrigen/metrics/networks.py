@@ -1,0 +1,85 @@
+"""The networks of a run that an evaluation looks through: its autoencoder, and its judge of pathology and modality."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from mrigen.checkpoint import load_autoencoder
+from mrigen.config import Config
+from mrigen.errors import InputError
+from mrigen.metrics.classifier import Classifier
+from mrigen.metrics.classifier_store import JudgePlan, find_or_train, plan_judge
+from mrigen.metrics.plan import AUTOENCODER, MRI
+from mrigen.models.autoencoder import Autoencoder
+from mrigen.storage import Location
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The networks in memory, ready to use; None for what the run has not."""
+
+    autoencoder: Autoencoder | None = None
+    judge: Classifier | None = None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Where the networks are, with a hash of all that each depends on, by the name of the extractor that it is.
+
+    What is not there is None, has no hash, and its reason stands in `absent`. The judge is found in `classifiers`,
+    or trained and left there.
+    """
+
+    classifiers: Location
+    autoencoder: Location | None = None
+    judge: JudgePlan | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    def open(self, config: Config, device: torch.device) -> Opened:
+        """Load all that there are onto `device`; trains the judge if nobody did."""
+        autoencoder = judge = None
+        if self.autoencoder is not None:
+            with self.autoencoder.as_local() as folder:
+                autoencoder = load_autoencoder(folder).to(device)
+        if self.judge is not None:
+            judge = find_or_train(self.judge, config, self.classifiers, str(device)).classifier.to(device)
+        return Opened(autoencoder, judge)
+
+
+def find_networks(run: Location, config: Config) -> Networks:
+    """The networks of a run folder; the judge is planned, not trained yet."""
+    hashes, absent = {}, {}
+    if (autoencoder := find_autoencoder(run)) is not None:
+        hashes[AUTOENCODER] = folder_sha256(autoencoder)
+    else:
+        absent[AUTOENCODER] = "no trained autoencoder: run `mrigen train-vae` first"
+    judge = None
+    try:
+        judge = plan_judge(run / "data", config)
+        hashes[MRI] = judge.key
+    except InputError as error:
+        absent[MRI] = str(error)
+    return Networks(run / ".cache" / "classifier", autoencoder, judge, hashes, absent)
+
+
+def find_autoencoder(run: Location) -> Location | None:
+    """The trained autoencoder of a run, of its finished model if there is one; None if there is none."""
+    candidates = [run / "vae"]
+    if (run / "model" / "SHA256SUMS").is_file():
+        candidates.insert(0, run / "model" / "vae")
+    return next((folder for folder in candidates if (folder / WEIGHTS).is_file()), None)
+
+
+def folder_sha256(folder: Location) -> str:
+    """One hash over names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for file in folder.files():
+        digest.update(f"{file.path.removeprefix(folder.path)} {file.sha256()}\n".encode())
+    return digest.hexdigest()
