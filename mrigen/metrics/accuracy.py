@@ -9,7 +9,7 @@ import numpy as np
 
 from mrigen.metrics.resampling import Codes, Weights, interval, owner_weights
 
-Z = 1.959964
+Z = 1.959963984540054
 """The normal distribution's quantile at 97.5 %."""
 NUM_BINS = 15
 

@@ -21,10 +21,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binomtest, hypergeom
+from scipy.stats import hypergeom
 
 from mrigen.config import AuditConfig
 from mrigen.labels import Cell
+from mrigen.metrics.accuracy import wilson
 from mrigen.metrics.neighbours import Alignment
 
 MIN_HELD_OUT, MIN_HELD_OUT_OWNERS = 10, 2
@@ -81,10 +82,7 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """Ends of the interval; 0 to 1 for none of none."""
-        if not self.n:
-            return 0.0, 1.0
-        ends = binomtest(self.count, self.n).proportion_ci(0.95, "wilson")
-        return float(ends.low), float(ends.high)
+        return wilson(self.count / self.n, self.n) if self.n else (0.0, 1.0)
 
     def __add__(self, other: Share) -> Share:
         return Share(self.count + other.count, self.n + other.n)
