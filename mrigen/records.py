@@ -24,7 +24,10 @@ def _tensor(shape: Sequence[int]) -> pa.DataType:
 
 
 def image_schema(shape: Sequence[int]) -> pa.Schema:
-    """Rows of `data/`: one training image each, `image` of the given shape with values in [-1, 1]."""
+    """Rows of `data/`: one training image each, `image` of the given shape with values in [-1, 1].
+
+    `lesions` is the mask of its lesions as `pack_mask` gives it, null where nobody knows.
+    """
     return pa.schema(
         [
             ("id", pa.string()),
@@ -36,6 +39,7 @@ def image_schema(shape: Sequence[int]) -> pa.Schema:
             ("split", pa.string()),
             ("slice_mm", pa.float32()),
             ("image", _tensor(shape)),
+            ("lesions", pa.binary()),
             ("affine", pa.list_(pa.float64(), 16)),
             ("spacing_mm", pa.float32()),
             ("licence", pa.string()),
@@ -116,6 +120,19 @@ def tensor_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, np.dtype
     if isinstance(array, pa.ChunkedArray):  # combine_chunks of an extension column may stay chunked
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
     return np.asarray(array.to_numpy_ndarray(), np.float32)
+
+
+def pack_mask(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> bytes:
+    """A mask of any shape -> its bits, the last axis fastest, the first pixel in the highest bit of the first byte."""
+    return np.packbits(mask).tobytes()
+
+
+def unpack_mask(packed: bytes, shape: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The mask of that shape that was packed. Raises ValueError if its bits are not as many."""
+    size = int(np.prod(shape))
+    if len(packed) != (size + 7) // 8:
+        raise ValueError(f"{len(packed)} bytes are no mask of shape {tuple(shape)}")
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=size).astype(bool).reshape(tuple(shape))
 
 
 def write_table(table: pa.Table, location: Location) -> None:

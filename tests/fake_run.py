@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,18 @@ def made_up_image(*key: object) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def write_data(
-    run: Path, cells: Iterable[Cell], subjects: Mapping[str, int], *, slices: int = 3, num_files: int = 2
+    run: Path,
+    cells: Iterable[Cell],
+    subjects: Mapping[str, int],
+    *,
+    slices: int = 3,
+    num_files: int = 2,
+    lesions: Callable[[str], bytes | None] = lambda name: None,
 ) -> None:
-    """`data/`: of each cell `subjects[split]` subjects in each split, every one with `slices` slices."""
+    """`data/`: of each cell `subjects[split]` subjects in each split, every one with `slices` slices.
+
+    `lesions` gives the packed mask of an image by its name.
+    """
     rows = []
     for cell in cells:
         for split, count in subjects.items():
@@ -58,6 +67,7 @@ def write_data(
                             "slice_mm": 6.0 * k,
                             "image": made_up_image("real", name),
                             "affine": [float(i) for i in range(16)],
+                            "lesions": lesions(name),
                             "spacing_mm": 3.0,
                             "licence": "",
                             "sha256": hashlib.sha256(name.encode()).hexdigest(),

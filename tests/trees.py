@@ -1,7 +1,6 @@
 """Trees that imitate public data sets: their names, tables and header habits, with small made-up volumes.
 
-Every volume differs from every other. What stands beside the scans (lesion masks, other contrasts) is never read and
-holds no image.
+Every volume differs from every other. Other contrasts beside the scans are never read and hold no image.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
+from mrigen.sources.listing import is_scan_name
 from mrigen.volume import Volume
 from tests.fake_scans import made_up_scan
 
@@ -89,9 +89,16 @@ class Tree:
         _save(_image(Volume((volume.array > 0).astype(np.float32), volume.affine), "RAS"), self._file(path))
 
     def labels(self, *paths: str) -> None:
-        """Write what is named like a lesion mask."""
+        """Write lesion masks of the made-up scans, a small box each."""
+        base = _base(True)
+        box = np.zeros_like(base.array)
+        box[20:26, 26:32, 24:28] = 1
         for path in paths:
-            self._file(path).write_bytes(b"labels")
+            file = self._file(path)
+            if is_scan_name(path):
+                _save(_image(Volume(box, base.affine), "RAS"), file)
+            else:
+                file.write_bytes(b"labels")
             self.masks.append(str(self.folder / path))
 
     def others(self, *paths: str) -> None:

@@ -37,6 +37,11 @@ class Looked:
     """Of the images that the judge saw: its logits of pathology, then of modality (9,), and the owner."""
     restored_owners: list[str] = field(default_factory=list)
     restored: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in RESTORED})
+    num_marked: int = 0
+    """Restored images with a lesion mask, be it empty."""
+    lesion_owners: list[str] = field(default_factory=list)
+    lesion_mae: list[float] = field(default_factory=list)
+    """Of the restored images that show a lesion."""
     error_sum: np.ndarray[Any, np.dtype[np.float64]] | None = None
     kept_owners: list[str] = field(default_factory=list)
     kept: list[tuple[float, Slice]] = field(default_factory=list)
@@ -66,6 +71,10 @@ def gather(parts: Iterable[pa.Table], shape: tuple[int, ...]) -> Found:
             looked.restored_owners.append(row["owner"])
             for name in RESTORED:
                 looked.restored[name].append(row[name])
+            looked.num_marked += row["lesion_pixels"] is not None
+            if row["lesion_mae"] is not None:
+                looked.lesion_owners.append(row["owner"])
+                looked.lesion_mae.append(row["lesion_mae"])
         if row["features"] is None:
             looked.num_broken += 1
         else:

@@ -1,6 +1,7 @@
 """The parts of an evaluation, one Parquet file for each shard: what was seen of its images.
 
 A row has `group, id, cell, owner, slice_mm`, `psnr`, `ssim` and `mae` (held-out images, where there is an autoencoder),
+`lesion_pixels` (as many as the image's mask marks; null without a mask) and `lesion_mae` (the error within them),
 `features` (bytes of float32 for each extractor; null for an image that is not finite), `answers` (bytes of float64: the
 judge's logits of pathology, then of modality; null likewise, or without a judge) and `image` (bytes of float16; only
 of those kept). The last held-out row of each cell carries `error_sum`: the absolute error of the restored images,
@@ -28,6 +29,8 @@ PART_SCHEMA = pa.schema(
         ("psnr", pa.float64()),
         ("ssim", pa.float64()),
         ("mae", pa.float64()),
+        ("lesion_pixels", pa.int32()),
+        ("lesion_mae", pa.float64()),
         ("error_sum", pa.binary()),
         ("features", pa.list_(pa.binary())),
         ("answers", pa.binary()),

@@ -24,7 +24,8 @@ from mrigen.metrics.scopes import Kind, Scope, all_scopes
 from mrigen.metrics.scored import answers_in, scored_in
 
 FIDELITY = "fidelity"
-NO_MASKS = "the prepared images carry no lesion masks"
+NO_MASKS = "no lesion mask of these images"
+NO_LESIONS = "no lesion in these images, by their masks"
 
 
 @dataclass(frozen=True)
@@ -157,21 +158,32 @@ def _extrapolation(found: Found, judge: Trained, plan: Plan, config: Config) -> 
 
 def _quality(scope: Scope, found: Found, config: Config, nothing: str) -> dict[str, Figure]:
     """How well the autoencoder restores held-out images: means over images, intervals over subjects."""
+    parts = [(cell, found.get((Group.HELD_OUT, cell), Looked())) for cell in scope.cells]
     figures = {}
+    owners = [(owner, cell) for cell, looked in parts for owner in looked.restored_owners]
     for name, column in (("psnr_db", "psnr"), ("ssim", "ssim"), ("mae", "mae")):
-        parts = [(cell, found.get((Group.HELD_OUT, cell), Looked())) for cell in scope.cells]
-        values = np.array([value for _, looked in parts for value in looked.restored[column]])
-        if not len(values):
-            figures[f"autoencoder-quality/{name}"] = Figure.missing(nothing)
-            continue
-        owners, strata = _codes([(owner, cell) for cell, looked in parts for owner in looked.restored_owners])
-        weights = owner_weights(
-            owners, strata, config.evaluation.num_bootstraps, seeded(config.seed, scope.name, "quality")
-        )
-        ends = interval(mean_draws(values, owners, weights)) if weights is not None else None
-        figures[f"autoencoder-quality/{name}"] = Figure.of(float(values.mean()), len(values), ends)
-    figures["autoencoder-quality/lesion_mae"] = Figure.missing(NO_MASKS)
-    return figures
+        values = [value for _, looked in parts for value in looked.restored[column]]
+        figures[name] = _mean(values, owners, config, scope) if values else Figure.missing(nothing)
+    errors = [value for _, looked in parts for value in looked.lesion_mae]
+    if errors:
+        owners = [(owner, cell) for cell, looked in parts for owner in looked.lesion_owners]
+        figures["lesion_mae"] = _mean(errors, owners, config, scope)
+    else:
+        any_mask = any(looked.num_marked for _, looked in parts)
+        restored = any(looked.restored_owners for _, looked in parts)
+        figures["lesion_mae"] = Figure.missing((NO_LESIONS if any_mask else NO_MASKS) if restored else nothing)
+    return {f"autoencoder-quality/{name}": figure for name, figure in figures.items()}
+
+
+def _mean(values: Sequence[float], named: Sequence[tuple[str, Cell]], config: Config, scope: Scope) -> Figure:
+    """The mean over images, with the interval over subjects."""
+    owners, strata = _codes(named)
+    weights = owner_weights(
+        owners, strata, config.evaluation.num_bootstraps, seeded(config.seed, scope.name, "quality")
+    )
+    found = np.array(values)
+    ends = interval(mean_draws(found, owners, weights)) if weights is not None else None
+    return Figure.of(float(found.mean()), len(found), ends)
 
 
 def _diversity(

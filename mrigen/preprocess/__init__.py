@@ -6,6 +6,7 @@ from __future__ import annotations
 from mrigen.preprocess.brain_mask import check_strip_command
 from mrigen.preprocess.foreground import Foreground, find_foreground
 from mrigen.preprocess.intensity import normalise, smoothing_sigmas
+from mrigen.preprocess.lesions import lesions_on_grid
 from mrigen.preprocess.order import PreparedScan, prepare_images
 from mrigen.preprocess.registration import check_extras
 from mrigen.preprocess.sampling import TrainingImage, scan_images, slice_affine
@@ -18,6 +19,7 @@ __all__ = [
     "check_extras",
     "check_strip_command",
     "find_foreground",
+    "lesions_on_grid",
     "normalise",
     "prepare_images",
     "scan_images",

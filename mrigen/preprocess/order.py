@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mrigen.config import DataConfig
 from mrigen.preprocess.brain_mask import strip_head
-from mrigen.preprocess.foreground import find_foreground
+from mrigen.preprocess.foreground import Mask, find_foreground
 from mrigen.preprocess.intensity import normalise, some_intensities
 from mrigen.preprocess.registration import correct_bias, register
 from mrigen.preprocess.sampling import TrainingImage, scan_images
@@ -28,8 +28,11 @@ class PreparedScan:
     # some of the foreground's, before and after all
 
 
-def prepare_images(volume: Volume, data: DataConfig, *, subject: str, mask: Volume | None = None) -> PreparedScan:
-    """Make the images of one scan; `mask` is its brain mask, on any grid, where one is known.
+def prepare_images(
+    volume: Volume, data: DataConfig, *, subject: str, mask: Volume | None = None, lesions: Mask | None = None
+) -> PreparedScan:
+    """Make the images of one scan; `mask` is its brain mask, on any grid, `lesions` tells its lesions on its own grid,
+    where they are known.
 
     Raises:
         VolumeError: if a step cannot be done.
@@ -43,5 +46,5 @@ def prepare_images(volume: Volume, data: DataConfig, *, subject: str, mask: Volu
     if data.registration != "none":
         volume, foreground = register(volume, foreground, data.registration)
     scaled = normalise(volume, foreground, data.clip_percentiles)
-    images = scan_images(volume, data, subject=subject, foreground=foreground, scaled=scaled)
+    images = scan_images(volume, data, subject=subject, foreground=foreground, scaled=scaled, lesions=lesions)
     return PreparedScan(images, foreground.stripped, before, some_intensities(scaled, foreground.mask))

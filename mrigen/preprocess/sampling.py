@@ -29,6 +29,7 @@ class TrainingImage:
     """One image, float32 with values in [-1, 1]: a slice (S, S), as [x, y], [x, z] or [y, z] in RAS+ by its plane, or a
     volume (S, S, S) as [x, y, z].
 
+    `lesions` is True where half of what a pixel shows is lesion or more, of the image's shape; None where nobody knows.
     `slice_mm` is the place along the plane's normal from the centre of the foreground, 0 of a volume; `affine` leads
     from (i, j, 0) of a slice, (i, j, k) of a volume, to the scan's RAS+ millimetres.
     """
@@ -36,6 +37,7 @@ class TrainingImage:
     image: NDArray[np.float32]
     slice_mm: float
     affine: Affine
+    lesions: Mask | None = None
 
 
 def slice_affine(data: DataConfig, slice_mm: float) -> Affine:
@@ -64,12 +66,13 @@ def scan_images(
     subject: str,
     foreground: Foreground | None = None,
     scaled: NDArray[np.float32] | None = None,
+    lesions: Mask | None = None,
 ) -> list[TrainingImage]:
     """The training images of one scan: its slices from the lowest position up, or itself as one volume.
 
     Slices lie at `slice_heights` from the foreground's centre and are centred on it; those with less than
     `min_foreground` of it are left out, so the list can be empty. `scaled` is what `normalise` gives, where it is at
-    hand.
+    hand; `lesions` are those of the scan, where they are known.
 
     Raises:
         VolumeError: if the scan has no foreground or no contrast.
@@ -78,18 +81,33 @@ def scan_images(
     if scaled is None:
         scaled = normalise(volume, foreground, data.clip_percentiles)
     sigmas = smoothing_sigmas(volume.spacing_mm, data.spacing_mm)
+    share = None if lesions is None else lesions.astype(np.float32)
     if any(sigmas):
         scaled = ndimage.gaussian_filter(scaled, sigmas, mode="nearest", truncate=3.0)
+        share = None if share is None else ndimage.gaussian_filter(share, sigmas, mode="nearest", truncate=3.0)
     to_voxel = np.linalg.inv(volume.affine)
     images = []
     for height in slice_heights(data, subject):
         affine = _image_affine(data, foreground.centre_mm, height)
-        if data.spatial_dims == 3:
-            planes = [_sample(scaled, to_voxel @ _plane_affine(affine, k), data) for k in range(data.image_size)]
-            images.append(TrainingImage(np.stack(planes, axis=2), height, affine))
-        elif _foreground_share(foreground.mask, to_voxel @ affine, data) >= data.min_foreground:
-            images.append(TrainingImage(_sample(scaled, to_voxel @ affine, data), height, affine))
+        pixel_to_voxel = to_voxel @ affine
+        if data.spatial_dims == 2 and _foreground_share(foreground.mask, pixel_to_voxel, data) < data.min_foreground:
+            continue
+        image = np.clip(_sample(scaled, pixel_to_voxel, data, beyond=-1.0), -1.0, 1.0)
+        marked = None if share is None else _sample(share, pixel_to_voxel, data, beyond=0.0) >= 0.5
+        images.append(TrainingImage(image, height, affine, marked))
     return images
+
+
+def _sample(
+    values: NDArray[np.float32], pixel_to_voxel: Affine, data: DataConfig, *, beyond: float
+) -> NDArray[np.float32]:
+    """A slice, or a volume plane by plane, by linear interpolation; `beyond` is the value outside of the scan."""
+    if data.spatial_dims == 2:
+        return _sample_plane(values, pixel_to_voxel, data.image_size, beyond)
+    planes = [
+        _sample_plane(values, _plane_affine(pixel_to_voxel, k), data.image_size, beyond) for k in range(data.image_size)
+    ]
+    return np.stack(planes, axis=2)
 
 
 def _plane_affine(affine: Affine, place: int) -> Affine:
@@ -99,12 +117,12 @@ def _plane_affine(affine: Affine, place: int) -> Affine:
     return plane
 
 
-def _sample(scaled: NDArray[np.float32], pixel_to_voxel: Affine, data: DataConfig) -> NDArray[np.float32]:
-    """Linear interpolation of one slice; -1 beyond the scan."""
-    points = _pixel_voxels(pixel_to_voxel, data.image_size)
-    image = ndimage.map_coordinates(scaled, points, np.float32, order=1, mode="constant", cval=-1.0)
-    clipped: NDArray[np.float32] = np.clip(image, -1.0, 1.0)
-    return clipped
+def _sample_plane(values: NDArray[np.float32], pixel_to_voxel: Affine, size: int, beyond: float) -> NDArray[np.float32]:
+    points = _pixel_voxels(pixel_to_voxel, size)
+    plane: NDArray[np.float32] = ndimage.map_coordinates(
+        values, points, np.float32, order=1, mode="constant", cval=beyond
+    )
+    return plane
 
 
 def _foreground_share(mask: Mask, pixel_to_voxel: Affine, data: DataConfig) -> float:

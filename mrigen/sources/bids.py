@@ -36,6 +36,12 @@ NOT_RAW = ("derivatives", "sourcedata", "code")
 _ANAT = re.compile(r"(^|/)anat/[^/]*_(T1w|T2w|FLAIR|PDw)\.(nii|nii\.gz|hdr)$")
 """Names that mean to be scans of ours."""
 
+_LESIONS = re.compile(
+    r"(?:derivatives/[^/]+/)?sub-(?P<subject>[^/_]+)/(?:ses-(?P<session>[^/_]+)/)?anat/"
+    r"(?!.*_space-)[^/]*_(?:desc|label)-lesions?(?:_[^/]*)?_(?:mask|roi)\.nii(?:\.gz)?"
+)
+"""Masks of lesions in the space of the subject's own scans: where `space` is named, it is another."""
+
 
 def bids_path(subject: str, modality: Modality, *, description: str | None = None, session: str | None = None) -> str:
     """Path of a `.nii.gz` image within a BIDS tree; contrast-enhanced T1w carries `ce-gadolinium`.
@@ -83,8 +89,9 @@ def find_bids_scans(root: Location, files: Iterable[str] | None = None, options:
     rejected: list[Rejected] = []
     notes: Counter[str] = Counter()
     mine = frozenset(path for path in files if path.startswith(("sub-", *(f"{name}/" for name in NOT_RAW))))
+    lesions = _find_lesions(mine)
     for path in sorted(filter(is_scan_name, mine)):
-        if not path.startswith("sub-"):
+        if not path.startswith("sub-") or _LESIONS.fullmatch(path):
             continue
         entities: dict[str, Any] = bids2table.parse_bids_entities(path)
         modality = _modality(entities)
@@ -107,8 +114,31 @@ def find_bids_scans(root: Location, files: Iterable[str] | None = None, options:
         if options.modality:
             modality = Modality(options.modality)
         orientation = options.orientation if path.endswith(".hdr") else ""
-        scans.append(Scan(full, subject, session, name, pathology, modality, licence, orientation=orientation))
-    return Claim("a BIDS tree", mine, tuple(scans), tuple(rejected), notes=dict(notes))
+        mask = lesions.get((subject, session), "")
+        scans.append(
+            Scan(
+                full,
+                subject,
+                session,
+                name,
+                pathology,
+                modality,
+                licence,
+                lesions=(root / mask).path if mask else "",
+                orientation=orientation,
+            )
+        )
+    masks = tuple((root / path).path for path in sorted(set(lesions.values())))
+    return Claim("a BIDS tree", mine, tuple(scans), tuple(rejected), masks, notes=dict(notes))
+
+
+def _find_lesions(files: Iterable[str]) -> dict[tuple[str, str], str]:
+    """The mask of lesions of each subject and session that has one; of several nobody can tell which to take."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(files):
+        if match := _LESIONS.fullmatch(path):
+            found.setdefault((match["subject"], match["session"] or ""), []).append(path)
+    return {place: paths[0] for place, paths in found.items() if len(paths) == 1}
 
 
 def _is_below(path: str, above: str) -> bool:

@@ -12,14 +12,15 @@ import numpy as np
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell
-from mrigen.preprocess import PreparedScan, prepare_images, split_of
-from mrigen.records import image_schema, to_table, write_table
+from mrigen.preprocess import PreparedScan, lesions_on_grid, prepare_images, split_of
+from mrigen.preprocess.foreground import Mask
+from mrigen.records import image_schema, pack_mask, to_table, write_table
 from mrigen.sources.histograms import Histograms
 from mrigen.sources.parts import Part, part_key
-from mrigen.sources.reading import read_mask, read_scan
+from mrigen.sources.reading import read_lesions, read_mask, read_scan
 from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
-from mrigen.volume import VolumeError
+from mrigen.volume import Volume, VolumeError
 
 
 def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[Location]) -> dict[str, Any]:
@@ -40,10 +41,12 @@ def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[L
     rows: list[dict[str, Any]] = []
     states: list[str | None] = []
     histograms = Histograms()
-    rejected = []
+    rejected: list[Rejected] = []
     for scan, content in part.items():
         try:
-            prepared = prepare_scan(scan, data, places[scan.origin])
+            volume = read_scan(scan, places[scan.origin], max_bytes=data.max_scan_mb << 20)
+            lesions = _find_lesions(scan, volume, data, places[scan.origin], rejected)
+            prepared = prepare_scan(scan, volume, data, places[scan.origin], lesions=lesions)
         except InputError as error:
             told = str(error) if scan.path in str(error) else f"{scan.path}: {error}"
             rejected.append(Rejected(scan.path, told, getattr(error, "fault", "format")))
@@ -69,20 +72,36 @@ def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[L
     return {**report, "made": True}
 
 
-def prepare_scan(scan: Scan, data: DataConfig, place: Location) -> PreparedScan:
-    """Read a scan, and its brain mask where one is wanted, and make its images.
+def prepare_scan(
+    scan: Scan, volume: Volume, data: DataConfig, place: Location, *, lesions: Mask | None = None
+) -> PreparedScan:
+    """Read a scan's brain mask where one is wanted, and make the images of its `volume`.
 
     Raises:
-        VolumeError: if the scan cannot be read, or no image of it shows enough.
+        VolumeError: if the mask cannot be read, or no image of the scan shows enough.
     """
     max_bytes = data.max_scan_mb << 20
-    volume = read_scan(scan, place, max_bytes=max_bytes)
     mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask and data.head == "strip" else None
-    prepared = prepare_images(volume, data, subject=scan.subject, mask=mask)
+    prepared = prepare_images(volume, data, subject=scan.subject, mask=mask, lesions=lesions)
     if not prepared.images:
         low, high = data.slice_range_mm
         raise VolumeError(f"no slice from {low:g} to {high:g} mm shows {data.min_foreground:.0%} of head", "voxels")
     return prepared
+
+
+def _find_lesions(
+    scan: Scan, volume: Volume, data: DataConfig, place: Location, rejected: list[Rejected]
+) -> Mask | None:
+    """The lesions of a scan on its grid, None if nobody marked them; a mask that cannot be used costs no image."""
+    if not scan.lesions:
+        return None
+    try:
+        labels = read_lesions(scan, place, max_bytes=data.max_scan_mb << 20)
+        return lesions_on_grid(labels, volume)
+    except VolumeError as error:
+        told = f"{scan.lesions}: lesion mask of {scan.path} not used: {error}"
+        rejected.append(Rejected(scan.lesions, told, error.fault))
+        return None
 
 
 def image_rows(scan: Scan, content: str, prepared: PreparedScan, data: DataConfig) -> list[dict[str, Any]]:
@@ -103,6 +122,7 @@ def image_rows(scan: Scan, content: str, prepared: PreparedScan, data: DataConfi
             "id": f"{content[:24]}-{index:03d}",
             "slice_mm": image.slice_mm,
             "image": image.image.astype(np.float16),
+            "lesions": None if image.lesions is None else pack_mask(image.lesions),
             "affine": image.affine.ravel().tolist(),
             **shared,
         }

@@ -14,7 +14,7 @@ from mrigen.sources.tables import TABLE_SUFFIXES, read_header, read_rows
 from mrigen.storage import Location
 
 REQUIRED = ("path", "subject", "pathology", "modality")
-OPTIONAL = ("session", "source", "licence", "mask", "frame", "orientation")
+OPTIONAL = ("session", "source", "licence", "mask", "lesions", "frame", "orientation")
 
 
 def is_manifest(file: Location) -> bool:
@@ -89,5 +89,6 @@ def _scan(file: Location, row: dict[str, str], options: SourceOptions) -> Scan |
         licence=row.get("licence") or "unknown",
         frame=int(float(frame)) if frame else None,
         mask=_path(file, row.get("mask") or ""),
+        lesions=_path(file, row.get("lesions") or ""),
         orientation=orientation or (options.orientation if is_analyze else ""),
     )

@@ -45,6 +45,8 @@ class Profile:
     # names of scans that are not what the set's name promises -> what they are
     brain_mask: tuple[str, ...] = ()
     # where a brain mask may lie, from the scan's folder, made of the groups
+    lesions: tuple[str, ...] = ()
+    # likewise, labels of lesions in the space of the scan
     frames: tuple[Modality, ...] = ()
     # contrasts along the fourth axis, instead of a token
     forms: tuple[str, ...] = ("",)
@@ -188,9 +190,7 @@ def _scans(
     match: _Match, folder: Location, known: frozenset[str], pathology: Pathology, options: SourceOptions
 ) -> Iterable[Scan]:
     profile = match.profile
-    around = posixpath.dirname(match.path)
-    masks = (posixpath.normpath(posixpath.join(around, name.format_map(match.groups))) for name in profile.brain_mask)
-    mask = next((name for name in masks if name in known), None)
+    mask, lesions = (_beside(match, folder, known, names) for names in (profile.brain_mask, profile.lesions))
     for frame, modality in enumerate(match.modalities):
         yield Scan(
             path=posixpath.join(folder.path, match.path),
@@ -201,9 +201,17 @@ def _scans(
             modality=Modality(options.modality) if options.modality else modality,
             licence=profile.licence,
             frame=frame if profile.frames else None,
-            mask=posixpath.join(folder.path, mask) if mask else "",
+            mask=mask,
+            lesions=lesions,
             orientation=options.orientation if match.path.endswith(".hdr") else "",
         )
+
+
+def _beside(match: _Match, folder: Location, known: frozenset[str], names: Sequence[str]) -> str:
+    """The first file that is there of some `names`, which start from the scan's folder; empty if there is none."""
+    around = posixpath.dirname(match.path)
+    paths = (posixpath.normpath(posixpath.join(around, name.format_map(match.groups))) for name in names)
+    return next((posixpath.join(folder.path, path) for path in paths if path in known), "")
 
 
 class _Labelling:

@@ -24,6 +24,7 @@ PROFILES = (
         pathology=Pathology.GLIOBLASTOMA,
         masks=(rf"{BRATS_CASE}_seg{NII}",),
         refused={rf"LGG/(?:[^/]+/)*{BRATS_CASE}_(?:t1|t1ce|t2|flair){NII}": "low-grade glioma by its folder LGG"},
+        lesions=("{subject}_seg.nii.gz", "{subject}_seg.nii"),
     ),
     Profile(
         name="BraTS 2023+",
@@ -40,6 +41,7 @@ PROFILES = (
             _brats_2023("SSA"): "a glioma or another tumour (BraTS-SSA): its name does not tell",
             _brats_2023("GoAT"): "a tumour of any kind (BraTS-GoAT): its name does not tell",
         },
+        lesions=("{subject}-{session}-seg.nii.gz",),
     ),
     Profile(
         name="MSD Task01",
@@ -49,6 +51,7 @@ PROFILES = (
         pathology=Pathology.GLIOBLASTOMA,
         licence="CC BY-SA 4.0; Medical Segmentation Decathlon",
         masks=(rf"labelsTr/BRATS_\d+{NII}",),
+        lesions=("../labelsTr/{subject}.nii.gz",),
     ),
     Profile(
         name="UPENN-GBM",
@@ -75,6 +78,7 @@ PROFILES = (
         masks=(rf"UCSF-PDGM-\d+(?:_FU\d+d)?_tumor_segmentation{NII}",),
         others=(rf"UCSF-PDGM-\d+\w*{NII}",),
         brain_mask=("{subject}_brain_segmentation.nii.gz",),
+        lesions=("{subject}_tumor_segmentation.nii.gz",),
     ),
     Profile(
         name="IXI",
@@ -121,6 +125,7 @@ PROFILES = (
         forms=("_pp", ""),
         pathology=Pathology.SCLEROSIS,
         masks=(rf"(?:training|test)\d\d_\d\d_mask\d{NII}",),
+        lesions=("{subject}_{session}_mask1.nii", "../masks/{subject}_{session}_mask1.nii"),
     ),
     Profile(
         name="open_ms_data cross-sectional, MNI",
@@ -146,6 +151,7 @@ PROFILES = (
         others=(rf"patient\d+/(?:patient\d+_)?brainmask{NII}",),
         brain_mask=("brainmask.nii.gz",),
         family="open_ms_data cross-sectional",
+        lesions=("consensus_gt.nii.gz", "{subject}_consensus_gt.nii.gz"),
     ),
     Profile(
         name="open_ms_data longitudinal",
@@ -194,6 +200,7 @@ PROFILES = (
         masks=(rf"\d+_gt_isovox{NII}",),
         others=(rf"\d+_isovox_fg_mask{NII}",),
         brain_mask=("{subject}_isovox_fg_mask.nii.gz", "../fg_mask/{subject}_isovox_fg_mask.nii.gz"),
+        lesions=("{subject}_gt_isovox.nii.gz", "../gt/{subject}_gt_isovox.nii.gz"),
     ),
     Profile(
         name="MSLesSeg",
@@ -202,6 +209,7 @@ PROFILES = (
         modalities={"t1": T1W, "t2": T2W, "flair": FLAIR},
         pathology=Pathology.SCLEROSIS,
         masks=(rf"P\d+(?:_T\d)?_MASK{NII}",),
+        lesions=("{subject}_{session}_MASK.nii.gz", "{subject}_MASK.nii.gz"),
     ),
     Profile(
         name="FOMO60K",

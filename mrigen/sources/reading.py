@@ -86,12 +86,25 @@ def read_mask(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -
         VolumeError: if it is no usable volume, or empty.
     """
     location = Location(place.filesystem, scan.mask)
-    with _on_disk(location, max_bytes) as path:
-        orientation = scan.orientation or _DEFAULT_ORIENTATION
-        mask = read_volume(path, max_bytes=max_bytes, orientation=orientation, allow_constant=True)
+    mask = _read_labels(location, scan, max_bytes)
     if not mask.array.any():
         raise VolumeError(f"{location}: empty mask: every voxel is 0", "voxels")
     return mask
+
+
+def read_lesions(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -> Volume:
+    """Read the labels of a scan's lesions; all may be 0.
+
+    Raises:
+        VolumeError: if it is no usable volume.
+    """
+    return _read_labels(Location(place.filesystem, scan.lesions), scan, max_bytes)
+
+
+def _read_labels(location: Location, scan: Scan, max_bytes: int) -> Volume:
+    with _on_disk(location, max_bytes) as path:
+        orientation = scan.orientation or _DEFAULT_ORIENTATION
+        return read_volume(path, max_bytes=max_bytes, orientation=orientation, allow_constant=True)
 
 
 def _is_series(location: Location) -> bool:

@@ -27,6 +27,8 @@ class Scan:
     # place along the fourth axis of a 4-D file that holds several contrasts
     mask: str = ""
     # a brain mask's path, where one was given or found beside the scan
+    lesions: str = ""
+    # likewise, of a volume whose labels mark lesions, in the space of the scan
     orientation: str = ""
     # axes of an Analyze file, such as LAS
     origin: int = 0
@@ -50,7 +52,7 @@ class ScanTable:
     scans: tuple[Scan, ...]
     rejected: tuple[Rejected, ...] = ()
     masks: tuple[str, ...] = ()
-    # paths of lesion masks and other labels, which are recognised and not used
+    # paths of lesion masks and other labels
 
     @property
     def kind(self) -> str:

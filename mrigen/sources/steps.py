@@ -130,7 +130,7 @@ def prepare_run(
     facts, rejected = survey(found, data, each, on_rejected)
     if data.head == "keep" and not allow_mixed_heads:
         refuse_mixed_heads(Counter(fact.traits(stripped=fact.stripped) for fact in facts.values()))
-    kept = {scan: fact.content for scan, fact in facts.items()}
+    kept = {scan: fact.identity for scan, fact in facts.items()}
     parts = plan_parts(kept, read_plan(run), scans_per_part(data))
     begin_preparation(run, parts, data)
     work = functools.partial(_make_part, run, data, found.places)

@@ -25,7 +25,9 @@ class ScanFacts:
 
     scan: Scan
     content: str
-    # hash of the scan's voxels and header, and of its mask where that counts
+    # hash of the scan's voxels and header, and of its brain mask where that counts
+    identity: str
+    # the same with its lesion mask, if it has one
     spacing_mm: tuple[float, float, float]
     orientation: str
     # where the stored axes point, such as LPS
@@ -65,11 +67,13 @@ def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, loo
         content = hash_scan(scan, place)
         if scan.mask and data.head == "strip":
             content = _hash_both(content, Location(place.filesystem, scan.mask))
+        lesions = Location(place.filesystem, scan.lesions) if scan.lesions else None
+        identity = _hash_both(content, lesions) if lesions and lesions.is_file() else content
     except VolumeError as error:
         return Rejected(scan.path, _naming(scan, error), error.fault)
     except (OSError, ValueError) as error:  # a path with a NUL is the second to pyarrow
         return Rejected(scan.path, f"{scan.path}: cannot be read: {' '.join(str(error).split())}", "missing")
-    return ScanFacts(scan, content, header.spacing_mm, header.orientation, stripped)
+    return ScanFacts(scan, content, identity, header.spacing_mm, header.orientation, stripped)
 
 
 def _hash_both(content: str, mask: Location) -> str:

@@ -14,10 +14,12 @@ from mrigen.errors import InputError
 from mrigen.records import (
     image_schema,
     latent_schema,
+    pack_mask,
     read_table,
     sample_schema,
     tensor_numpy,
     to_table,
+    unpack_mask,
     write_table,
 )
 from mrigen.storage import Location
@@ -37,6 +39,7 @@ def row(number: int) -> dict[str, Any]:
         "slice_mm": 1.5 * number,
         "image": np.full(SHAPE, number / 8, np.float32) + np.arange(24, dtype=np.float32).reshape(SHAPE) / 32,
         "affine": np.eye(4).ravel().tolist(),
+        "lesions": None,
         "spacing_mm": 3.0,
         "licence": "CC0",
         "sha256": "0" * 64,
@@ -130,3 +133,13 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
     with pytest.raises(InputError, match=r"other\.parquet is no whole Parquet file .*image"):
         read_table(Location.parse(tmp_path), ["id", "image"])
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (8, 8), (2, 3, 7)])
+def test_masks_come_back(shape: tuple[int, ...]) -> None:
+    mask = np.random.default_rng(0).random(shape) < 0.5
+    packed = pack_mask(mask)
+    assert len(packed) == (mask.size + 7) // 8
+    assert np.array_equal(unpack_mask(packed, shape), mask)
+    with pytest.raises(ValueError, match="bytes are no mask of shape"):
+        unpack_mask(packed[:-1], shape)

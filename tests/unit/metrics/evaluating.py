@@ -104,6 +104,7 @@ def write_cohort(run: Path, subjects: Mapping[str, int], *, slices: int = 4) -> 
                             "slice_mm": 6.0 * k,
                             "image": brain(cell, f"{split}{number}", k),
                             "affine": [float(i) for i in range(16)],
+                            "lesions": None,
                             "spacing_mm": 3.0,
                             "licence": "",
                             "sha256": hashlib.sha256(name.encode()).hexdigest(),

@@ -23,7 +23,8 @@ from mrigen.metrics.judging import Judge, judging_tasks
 from mrigen.metrics.labelled import LabelledImages
 from mrigen.metrics.plan import Group, Plan, index_generated, index_real
 from mrigen.metrics.scopes import Kind
-from mrigen.metrics.summary import NO_MASKS, Evaluation, _pair_interval
+from mrigen.metrics.summary import NO_LESIONS, NO_MASKS, Evaluation, _pair_interval
+from mrigen.records import pack_mask
 from mrigen.storage import Location
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_autoencoder, write_data, write_samples
 from tests.unit.metrics.evaluating import evaluated, found_in, judge_of, judged, parts_of, plan_of, row_named
@@ -36,7 +37,7 @@ LEAD = "efficientnet-lite0"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("run")
-    write_data(folder, [FULL, FEW, BROKEN], {"train": 6, "test": 5})
+    write_data(folder, [FULL, FEW, BROKEN], {"train": 6, "test": 5}, lesions=lesions)
     nan = np.full((SIZE, SIZE), np.nan)
     rows = [sample_row(FULL, i) for i in range(11)]
     rows += [sample_row(FEW, i) for i in range(5)]
@@ -45,6 +46,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_samples(folder / "samples", rows)
     write_autoencoder(folder / "vae", CONFIG)
     return folder
+
+
+def lesions(name: str) -> bytes | None:
+    """The left half of the lowest slices of FULL, nothing in all others of it and in FEW, unknown elsewhere."""
+    if "Dementia" in name:
+        return None
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[: SIZE // 2] = name.endswith("Healthy-T1w-0")
+    return pack_mask(mask)
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +97,12 @@ def test_a_full_cell_has_every_figure_with_n_and_interval(evaluation: Evaluation
     row = row_named(evaluation, FULL)
     assert not row.scope.untrained
     assert row.images == {"held_out": 15, "held_out_subjects": 5, "generated": 11, "reference": 11}
-    assert row.figures["autoencoder-quality/lesion_mae"].reason == NO_MASKS
     numbers = {"autoencoder-quality": 15, "diversity": 10, LEAD: 11, "mri": 11, "autoencoder": 11}
     for name, figure in row.figures.items():
-        if name.endswith("lesion_mae") or name.startswith("fidelity"):
+        if name.startswith("fidelity"):
+            continue
+        if name == "autoencoder-quality/lesion_mae":
+            assert figure.n == 5
             continue
         assert figure.value is not None, name
         assert figure.n == numbers[name.partition("/")[0]], name
@@ -204,6 +216,19 @@ def test_cells_are_held_against_lazy_answers_where_that_is_asked_for(
     assert broken.figures[FLOOR][f"{LEAD}/kid"].value is not None
     nothing = scores[Cell.parse("Dementia:T1w")].figures[GENERATED]["mri/kid"]
     assert nothing.reason == "no truth: no held-out real image of this cell"
+
+
+def test_the_error_in_lesions_is_taken_where_the_mask_says(evaluation: Evaluation, run: Path) -> None:
+    lowest, autoencoder = held_out_images()[0::3], load_autoencoder(run / "vae")
+    with torch.inference_mode():
+        error = (autoencoder.decode(autoencoder.encode(lowest).mean).clamp(-1, 1) - lowest).abs()
+    figures = {
+        cell: row_named(evaluation, cell).figures["autoencoder-quality/lesion_mae"] for cell in (FULL, FEW, BROKEN)
+    }
+    assert figures[FULL].value == pytest.approx(float(error[:, :, : SIZE // 2].mean()), rel=1e-4)
+    assert (figures[FULL].n, figures[FULL].low is not None) == (5, True)
+    assert row_named(evaluation, "Healthy").figures["autoencoder-quality/lesion_mae"].n == 5
+    assert (figures[FEW].reason, figures[BROKEN].reason) == (NO_LESIONS, NO_MASKS)
 
 
 def test_error_maps_are_means_over_all_images_of_a_modality(evaluation: Evaluation, run: Path) -> None:

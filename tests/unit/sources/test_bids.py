@@ -181,3 +181,25 @@ def test_rows_that_contradict_each_other_and_names_that_bids_does_not_know_are_t
     assert claim.notes == {"other files left out": 1}
     table.write_text("participant_id\tdiagnosis\nsub-1\tMS\nsub-1\tMS\n")
     assert len(find_bids_scans(Location.parse(tmp_path)).scans) == 1
+
+
+def test_lesions_in_the_space_of_the_scans_go_with_them(tmp_path: Path) -> None:
+    masks = {
+        "1": ("derivatives/lesions/sub-1/anat/sub-1_desc-lesion_mask.nii.gz",),
+        "2": ("derivatives/raters/sub-2/ses-a/anat/sub-2_ses-a_label-lesion_desc-consensus_mask.nii.gz",),
+        "3": ("sub-3/anat/sub-3_label-lesion_roi.nii",),
+        "4": ("derivatives/x/sub-4/anat/sub-4_space-MNI152NLin6Asym_label-lesion_mask.nii.gz",),
+        "5": tuple(f"derivatives/rater{k}/sub-5/anat/sub-5_label-lesion_mask.nii.gz" for k in (1, 2)),
+        "6": ("derivatives/x/sub-6/anat/sub-6_desc-brain_mask.nii.gz",),
+    }
+    scans = {n: f"sub-{n}/anat/sub-{n}_FLAIR.nii.gz" for n in "13456"}
+    scans["2"] = "sub-2/ses-a/anat/sub-2_ses-a_FLAIR.nii.gz"
+    touch(tmp_path, *scans.values(), *(path for paths in masks.values() for path in paths))
+    participants(tmp_path, "participant_id\tgroup\n" + "".join(f"sub-{n}\tMS\n" for n in masks))
+    claim = find_bids_scans(Location.parse(tmp_path))
+    assert {scan.subject: scan.lesions.removeprefix(f"{tmp_path}/") for scan in claim.scans} == {
+        **{n: masks[n][0] for n in "123"},
+        **dict.fromkeys("456", ""),  # in another space; nobody can tell which; of the brain
+    }
+    assert len(claim.masks) == 3
+    assert not claim.rejected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import pytest
 from mrigen.config import load_config
 from mrigen.labels import Modality, Pathology
 from mrigen.preprocess import scan_images, slice_heights, split_of
-from mrigen.records import image_schema, tensor_numpy
+from mrigen.records import image_schema, tensor_numpy, unpack_mask
 from mrigen.sources.images import prepare_part
 from mrigen.sources.reading import hash_scan
 from mrigen.sources.scans import Scan, drop_unusable
 from mrigen.storage import Location
+from mrigen.volume import Volume, nifti_bytes
 from tests.fake_scans import made_up_scan, write_scan
 
 DATA = load_config("tiny").data.model_copy(update={"image_size": 32, "spacing_mm": 6.0})
@@ -137,3 +139,29 @@ def test_scans_are_read_from_storage_that_is_no_disk(tmp_path: Path, source: Loc
     (item,) = remote["rejected"]
     assert "text.nii.gz: " in item["reason"]
     assert "mrigen-" not in item["reason"]
+
+
+def test_lesion_masks_go_into_the_images_and_a_broken_one_costs_no_image(tmp_path: Path, source: Location) -> None:
+    folder, base = Path(source.path), made_up_scan(1)
+    box = np.zeros_like(base.array)
+    box[20:30, 20:30, 20:30] = 3
+    (folder / "lesions.nii.gz").write_bytes(nifti_bytes(Volume(box, base.affine), description="made up"))
+    (folder / "broken.nii.gz").write_bytes(b"hello")
+    scans = {
+        replace(scan(folder / "a.nii.gz", "a"), lesions=str(folder / "lesions.nii.gz")): "1" * 64,
+        replace(scan(folder / "b.nii.gz", "b"), lesions=str(folder / "broken.nii.gz")): "2" * 64,
+        scan(folder / "b.nii.gz", "c"): "3" * 64,
+    }
+    report = prepare_part(Location.parse(tmp_path / "run"), scans, DATA, [source])
+    table = pq.read_table(tmp_path / "run" / "data" / report["file"], columns=["subject", "slice_mm", "lesions"])
+    packed = {subject: [row["lesions"] for row in table.to_pylist() if row["subject"] == subject] for subject in "abc"}
+    assert packed["b"] == [None] * len(packed["b"])
+    assert packed["c"] == [None] * len(packed["c"])
+    truth = [one.lesions for one in scan_images(base, DATA, subject="a", lesions=box > 0)]
+    assert [unpack_mask(bits, (32, 32)).tolist() for bits in packed["a"]] == [mask.tolist() for mask in truth]
+    assert any(mask.any() for mask in truth)
+    assert not all(mask.any() for mask in truth)
+    (item,) = report["rejected"]
+    assert item["path"] == str(folder / "broken.nii.gz")
+    assert "b.nii.gz not used" in item["reason"]
+    assert report["states"] == ["stripped", "whole", "whole"]

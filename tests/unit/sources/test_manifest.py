@@ -80,6 +80,11 @@ def test_masks_frames_and_orientations_may_follow(tmp_path: Path) -> None:
     ]
 
 
+def test_lesions_may_be_named(tmp_path: Path) -> None:
+    scans = read(tmp_path, f"{HEADER},lesions\na.nii,1,MS,T1,seg/a.nii.gz\nb.nii,2,HC,T1,\n").scans
+    assert [scan.lesions for scan in scans] == [f"{tmp_path}/seg/a.nii.gz", ""]
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

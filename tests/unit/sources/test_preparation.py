@@ -35,7 +35,11 @@ def scan(name: str) -> Scan:
 
 
 PARTS: list[dict[Scan, str]] = [{scan("a"): "1", scan("b"): "2"}, {scan("c"): "3"}]
-FACTS = {one: ScanFacts(one, content, (1.0, 1.0, 3.0), "LPS", None) for part in PARTS for one, content in part.items()}
+FACTS = {
+    one: ScanFacts(one, content, content, (1.0, 1.0, 3.0), "LPS", None)
+    for part in PARTS
+    for one, content in part.items()
+}
 
 
 def report(number: int, **changes: Any) -> dict[str, Any]:

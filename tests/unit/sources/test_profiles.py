@@ -74,12 +74,14 @@ def test_a_data_set_is_one_declaration(tmp_path: Path) -> None:
         licence="mine",
         masks=(r"p\d+/lesions\.nii",),
         brain_mask=("{session}_brain.nii",),
+        lesions=("{session}_lesions.nii", "lesions.nii"),
     )
     files = ["p7/v2_pd.nii", "p7/v2_ct.nii", "p7/lesions.nii", "p7/v2_brain.nii", "p7/table.csv"]
     (claim,) = find_profile_scans(Location.parse(tmp_path), files, (*PROFILES, profile), SourceOptions())
     (scan,) = claim.scans
     assert (scan.subject, scan.session, scan.modality, scan.source) == ("p7", "v2", Modality.PD, "mine")
     assert scan.mask == f"{tmp_path}/p7/v2_brain.nii"
+    assert scan.lesions == f"{tmp_path}/p7/lesions.nii"
     assert claim.masks == (f"{tmp_path}/p7/lesions.nii",)
     assert claim.paths == {"p7/v2_pd.nii", "p7/lesions.nii"}
 

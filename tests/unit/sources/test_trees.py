@@ -14,6 +14,12 @@ from mrigen.sources.scans import Scan, ScanTable
 from mrigen.storage import Location
 from tests.trees import TREES, ExpectedScan, Tree, write_whole_tree
 
+MARKED = {
+    *("BraTS 2018", "BraTS 2021", "BraTS 2024", "MSD Task01", "UCSF-PDGM"),
+    *("ISBI-2015", "open_ms_data", "Shifts MS", "MSLesSeg"),
+}
+"""Trees whose lesion masks lie beside the scans that they belong to."""
+
 
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tree]:
@@ -100,3 +106,9 @@ def test_real_scans(real_data: Path) -> None:
         *((*labels, modality) for labels in mni for modality in ("T1w", "T1ce", "T2w", "FLAIR")),
         *(("open_ms_data longitudinal", "patient12", "study1", "Sclerosis", m) for m in ("T1w", "T2w", "FLAIR")),
     }
+
+
+def test_lesion_masks_that_lie_beside_their_scans_are_found(trees: dict[str, Tree]) -> None:
+    marked = {name: {scan.lesions for scan in found(tree.folder).scans} - {""} for name, tree in trees.items()}
+    assert all(masks <= set(trees[name].masks) for name, masks in marked.items())
+    assert {name for name, masks in marked.items() if masks} == MARKED
