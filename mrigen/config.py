@@ -184,16 +184,26 @@ class SamplerConfig(Section):
     neighbour changes a bit of a sample."""
 
 
+class WeightsConfig(Section):
+    """Files (safetensors) of the published weights of extractors that do not come with the installation."""
+
+    inception: str | None = None
+    """The Inception of FID."""
+    radimagenet: str | None = None
+    """RadImageNet's ResNet-50."""
+
+
 class EvaluationConfig(Section):
     """What is measured against the held-out images, and on how much."""
 
-    extractors: tuple[Literal["efficientnet-lite0", "mri", "autoencoder"], ...] = (
+    extractors: tuple[Literal["efficientnet-lite0", "mri", "autoencoder", "inception", "radimagenet"], ...] = (
         "efficientnet-lite0",
         "mri",
         "autoencoder",
     )
     """Whose features images are compared by; the first leads. `mri` is the run's own judge of pathology and modality,
-    `autoencoder` the run's own autoencoder."""
+    `autoencoder` the run's own autoencoder; the last two need `weights`."""
+    weights: WeightsConfig = WeightsConfig()
     feature_size: int = Field(128, ge=32, le=512)
     """Side to which images are resized for EfficientNet-Lite0."""
     num_pairs: PositiveInt = 200
@@ -207,6 +217,11 @@ class EvaluationConfig(Section):
     def _some_extractor(self) -> Self:
         if not self.extractors or len(set(self.extractors)) < len(self.extractors):
             raise ValueError(f"extractors {list(self.extractors)} must name one or more, each once")
+        for name, file in self.weights:
+            if name in self.extractors and not file:
+                raise ValueError(f"the extractor {name} needs its weights: name their file in weights.{name}")
+            if file and name not in self.extractors:
+                raise ValueError(f"weights.{name} are of no use: add {name} to extractors")
         return self
 
 

@@ -75,6 +75,8 @@ def build_extractors(
             built.append(AutoencoderFeatures(networks.autoencoder))
         elif name == MRI and networks.judge is not None:
             built.append(JudgeFeatures(networks.judge))
+        elif name in networks.pretrained:
+            built.append(networks.pretrained[name])
         else:
             raise ValueError(f"no network for the extractor {name!r}")
     return built

@@ -1,4 +1,4 @@
-"""The networks of a run that an evaluation looks through: its autoencoder, and its judge of pathology and modality."""
+"""The networks that an evaluation looks through: the run's autoencoder and its judge, and those of the user."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mrigen.errors import InputError
 from mrigen.metrics.classifier import Classifier
 from mrigen.metrics.classifier_store import JudgePlan, find_or_train, plan_judge
 from mrigen.metrics.plan import AUTOENCODER, MRI
+from mrigen.metrics.pretrained import PretrainedFeatures, load_pretrained, pretrained_identity
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.storage import Location
 
@@ -26,6 +27,7 @@ class Opened:
 
     autoencoder: Autoencoder | None = None
     judge: Classifier | None = None
+    pretrained: Mapping[str, PretrainedFeatures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Networks:
     classifiers: Location
     autoencoder: Location | None = None
     judge: JudgePlan | None = None
+    weights: Mapping[str, Location] = field(default_factory=dict)
+    """Files of the user's, by the name of the extractor."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
 
@@ -50,11 +54,15 @@ class Networks:
                 autoencoder = load_autoencoder(folder).to(device)
         if self.judge is not None:
             judge = find_or_train(self.judge, config, self.classifiers, str(device)).classifier.to(device)
-        return Opened(autoencoder, judge)
+        pretrained = {name: load_pretrained(name, file).to(device) for name, file in self.weights.items()}
+        return Opened(autoencoder, judge, pretrained)
 
 
 def find_networks(run: Location, config: Config) -> Networks:
-    """The networks of a run folder; the judge is planned, not trained yet."""
+    """The networks of a run folder, and those that the user brings; the judge is planned, not trained yet.
+
+    Raises InputError for a file of weights that is not there.
+    """
     hashes, absent = {}, {}
     if (autoencoder := find_autoencoder(run)) is not None:
         hashes[AUTOENCODER] = folder_sha256(autoencoder)
@@ -66,7 +74,9 @@ def find_networks(run: Location, config: Config) -> Networks:
         hashes[MRI] = judge.key
     except InputError as error:
         absent[MRI] = str(error)
-    return Networks(run / ".cache" / "classifier", autoencoder, judge, hashes, absent)
+    weights = {name: Location.parse(file) for name, file in config.evaluation.weights if file}
+    hashes |= {name: pretrained_identity(name, file) for name, file in weights.items()}
+    return Networks(run / ".cache" / "classifier", autoencoder, judge, weights, hashes, absent)
 
 
 def find_autoencoder(run: Location) -> Location | None:

@@ -2,17 +2,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.metrics import plan as plan_module
+from mrigen.metrics.inception import InceptionV3
 from mrigen.metrics.networks import find_autoencoder
 from mrigen.metrics.parts import part_is_whole, part_of, read_parts
 from mrigen.metrics.plan import Group
+from mrigen.metrics.pretrained import load_pretrained
 from mrigen.records import write_table
 from mrigen.storage import Location
-from tests.fake_run import sample_row, tiny_config, write_autoencoder, write_data, write_samples
+from tests.fake_run import made_up_image, sample_row, tiny_config, write_autoencoder, write_data, write_samples
 from tests.unit.metrics.evaluating import parts_of, plan_of
 
 CELL = Cell.parse("Healthy:T1w")
@@ -57,3 +63,25 @@ def test_the_finished_models_autoencoder_goes_first(tmp_path: Path) -> None:
     assert find_autoencoder(run) == run / "vae"
     (tmp_path / "model" / "SHA256SUMS").write_text("")
     assert find_autoencoder(run) == run / "model" / "vae"
+
+
+def test_the_user_may_bring_a_network(tmp_path: Path) -> None:
+    weights = tmp_path / "inception.safetensors"
+    torch.manual_seed(0)
+    save_file(InceptionV3().state_dict(), weights)
+    write_data(tmp_path, [CELL], {"train": 1, "test": 1}, slices=1)
+    config = tiny_config("evaluation.extractors=[inception]", f"evaluation.weights.inception={weights}")
+    plan = plan_of(tmp_path, config)
+    assert plan.extractors == ("inception",)
+    table = parts_of(tmp_path, plan, config)[0]
+    image = torch.from_numpy(made_up_image("real", table["id"][0].as_py()))[None, None].half().float()
+    features = np.frombuffer(table["features"][0].as_py()[0], np.float32)
+    expected = load_pretrained("inception", Location.parse(weights))(image)[0].numpy()
+    assert features == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+    save_file({**InceptionV3().state_dict()}, weights)  # other weights of the same name
+    assert plan_of(tmp_path, config).identities != plan.identities
+    assert {shard.key for shard in plan_of(tmp_path, config).shards}.isdisjoint(shard.key for shard in plan.shards)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"inception\.safetensors"):
+        plan_of(tmp_path, config)
