@@ -70,7 +70,7 @@ def command(
 
     said = notices(index.provenance, complete=True)
     facts = {"Model": plan.model_sha256, "Command": command_line("ablate", run, settings)}
-    page = ablation_page(f"Ablation of {folder.name}", study, said, facts)
+    page = ablation_page(f"Ablation of {folder.name}", study, said, facts, plane=config.data.plane)
     (place / "index.html").write_bytes(page.encode())
     (place / "ablation.json").write_json({"notices": said, **study.as_json()})
     for notice in said:

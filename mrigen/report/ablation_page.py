@@ -23,13 +23,14 @@ def figure_titles() -> dict[str, str]:
     return {**kids, "pathology": "Accuracy of pathology", "modality": "Accuracy of modality"}
 
 
-def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Mapping[str, str]) -> str:
-    """As HTML. `notices` come before all else; `facts` are listed at the end."""
+def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Mapping[str, str], *, plane: str) -> str:
+    """As HTML. `notices` come before all else; `facts` are listed at the end; `plane` is that of the slices."""
     reasons, titles = Reasons(), figure_titles()
     count = min(SHOWN_CELLS, len(study.cells))
     shown = [study.cells[place * len(study.cells) // count] for place in range(count)]
     return render(
         "ablation.html",
+        plane=plane,
         title=title,
         study=study,
         columns=list(titles.values()),

@@ -83,6 +83,7 @@ def audit_page(
     judged = [cell for cell in audit.cells if cell.limits]
     return render(
         "audit.html",
+        plane=config.data.plane,
         title=title,
         verdict=verdict(audit),
         failed=audit.failed,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mrigen.errors import InputError
+from mrigen.metrics.extrapolation import ANSWERS
+from mrigen.metrics.fidelity import TARGETS
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.plan import AUTOENCODER
+from mrigen.metrics.plan import MRI
 from mrigen.metrics.scopes import Kind
+from mrigen.metrics.summary import FIDELITY
 from mrigen.report.figures import apart, interval_text, number_text
 from mrigen.report.text import SCHEMA_VERSION
 from mrigen.storage import Location
@@ -18,16 +21,26 @@ from mrigen.storage import Location
 _SAME = ("feature_size", "image_size", "num_neighbours", "interval_level", "ms_ssim_betas")
 
 
+Figures = Mapping[str, Mapping[str, Figure]]
+"""The figures of every row, by its name and theirs."""
+
+
 @dataclass(frozen=True)
 class Metrics:
-    """What a metrics.json holds. `figures` of each row by its name, and the `kind` of each."""
+    """What a metrics.json holds. `figures` of each row, and the `kind` of each; `untrained` cells; what identifies
+    each extractor, and the `judge`, None where nothing does."""
 
     place: str
     split: str
     held_out: str
     settings: Mapping[str, Any]
+    identities: Mapping[str, str]
     kinds: Mapping[str, Kind]
-    figures: Mapping[str, Mapping[str, Figure]]
+    figures: Figures
+    untrained: frozenset[str]
+    judge: str | None
+    answers: Figures | None
+    """Figures of extrapolation; a row is a cell and an answer for it. None where it was not asked for."""
 
 
 def read_metrics(place: Location) -> Metrics:
@@ -49,11 +62,36 @@ def read_metrics(place: Location) -> Metrics:
             tree["split"],
             tree["held_out_sha256"],
             tree["settings"],
+            {name: one["identity"] for name, one in tree["settings"]["extractors"].items()},
             {row["name"]: Kind(row["kind"]) for row in tree["rows"]},
-            {row["name"]: {k: Figure.from_json(f) for k, f in row["figures"].items()} for row in tree["rows"]},
+            {row["name"]: _figures(row["figures"]) for row in tree["rows"]},
+            frozenset(row["name"] for row in tree["rows"] if row["untrained"] and row["kind"] == Kind.CELL),
+            _judge(tree),
+            None if tree["extrapolation"] is None else dict(_answers(tree["extrapolation"])),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is not as `mrigen evaluate` writes it: {error!r}") from None
+
+
+def _figures(tree: Mapping[str, Any]) -> dict[str, Figure]:
+    return {name: Figure.from_json(figure) for name, figure in tree.items()}
+
+
+def _judge(tree: Mapping[str, Any]) -> str | None:
+    """Equal for equal judges only: the identity of the extractor that it is, else its validation losses."""
+    if MRI in tree["settings"]["extractors"]:
+        return str(tree["settings"]["extractors"][MRI]["identity"])
+    judge = tree["judge"]
+    return json.dumps(judge, sort_keys=True) if judge and judge["checks"] else None
+
+
+def _answers(tree: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Figure]]]:
+    """Every answer for every cell; a lazy one is called by the cell that stood in."""
+    for cell in tree["cells"]:
+        for answer in ANSWERS:
+            stand_in = cell["stand_ins"].get(answer)
+            if answer not in cell["stand_ins"] or stand_in:
+                yield f"{cell['cell']}, {stand_in or answer}", _figures(cell["answers"][answer])
 
 
 def refuse_unlike(first: Metrics, second: Metrics) -> None:
@@ -61,7 +99,7 @@ def refuse_unlike(first: Metrics, second: Metrics) -> None:
     compared = [
         {
             "split": each.split,
-            "extractors": list(each.settings["extractors"]),
+            "extractors": list(each.identities),
             **{key: each.settings.get(key) for key in _SAME},
         }
         for each in (first, second)
@@ -78,32 +116,65 @@ def refuse_unlike(first: Metrics, second: Metrics) -> None:
 def comparison_text(first: Metrics, second: Metrics, *, cells: bool) -> str:
     """A table for every figure: rows, A and B with intervals, and a mark where these do not overlap.
 
-    Single cells are left out unless `cells`. Raises InputError as `refuse_unlike` does.
+    Single cells are left out unless `cells`; of extrapolation those that were held out of either training are shown
+    always. Raises InputError as `refuse_unlike` does.
     """
     refuse_unlike(first, second)
-    lines = [f"A  {first.place}", f"B  {second.place}"]
+    unlike = _unlike_networks(first, second)
+    lines = [f"A  {first.place}", f"B  {second.place}", *_notes(first, second, unlike)]
+    pooled = [name for name in first.figures if cells or first.kinds[name] != Kind.CELL]
+    lines += _tables(pooled, first.figures, second.figures, unlike, "")
+    if first.answers is not None and second.answers is not None:
+        unseen = first.untrained | second.untrained
+        known = {row for some in (first.answers, second.answers) for row, found in some.items() if _any_value(found)}
+        answers = [row for row in first.answers if row in known and (cells or row.partition(",")[0] in unseen)]
+        lines += _tables(answers, first.answers, second.answers, unlike, "extrapolation: ")
+    return "\n".join([*lines, "", "* the 95 % intervals of A and B do not overlap"])
+
+
+def _any_value(figures: Mapping[str, Figure]) -> bool:
+    return any(figure.value is not None for figure in figures.values())
+
+
+def _unlike_networks(first: Metrics, second: Metrics) -> frozenset[str]:
+    """The extractors that are not the same network in both; `fidelity` and its targets among them if the judge is
+    not."""
+    unlike = {name for name, identity in first.identities.items() if identity != second.identities[name]}
+    if first.judge is None or first.judge != second.judge:
+        unlike |= {FIDELITY, *TARGETS}
+    return frozenset(unlike)
+
+
+def _notes(first: Metrics, second: Metrics, unlike: frozenset[str]) -> Iterator[str]:
     if first.held_out != second.held_out:
-        lines.append("note: A and B were held against different images, which makes part of every difference")
-    identities = [each.settings["extractors"].get(AUTOENCODER, {}).get("identity") for each in (first, second)]
-    own = identities[0] != identities[1]
-    if own:
-        lines.append("note: A and B have different autoencoders: figures of their features do not compare, left out")
-    rows = [name for name in first.figures if name in second.figures and (cells or first.kinds[name] != Kind.CELL)]
-    names = list(dict.fromkeys(name for row in rows for name in first.figures[row] if name in second.figures[row]))
-    for name in names:
-        if not (own and name.startswith(f"{AUTOENCODER}/")):
-            lines += ["", *_table(name, rows, first, second)]
-    lines += ["", "* the 95 % intervals of A and B do not overlap"]
-    return "\n".join(lines)
+        yield "note: A and B were held against different images, which makes part of every difference"
+    if first.untrained != second.untrained:
+        never = [", ".join(sorted(each.untrained)) or "none" for each in (first, second)]
+        yield f"note: cells never seen in training differ, so pooled cells do: A {never[0]}; B {never[1]}"
+    if networks := sorted(unlike - {FIDELITY, *TARGETS}):
+        yield f"note: A and B have different networks for {', '.join(networks)}: figures of their features are left out"
+    if FIDELITY in unlike:
+        yield "note: A and B were not judged by the same classifier: figures of condition fidelity are left out"
+    if (first.answers is None) != (second.answers is None):
+        yield f"note: only {'A' if second.answers is None else 'B'} has figures of extrapolation: left out"
 
 
-def _table(name: str, rows: list[str], first: Metrics, second: Metrics) -> Iterator[str]:
-    table = [(name, "A", "B", "")]
+def _tables(rows: Sequence[str], first: Figures, second: Figures, unlike: frozenset[str], prefix: str) -> Iterator[str]:
+    """A table for every figure of these rows that compares."""
+    shared = [row for row in rows if row in second]
+    for name in dict.fromkeys(name for row in shared for name in first[row] if name in second[row]):
+        if name.partition("/")[0] not in unlike:
+            yield ""
+            yield from _table(prefix, name, shared, first, second)
+
+
+def _table(prefix: str, name: str, rows: Sequence[str], first: Figures, second: Figures) -> Iterator[str]:
+    table = [(prefix + name, "A", "B", "")]
     reasons: list[str] = []
     for row in rows:
-        if name not in first.figures[row] or name not in second.figures[row]:
+        if name not in first[row] or name not in second[row]:
             continue
-        one, other = first.figures[row][name], second.figures[row][name]
+        one, other = first[row][name], second[row][name]
         mark = "*" if apart(one, other) else ""
         table.append((row, _shown(name, one, reasons), _shown(name, other, reasons), mark))
     widths = [max(len(line[i]) for line in table) for i in range(4)]

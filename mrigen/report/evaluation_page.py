@@ -7,7 +7,7 @@ from typing import Any
 
 from mrigen.config import Config
 from mrigen.metrics.comparison import MAX_IMAGES, MIN_IMAGES
-from mrigen.metrics.figure import Figure
+from mrigen.metrics.fidelity import TARGETS
 from mrigen.metrics.image_quality import ms_ssim_betas
 from mrigen.metrics.infinity import NUM_SIZES
 from mrigen.metrics.kernel import MIN_UNITS
@@ -15,13 +15,15 @@ from mrigen.metrics.plan import Group
 from mrigen.metrics.precision import NUM_NEIGHBOURS
 from mrigen.metrics.resampling import MIN_OWNERS
 from mrigen.metrics.scopes import Kind
-from mrigen.metrics.summary import Evaluation, Row
-from mrigen.report.figures import figure_text, interval_text, p_text
-from mrigen.report.plots import error_map_plot, interval_plot
+from mrigen.metrics.summary import FIDELITY, Evaluation
+from mrigen.report.extrapolation_parts import extrapolation_section
+from mrigen.report.fidelity_parts import fidelity_section
+from mrigen.report.plots import answers_plot, error_map_plot, interval_plot
 from mrigen.report.rendering import data_uri, embedded_slice, render
+from mrigen.report.tables import WIDE, Column, Notes, figure_table
 from mrigen.report.verdict import verdict
 
-_COLUMNS = {
+_DISTANCES = {
     "kid": "KID",
     "fid": "FID",
     "fid_infinity": "FID at infinity",
@@ -30,20 +32,23 @@ _COLUMNS = {
     "density": "Density",
     "coverage": "Coverage",
 }
-_QUALITY = {
-    "autoencoder-quality/psnr_db": "PSNR, dB",
-    "autoencoder-quality/ssim": "SSIM",
-    "autoencoder-quality/mae": "Absolute error",
-    "autoencoder-quality/lesion_mae": "Error in lesions",
-}
-_WIDE = (Kind.OVERALL, Kind.PATHOLOGY, Kind.MODALITY)
+_DIVERSITY = [
+    Column("MS-SSIM, generated", "diversity/ms_ssim_generated"),
+    Column("MS-SSIM, real", "diversity/ms_ssim_real"),
+]
+_QUALITY = [
+    Column("PSNR, dB", "autoencoder-quality/psnr_db"),
+    Column("SSIM", "autoencoder-quality/ssim"),
+    Column("Absolute error", "autoencoder-quality/mae"),
+    Column("Error in lesions", "autoencoder-quality/lesion_mae"),
+]
 
 
 def report_page(
     *, title: str, evaluation: Evaluation, config: Config, notices: Sequence[str], facts: Mapping[str, str]
 ) -> str:
     """As HTML. `notices` come before all else; `facts` are listed as in `samples_page`."""
-    notes = _Notes()
+    notes, extrapolation = Notes(), evaluation.extrapolation
     tables = [_distribution_tables(evaluation, name, notes) for name in config.evaluation.extractors]
     return render(
         "report.html",
@@ -54,12 +59,12 @@ def report_page(
         verdict=verdict(evaluation),
         distribution=tables,
         plots=[_uri(plot) for plot in _distance_plots(evaluation)],
-        diversity=_table(
-            evaluation.rows,
-            {"diversity/ms_ssim_generated": "MS-SSIM, generated", "diversity/ms_ssim_real": "MS-SSIM, real"},
-            notes,
-        ),
-        quality=_table(evaluation.rows, _QUALITY, notes),
+        diversity=figure_table(evaluation.rows, _DIVERSITY, notes),
+        fidelity=fidelity_section(evaluation, notes),
+        accuracies=_uri(_accuracy_plot(evaluation)),
+        extrapolation=extrapolation_section(extrapolation, notes) if extrapolation else None,
+        answers=_uri(answers_plot(extrapolation)) if extrapolation else None,
+        quality=figure_table(evaluation.rows, _QUALITY, notes),
         error_maps=_uri(error_map_plot(evaluation.error_maps)),
         reasons=notes.reasons,
         any_untrained=any(row.scope.untrained for row in evaluation.rows),
@@ -79,61 +84,18 @@ def report_page(
     )
 
 
-class _Notes:
-    """The reasons for missing figures, each once, in the order in which they first come up."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def number(self, reason: str) -> int:
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-        return self.reasons.index(reason) + 1
-
-    def shown(self, name: str, figure: Figure) -> dict[str, Any]:
-        return {
-            "text": figure_text(name, figure),
-            "interval": interval_text(name, figure),
-            "p": p_text(figure),
-            "n": figure.n,
-            "note": self.number(figure.reason) if figure.reason is not None else None,
-        }
-
-
-def _distribution_tables(evaluation: Evaluation, extractor: str, notes: _Notes) -> dict[str, Any]:
+def _distribution_tables(evaluation: Evaluation, extractor: str, notes: Notes) -> dict[str, Any]:
     """What one extractor says: a table of what is pooled, and one of the cells."""
     tables = {"extractor": extractor, "reason": None}
     if extractor not in evaluation.extractors:
         return {**tables, "reason": evaluation.rows[0].figures[f"{extractor}/kid"].reason}
-    wide = {f"{extractor}/{name}": title for name, title in _COLUMNS.items()}
-    narrow = {f"{extractor}/{name}": title for name, title in _COLUMNS.items() if name != "fid_infinity"}
+    columns = [Column(title, f"{extractor}/{name}", f"{extractor}/{name}_floor") for name, title in _DISTANCES.items()]
+    narrow = [column for column in columns if not column.name.endswith("fid_infinity")]
     return {
         **tables,
-        "pooled": _table(evaluation.of_kind(*_WIDE), wide, notes),
-        "cells": _table(evaluation.of_kind(Kind.CELL), narrow, notes),
+        "pooled": figure_table(evaluation.of_kind(*WIDE), columns, notes),
+        "cells": figure_table(evaluation.of_kind(Kind.CELL), narrow, notes),
     }
-
-
-def _table(rows: Sequence[Row], columns: Mapping[str, str], notes: _Notes) -> dict[str, Any]:
-    """Rows of figures, each with its floor where it has one; with the N that all figures of a row share, if they do."""
-    shown = []
-    for row in rows:
-        floors = [row.figures.get(f"{name}_floor") for name in columns]
-        numbers = {f.n for f in (*(row.figures[name] for name in columns), *floors) if f and f.value is not None}
-        shown.append(
-            {
-                "name": row.name,
-                "kind": str(row.scope.kind),
-                "marked": row.scope.untrained and row.scope.kind == Kind.CELL,
-                "images": row.images,
-                "n": numbers.pop() if len(numbers) == 1 else None,
-                "figures": [
-                    {**notes.shown(name, row.figures[name]), "floor": notes.shown(name, floor) if floor else None}
-                    for name, floor in zip(columns, floors, strict=True)
-                ],
-            }
-        )
-    return {"titles": list(columns.values()), "rows": shown}
 
 
 def _distance_plots(evaluation: Evaluation) -> list[bytes | None]:
@@ -145,9 +107,14 @@ def _distance_plots(evaluation: Evaluation) -> list[bytes | None]:
         lead = evaluation.extractors[0]
         names = ("precision", "recall", "coverage")
         panels = [(f"{name.capitalize()}, {lead}", f"{lead}/{name}", f"{lead}/{name}_floor") for name in names]
-        plots.append(interval_plot(evaluation.of_kind(*_WIDE), panels))
+        plots.append(interval_plot(evaluation.of_kind(*WIDE), panels))
     plots.append(interval_plot(cells, [("MS-SSIM", "diversity/ms_ssim_generated", "diversity/ms_ssim_real")]))
     return plots
+
+
+def _accuracy_plot(evaluation: Evaluation) -> bytes | None:
+    panels = [(f"Accuracy, {target}", f"{FIDELITY}/{target}", f"{FIDELITY}/{target}_real") for target in TARGETS]
+    return interval_plot(evaluation.of_kind(Kind.CELL), panels, real_label="held-out real images")
 
 
 def _pictures(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:

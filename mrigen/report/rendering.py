@@ -21,8 +21,9 @@ def embedded_slice(image: Slice, *, synthetic: bool) -> str:
     return data_uri(slice_png(image, synthetic=synthetic))
 
 
-def render(template: str, *, plane: str = "axial", **values: Any) -> str:
-    """Fill a template of this folder; every value that it names must be given. `plane` is that of the slices shown."""
+def render(template: str, *, plane: str | None = None, **values: Any) -> str:
+    """Fill a template of this folder; every value that it names must be given. `plane` is that of the slices shown,
+    which a template that says how they lie must be given too."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mrigen", "report"),
         autoescape=True,
@@ -35,7 +36,7 @@ def render(template: str, *, plane: str = "axial", **values: Any) -> str:
     return environment.get_template(template).render(
         version=__version__,
         style=style,
-        orientation=ORIENTATION_TEXTS[plane],
         untrained_text=UNTRAINED_TEXT,
+        **({"orientation": ORIENTATION_TEXTS[plane]} if plane else {}),
         **values,
     )

@@ -8,17 +8,20 @@ from typing import Any
 from mrigen import __version__
 from mrigen.config import Config
 from mrigen.metrics.comparison import MAX_IMAGES, MIN_IMAGES
+from mrigen.metrics.extrapolation import ANSWERS, FLOOR, GENERATED, HEALTHY, NEAREST, Extrapolation
+from mrigen.metrics.fidelity import CLASSES, TARGETS
 from mrigen.metrics.image_quality import ms_ssim_betas
 from mrigen.metrics.kernel import MIN_UNITS
 from mrigen.metrics.plan import MAX_PER_CELL
 from mrigen.metrics.precision import NUM_NEIGHBOURS
 from mrigen.metrics.resampling import LEVEL, MIN_OWNERS
 from mrigen.metrics.scopes import Kind
-from mrigen.metrics.summary import Evaluation
+from mrigen.metrics.summary import FIDELITY, Evaluation
+from mrigen.report.extrapolation_words import has_figure, standing
 from mrigen.report.figures import figure_text, p_text
 from mrigen.report.verdict import verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of `metrics.json`, whose schema is docs/metrics-schema.json."""
 
 _FACTS = {
@@ -41,8 +44,8 @@ Provenance = Mapping[str, Sequence[Any]]
 
 
 def figures_text(evaluation: Evaluation) -> str:
-    """A table of all rows with the numbers of images, by the leading extractor, and the verdict below; `-` stands
-    where there is no figure."""
+    """A table of all rows with the numbers of images, by the leading extractor; one of the cells held out of training,
+    where extrapolation was asked for; and the verdict below. `-` stands where there is no figure."""
     lead = evaluation.extractors[0] if evaluation.extractors else "none"
     columns = {
         f"{lead}/kid": "KID",
@@ -53,6 +56,7 @@ def figures_text(evaluation: Evaluation) -> str:
         f"{lead}/coverage": "coverage",
         "diversity/ms_ssim_generated": "MS-SSIM",
         "diversity/ms_ssim_real": "of real",
+        **{f"{FIDELITY}/{target}": target for target in TARGETS},
         "autoencoder-quality/psnr_db": "AE PSNR",
     }
     lines = [["cell", "real", "made", *columns.values(), "test"]]
@@ -63,14 +67,40 @@ def figures_text(evaluation: Evaluation) -> str:
         test = p_text(figures[0]) if figures[0] else None
         counts = [str(row.images["held_out"]), str(row.images["generated"])]
         lines.append([row.name + mark, *counts, *shown, test or "-"])
+    text = _aligned(lines)
+    if any(row.scope.untrained for row in evaluation.rows):
+        text.append("* never seen in training")
+    if evaluation.extrapolation is not None:
+        text += _answers_text(evaluation.extrapolation)
+    return "\n".join([*text, "", *verdict(evaluation)])
+
+
+def _answers_text(found: Extrapolation) -> list[str]:
+    """The KID of every answer for the cells that the model never saw, without those that nothing can be said of."""
+    unseen = [score for score in found.scores if score.unseen and has_figure(score, GENERATED)]
+    if not unseen:
+        return []
+    lead, figure = found.extractors[0], f"{found.extractors[0]}/kid"
+    titles = {GENERATED: "generated", FLOOR: "floor", HEALTHY: "healthy", NEAREST: "other modality"}
+    lines = [["never seen", *(titles[name] for name in ANSWERS), "generated are"]]
+    for score in unseen:
+        shown = [figure_text(figure, score.figures[name][figure]) or "-" for name in ANSWERS]
+        rank = standing(score, figure)
+        lines.append([str(score.cell), *shown, rank.words if rank else "-"])
+    return [
+        "",
+        f"KID by {lead} to held-out real images of the cell, of generated images and of lazy answers:",
+        *_aligned(lines),
+    ]
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Cells of a table as lines of one length, the first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
+    return [
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     ]
-    if any(row.scope.untrained for row in evaluation.rows):
-        text.append("* never seen in training")
-    return "\n".join([*text, "", *verdict(evaluation)])
 
 
 def metrics_json(
@@ -109,6 +139,11 @@ def metrics_json(
             "ms_ssim_pairs": config.evaluation.num_pairs,
         },
         "rows": [row.as_json() for row in evaluation.rows],
+        "judge": evaluation.judge,
+        "confusion": {
+            target: {"classes": CLASSES[target], **matrices} for target, matrices in evaluation.confusion.items()
+        },
+        "extrapolation": evaluation.extrapolation.as_json() if evaluation.extrapolation else None,
     }
 
 

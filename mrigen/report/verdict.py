@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mrigen.metrics.fidelity import TARGETS
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.kernel import MIN_UNITS
 from mrigen.metrics.scopes import Kind
-from mrigen.metrics.summary import Evaluation, Row
+from mrigen.metrics.summary import FIDELITY, Evaluation, Row
 from mrigen.report.figures import ALPHA, apart, figure_text, interval_text, number_text, p_text, told_apart
 
 _NOTHING = Figure.missing("not computed")
@@ -29,6 +30,9 @@ def verdict(evaluation: Evaluation) -> list[str]:
         sentences += [*_distance(pooled, lead, kind), *_told(of_kind, lead, kind), *_worst(of_kind, lead, kind)]
         sentences += _coverage(pooled, lead, kind) if not untrained else []
         sentences += _diversity(of_kind, kind)
+    sentences += _fidelity(overall[0])
+    if evaluation.extrapolation is not None:
+        sentences.append(evaluation.extrapolation.verdict())
     return [*sentences, *_autoencoder(overall[0])]
 
 
@@ -58,11 +62,7 @@ def _distance(pooled: Row, lead: str, kind: str) -> Iterator[str]:
         text += f"generated images {can} be told from real ones (permutation test, {p_text(figure)}): "
     text += f"KID is {_with_interval('kid', figure)}"
     if floor.value is not None:
-        text += f"; real images of other subjects reach {_with_interval('kid', floor)}"
-        if apart(figure, floor):
-            text += ", and the intervals do not overlap"
-        elif figure.low is not None and floor.low is not None:
-            text += ", and the intervals overlap"
+        text += f"; real images of other subjects reach {_with_interval('kid', floor)}{_overlap(figure, floor)}"
     yield text + "."
 
 
@@ -102,11 +102,41 @@ def _diversity(rows: Sequence[Row], kind: str) -> Iterator[str]:
     )
 
 
+def _fidelity(trained: Row) -> Iterator[str]:
+    """Accuracy on generated images beside that on held-out real ones."""
+    figures = {target: _figure(trained, FIDELITY, target) for target in TARGETS}
+    reasons = {figure.reason for figure in figures.values()}
+    if len(reasons) == 1 and None not in reasons:
+        yield f"Whether generated images show what was asked for is not known: {reasons.pop()}."
+        return
+    for target, made in figures.items():
+        if made.value is None:
+            yield f"Whether generated images show the {target} that was asked for is not known: {made.reason}."
+            continue
+        text = (
+            f"A classifier trained on real images names the {target} of generated images of all trained cells with a "
+            f"balanced accuracy of {_with_interval(target, made)}"
+        )
+        real = _figure(trained, FIDELITY, f"{target}_real")
+        if real.value is not None:
+            text += f"; on held-out real ones it reaches {_with_interval(target, real)}{_overlap(made, real)}"
+            if apart(made, real) and made.value > real.value:
+                text += ": these images are easier to tell apart than real ones, which is no praise"
+        yield text + "."
+
+
 def _autoencoder(row: Row) -> Iterator[str]:
     figure = row.figures["autoencoder-quality/psnr_db"]
     if figure.value is not None:
         text = _with_interval("psnr_db", figure)
         yield f"The autoencoder restores held-out real images to {text} dB: no generated image can be sharper."
+
+
+def _overlap(first: Figure, second: Figure) -> str:
+    """What is to be said of two intervals; nothing unless both are there."""
+    if first.low is None or second.low is None:
+        return ""
+    return ", and the intervals do not overlap" if apart(first, second) else ", and the intervals overlap"
 
 
 def _with_interval(name: str, figure: Figure) -> str:

@@ -11,9 +11,11 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from mrigen.labels import Cell, Modality, all_cells
+from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.metrics.extrapolation import ANSWERS, FLOOR, GENERATED, HEALTHY, NEAREST, CellScore, Extrapolation
+from mrigen.metrics.fidelity import FIGURES
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.plan import Group
+from mrigen.metrics.plan import AUTOENCODER, MRI, Group
 from mrigen.metrics.scopes import Kind, all_scopes
 from mrigen.metrics.summary import Evaluation, Row
 
@@ -61,7 +63,9 @@ def some_figures(kind: Kind) -> dict[str, Figure]:
     distances |= {**floors, "kid": kid.tested(0.0005), "kid_floor": Figure.of(0.01, 17, (-0.1, 0.1)).tested(0.4)}
     if kind != Kind.CELL:
         distances |= {"fid_infinity": Figure.of(0.12, 17), "fid_infinity_floor": Figure.of(0.1, 17)}
-    figures = {f"{LEAD}/{name}": figure for name, figure in distances.items()}
+    figures = {f"{extractor}/{name}": figure for extractor in (LEAD, MRI) for name, figure in distances.items()}
+    figures |= {f"fidelity/{name}": Figure.of(0.75, 17, (0.7, 0.8)) for name in FIGURES if "calibration" not in name}
+    figures |= {f"fidelity/{name}": Figure.of(0.05, 17) for name in FIGURES if "calibration" in name}
     figures["autoencoder/kid"] = Figure.missing("no trained autoencoder")
     figures["diversity/ms_ssim_generated"] = Figure.of(0.5, 17, (0.45, 0.55))
     figures["diversity/ms_ssim_real"] = Figure.of(0.4, 17, (0.35, 0.44))
@@ -86,7 +90,66 @@ def some_evaluation(changes: Mapping[str, Figure] | None = None) -> Evaluation:
         if cell != EMPTY or group == Group.HELD_OUT
     }
     maps = {modality: np.abs(picture(n)) for n, modality in enumerate(Modality)}
-    return Evaluation("test", "ab" * 32, (LEAD,), {LEAD: "12ab", "autoencoder": "34cd"}, rows, pictures, maps)
+    return Evaluation(
+        "test",
+        "ab" * 32,
+        (LEAD, MRI),
+        {LEAD: "12ab", MRI: "56ef", AUTOENCODER: "34cd"},
+        rows,
+        pictures,
+        maps,
+        judge=some_judge(),
+        confusion={
+            name: confusion(size) for name, size in (("pathology", len(Pathology)), ("modality", len(Modality)))
+        },
+    )
+
+
+def some_judge() -> dict[str, object]:
+    """Trained on all cells but one, of which it saw nothing."""
+    return {
+        "counts": {str(cell): 0 if cell == EMPTY else 40 + cell.modality.row for cell in all_cells()},
+        "temperatures": {"pathology": 1.25, "modality": 0.5},
+        "checks": [{"step": 90, "pathology": 0.25, "modality": 0.125}],
+    }
+
+
+def confusion(num_classes: int) -> dict[str, list[list[int]]]:
+    """Real images named right; of generated ones a quarter of the first class is taken for the last."""
+    real, generated = 20 * np.eye(num_classes, dtype=int), 40 * np.eye(num_classes, dtype=int)
+    generated[0, 0], generated[0, -1] = 30, 10
+    return {"real": real.tolist(), "generated": generated.tolist()}
+
+
+def some_extrapolation() -> Extrapolation:
+    """Three unseen cells: one won clearly, one lost to a lazy answer, one without truth; and a cell that was seen."""
+    kids = {
+        UNTRAINED: {GENERATED: 0.1, FLOOR: 0.02, HEALTHY: 0.9, NEAREST: 1.4},
+        Cell.parse("Dementia:T1ce"): {GENERATED: 0.5, FLOOR: 0.01, HEALTHY: 0.3, NEAREST: 1.1},
+        Cell.parse("Glioblastoma:PD"): {},
+        Cell.parse("Sclerosis:T1w"): {GENERATED: 0.05, FLOOR: 0.02, HEALTHY: 0.2, NEAREST: 0.8},
+    }
+    return Extrapolation(
+        tuple(cell_score(cell, values, unseen=cell.modality != Modality.T1W) for cell, values in kids.items()),
+        (LEAD, MRI),
+    )
+
+
+def cell_score(cell: Cell, kids: Mapping[str, float], *, unseen: bool = True, width: float = 0.05) -> CellScore:
+    """The same KIDs by every extractor, `width` to either side their intervals; no truth for answers without one."""
+
+    def figures(answer: str) -> dict[str, Figure]:
+        kid = Figure.missing("no truth: no held-out real image of this cell", 20)
+        if answer in kids:
+            kid = Figure.of(kids[answer], 20, (kids[answer] - width, kids[answer] + width))
+        accuracy = Figure.of(0.0 if answer == HEALTHY else 0.9, 20, (0.0, 0.95))
+        return {f"{LEAD}/kid": kid, f"{MRI}/kid": kid, "pathology": accuracy, "modality": accuracy}
+
+    stand_ins = {
+        HEALTHY: Cell(Pathology.HEALTHY, cell.modality),
+        NEAREST: Cell(cell.pathology, Modality.T2W),
+    }
+    return CellScore(cell, unseen, stand_ins, {answer: figures(answer) for answer in ANSWERS})
 
 
 def without_intervals(evaluation: Evaluation) -> Evaluation:

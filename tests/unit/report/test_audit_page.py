@@ -88,6 +88,12 @@ def test_the_page_loads_nothing_and_keeps_text_as_text() -> None:
     assert page.words.count(HOSTILE) >= 5
 
 
+def test_the_page_says_how_its_slices_lie() -> None:
+    config = Config.model_validate({"data": {"plane": "sagittal"}})
+    assert "Sagittal slices: posterior is left" in Page(some_page(config=config)).words
+    assert "Axial slices" in Page(some_page()).words
+
+
 def test_the_verdict_comes_first_and_never_says_too_much() -> None:
     clean, copied = Page(some_page()).words, Page(some_page(25)).words
     assert clean.index("No copies detected.") < clean.index("Counts")

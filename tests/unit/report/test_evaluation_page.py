@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mrigen.metrics.scopes import Kind
 from mrigen.report.evaluation_page import report_page
 from mrigen.report.figures import apart, figure_text, interval_text, p_text, told_apart
 from mrigen.report.plots import error_map_plot, interval_plot
-from tests.unit.report.report_fakes import HOSTILE, LEAD, Page, some_evaluation, without_intervals
+from tests.unit.report.report_fakes import HOSTILE, LEAD, Page, some_evaluation, some_extrapolation, without_intervals
 
 
 def some_report_page(**changes: object) -> str:
@@ -66,7 +67,7 @@ def test_the_verdict_comes_before_any_figure(page: Page) -> None:
 
 def test_the_untrained_cell_is_marked_in_every_table(page: Page) -> None:
     tables = [page.words[m.start() : m.start() + 30] for m in re.finditer("Sclerosis:PD", page.words)]
-    assert sum("\xa0*" in text for text in tables) == 3  # distribution, diversity, autoencoder
+    assert sum("\xa0*" in text for text in tables) == 5  # distribution twice, diversity, fidelity, autoencoder
     assert page.words.count("never seen in training:") == 1
 
 
@@ -81,15 +82,26 @@ def test_real_stands_above_generated_and_only_that_is_called_synthetic(page: Pag
 
 
 def test_every_row_has_its_n_and_every_figure_its_interval_or_its_reason(page: Page) -> None:
-    assert page.words.count("N 17") == (11 + 19) + 2 * (11 + 19)  # rows, without the one that has no figure
+    assert page.words.count("N 17") == 2 * (11 + 19) + 3 * (11 + 19)  # rows, without the one that has no figure
     tables = page.words[page.words.index("Distribution, by") :]
-    assert tables.count("0.400 to 0.600") == 11 + 19
-    assert tables.count("p < 0.001") == 11 + 19
+    assert tables.count("0.400 to 0.600") == 2 * (11 + 19)
+    assert tables.count("p < 0.001") == 2 * (11 + 19)
     assert page.words.count("no images here") == 1  # once, in the list that the notes point to
     assert "None: no trained autoencoder." in page.words
     assert "NaN" not in page.words
     assert "nan" not in page.words
     assert "None\n" not in page.words
+
+
+def test_only_the_extractors_that_were_used_are_explained(page: Page) -> None:
+    words = " ".join(page.words[page.words.index("What the figures mean") :].split())
+    for text in (
+        "efficientnet-lite0: trained on photographs",
+        "mri: what this run's own classifier",
+        "autoencoder: latents",
+    ):
+        assert text in words, text
+    assert "radimagenet" not in words
 
 
 def test_n_stands_with_each_figure_where_they_differ() -> None:
@@ -98,8 +110,19 @@ def test_n_stands_with_each_figure_where_they_differ() -> None:
     assert words.count("N 16") == 11 + 20
 
 
+def test_extrapolation_stands_there_only_when_asked_for(page: Page) -> None:
+    assert "Extrapolation" not in page.words
+    asked = Page(some_report_page(evaluation=replace(some_evaluation(), extrapolation=some_extrapolation())))
+    words = asked.words
+    assert words.index("Condition fidelity") < words.index("Extrapolation") < words.index("Autoencoder")
+    assert words.count("In 1 of 2 unseen cells the generated images are nearer") == 2  # in the verdict too
+    assert words.count("no truth: no held-out real image of this cell") == 1  # in the list that the notes point to
+    plots = [attrs["alt"] or "" for tag, attrs in asked.tags if tag == "img" and attrs.get("alt")]
+    assert sum("two lazy answers" in alt for alt in plots) == 1
+
+
 def test_plots_are_there_and_the_same_every_time(html: str, page: Page) -> None:
-    assert sum("plot" in (attrs.get("class") or "") for tag, attrs in page.tags if tag == "div") == 4
+    assert sum("plot" in (attrs.get("class") or "") for tag, attrs in page.tags if tag == "div") == 5
     assert some_report_page() == html
     rows = some_evaluation().of_kind(Kind.CELL)
     assert interval_plot(rows, [("KID", f"{LEAD}/kid", f"{LEAD}/kid_floor")])

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from mrigen.config import Config
+from mrigen.labels import Cell
+from mrigen.metrics.extrapolation import Extrapolation
+from mrigen.metrics.fidelity import TARGETS
 from mrigen.metrics.figure import Figure
 from mrigen.report.text import comparison_facts, figures_text, metrics_json, notices
 from mrigen.report.verdict import verdict
-from tests.unit.report.report_fakes import LEAD, some_evaluation, without_intervals
+from tests.unit.report.report_fakes import LEAD, some_evaluation, some_extrapolation, without_intervals
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "metrics-schema.json").read_text())
 
@@ -22,14 +27,60 @@ def test_the_terminal_table_lists_every_row_and_marks_the_untrained() -> None:
     assert len(table) == 1 + 20 + 4 + 5 + 2
     assert len({len(line) for line in table}) == 1
     assert [line.split()[0] for line in table if "*" in line] == ["Sclerosis:PD"]
-    assert next(line for line in table if line.startswith("Dementia:PD")).split()[-10:] == ["-"] * 10
+    assert next(line for line in table if line.startswith("Dementia:PD")).split()[-12:] == ["-"] * 12
     assert "generated images can be told from real ones" in lines[len(table) + 2]
+
+
+def test_the_terminal_table_has_the_accuracies_of_generated_images() -> None:
+    changes = {"fidelity/pathology": Figure.of(0.625, 17), "fidelity/modality_real": Figure.of(0.111, 17)}
+    head, first, *_ = figures_text(some_evaluation(changes)).splitlines()
+    assert head.split()[-5:] == ["pathology", "modality", "AE", "PSNR", "test"]
+    assert first.split()[-6:-3] == ["0.625", "0.750", "25.00"]
+
+
+def test_the_terminal_shows_how_unseen_cells_were_answered() -> None:
+    lines = figures_text(replace(some_evaluation(), extrapolation=some_extrapolation())).splitlines()
+    start = lines.index("* never seen in training") + 2
+    assert lines[start].startswith(f"KID by {LEAD}")
+    assert [re.split(r" {2,}", line) for line in lines[start + 1 : start + 5]] == [
+        ["never seen", "generated", "floor", "healthy", "other modality", "generated are"],
+        ["Sclerosis:PD", "0.100", "0.020", "0.900", "1.400", "clearly nearer than both lazy answers"],
+        ["Dementia:T1ce", "0.500", "0.010", "0.300", "1.100", "nearer than one lazy answer of two"],
+        ["Glioblastoma:PD", "-", "-", "-", "-", "-"],
+    ]
+    assert lines[start + 5] == ""
+
+
+def test_unseen_cells_without_any_figure_are_left_out_of_the_terminal() -> None:
+    score = some_extrapolation().scores[0]
+    nothing = {name: Figure.missing("no such image") for name in score.figures["generated"]}
+    silent = replace(score, cell=Cell.parse("Healthy:PD"), figures=dict.fromkeys(score.figures, nothing))
+    both = replace(some_evaluation(), extrapolation=Extrapolation((silent, score), (LEAD,)))
+    shown = figures_text(both).partition("never seen  ")[2]
+    assert "Sclerosis:PD  " in shown
+    assert "Healthy:PD  " not in shown
+    alone = replace(some_evaluation(), extrapolation=Extrapolation((silent,), (LEAD,)))
+    assert "other modality" not in figures_text(alone)
+
+
+def test_no_table_of_unseen_cells_where_all_were_seen() -> None:
+    seen = tuple(score for score in some_extrapolation().scores if not score.unseen)
+    text = figures_text(replace(some_evaluation(), extrapolation=Extrapolation(seen, (LEAD,))))
+    assert "other modality" not in text
+    assert "No cell was held out of training" in text
+
+
+def full_tree() -> dict[str, Any]:
+    """A metrics.json with all there can be."""
+    evaluation = replace(some_evaluation(), extrapolation=some_extrapolation())
+    return json.loads(json.dumps(metrics_json(evaluation, Config(), [], {}, {}), allow_nan=False))
 
 
 def test_metrics_json_follows_its_schema() -> None:
     real, generated = {"source": ["x"]}, {"model_sha256": ["ab"]}
     tree = json.loads(json.dumps(metrics_json(some_evaluation(), Config(), ["note"], real, generated), allow_nan=False))
     jsonschema.validate(tree, SCHEMA)
+    assert tree["extrapolation"] is None
     assert len(tree["rows"]) == 2 + 5 + 4 + 20
     cell = next(row for row in tree["rows"] if row["name"] == "Healthy:T1w")
     assert cell["figures"][f"{LEAD}/kid"] == {
@@ -37,6 +88,18 @@ def test_metrics_json_follows_its_schema() -> None:
     }  # fmt: skip
     assert sum(tree["settings"]["ms_ssim_betas"]) == pytest.approx(1.0)
     assert (tree["real"], tree["generated"], tree["notices"]) == (real, generated, ["note"])
+
+
+def test_metrics_json_holds_the_judge_the_confusion_and_the_extrapolation() -> None:
+    tree = full_tree()
+    jsonschema.validate(tree, SCHEMA)
+    assert tree["judge"]["counts"]["Healthy:T1w"] == 40
+    assert tree["confusion"]["pathology"]["classes"] == ["Healthy", "Glioblastoma", "Sclerosis", "Dementia"]
+    assert tree["confusion"]["modality"]["generated"][0] == [30, 0, 0, 0, 10]
+    assert tree["extrapolation"] == json.loads(json.dumps(some_extrapolation().as_json()))
+    bare = metrics_json(replace(some_evaluation(), judge=None, confusion={}), Config(), [], {}, {})
+    jsonschema.validate(json.loads(json.dumps(bare)), SCHEMA)
+    assert (bare["judge"], bare["confusion"]) == (None, {})
 
 
 @pytest.mark.parametrize(
@@ -47,13 +110,20 @@ def test_metrics_json_follows_its_schema() -> None:
         (("rows", 0, "kind"), "shape"),
         (("split",), "train"),
         (("surprise",), 1),
+        (("schema_version",), 1),
+        (("judge", "counts"), None),
+        (("judge", "surprise"), 1),
+        (("confusion", "age"), {}),
+        (("confusion", "pathology", "real", 0, 0), 0.5),
+        (("extrapolation", "cells", 0, "unseen"), "yes"),
+        (("extrapolation", "cells", 0, "answers", "generated", f"{LEAD}/kid", "value"), None),
+        (("extrapolation", "cells", 0, "answers", "surprise"), {}),
     ],
 )
 def test_the_schema_refuses_what_is_not_so(path: tuple[str | int, ...], value: object) -> None:
-    tree = json.loads(json.dumps(metrics_json(some_evaluation(), Config(), [], {}, {})))
-    place = tree
+    tree = place = full_tree()
     for step in path[:-1]:
-        place = place[step]
+        place = place[step]  # type: ignore[index]
     place[path[-1]] = value
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(tree, SCHEMA)
@@ -75,6 +145,36 @@ def test_the_verdict_says_what_the_figures_come_to() -> None:
     assert "more alike than real ones in 18 of 18 trained cells, and clearly less alike in 0" in sentences[4]
     assert any("1 of 1 cells never seen in training" in sentence for sentence in sentences)
     assert sentences[-1].startswith("The autoencoder restores held-out real images to 25.00 (24.00 to 26.00) dB")
+
+
+def test_the_verdict_tells_of_fidelity_and_of_extrapolation() -> None:
+    changes = {
+        "fidelity/pathology": Figure.of(0.6, 200, (0.55, 0.65)),
+        "fidelity/modality": Figure.of(0.9, 200, (0.85, 0.95)),
+    }
+    *_, pathology, modality, unseen, last = verdict(
+        replace(some_evaluation(changes), extrapolation=some_extrapolation())
+    )
+    assert pathology == (
+        "A classifier trained on real images names the pathology of generated images of all trained cells with a "
+        "balanced accuracy of 0.600 (0.550 to 0.650); on held-out real ones it reaches 0.750 (0.700 to 0.800), and the "
+        "intervals do not overlap."
+    )
+    assert modality.endswith(
+        "0.900 (0.850 to 0.950); on held-out real ones it reaches 0.750 (0.700 to 0.800), and the intervals do not "
+        "overlap: these images are easier to tell apart than real ones, which is no praise."
+    )
+    assert unseen.startswith("In 1 of 2 unseen cells")
+    assert last.startswith("The autoencoder")
+
+
+def test_the_verdict_says_once_why_fidelity_is_not_known() -> None:
+    why = Figure.missing("no image of the training split")
+    text = " ".join(verdict(some_evaluation({f"fidelity/{target}": why for target in TARGETS})))
+    assert text.count("what was asked for is not known: no image of the training split.") == 1
+    text = " ".join(verdict(some_evaluation({"fidelity/modality": why})))
+    assert "the modality that was asked for is not known: no image of the training split." in text
+    assert "names the pathology" in text
 
 
 def test_the_verdict_of_good_images_does_not_cry_wolf() -> None:

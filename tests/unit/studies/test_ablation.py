@@ -148,7 +148,15 @@ def test_the_page_and_the_json_hold_every_setting_and_every_reason(model: Model)
     assert len(tree["settings"]) == len(plan.settings)
     reason = "the real training images are all of one pathology"
     assert tree["settings"][0]["figures"]["pathology"]["reason"] == reason
-    page = ablation_page("Ablation", found, ["mind this"], {"Command": "mrigen ablate run"})
-    for text in (reason, "mind this", "Without pathology", "Without guidance", "Guidance scale 3", "ddim, 1 steps"):
+    page = ablation_page("Ablation", found, ["mind this"], {"Command": "mrigen ablate run"}, plane="coronal")
+    for text in (
+        reason,
+        "mind this",
+        "Coronal slices",
+        "Without pathology",
+        "Without guidance",
+        "Guidance scale 3",
+        "ddim, 1 steps",
+    ):
         assert text in page, text
     assert page.count("data:image/png;base64,") == 2 + 3 * len(plan.settings)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mrigen.labels import Cell
+from mrigen.metrics.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, Extrapolation
+from mrigen.metrics.figure import Figure
+from mrigen.report.extrapolation_parts import extrapolation_section
+from mrigen.report.extrapolation_words import standing
+from mrigen.report.plots import answers_plot
+from mrigen.report.rendering import render
+from mrigen.report.tables import Notes
+from tests.unit.report.report_fakes import (
+    LEAD,
+    UNTRAINED,
+    Page,
+    cell_score,
+    some_extrapolation,
+)
+
+NO_TRUTH = "no truth: no held-out real image of this cell"
+
+
+def html_of(found: Extrapolation) -> str:
+    """The section without its plot."""
+    return render("extrapolation.html", extrapolation=extrapolation_section(found, Notes()), answers=None)
+
+
+def words_of(found: Extrapolation) -> str:
+    """As a browser shows it."""
+    return " ".join(Page(html_of(found)).words.split())
+
+
+@pytest.mark.parametrize(
+    ("kids", "words", "best"),
+    [
+        ({GENERATED: 0.1, HEALTHY: 0.5, NEAREST: 0.9}, "clearly nearer than both lazy answers", True),
+        ({GENERATED: 0.45, HEALTHY: 0.5, NEAREST: 0.9}, "nearer than both lazy answers", True),
+        ({GENERATED: 0.6, HEALTHY: 0.5, NEAREST: 0.9}, "nearer than one lazy answer of two", False),
+        ({GENERATED: 1.0, HEALTHY: 0.5, NEAREST: 0.9}, "nearer than no lazy answer", False),
+        ({GENERATED: 0.1, NEAREST: 0.9}, "clearly nearer than the one lazy answer", True),
+        ({GENERATED: 1.0, NEAREST: 0.9}, "nearer than no lazy answer", False),
+    ],
+)
+def test_how_generated_images_stand_to_the_lazy_answers(kids: dict[str, float], words: str, best: bool) -> None:
+    found = standing(cell_score(UNTRAINED, kids), f"{LEAD}/kid")
+    assert found is not None
+    assert (found.words, found.best) == (words, best)
+
+
+@pytest.mark.parametrize("kids", [{}, {GENERATED: 0.1}, {GENERATED: 0.1, FLOOR: 0.0}, {HEALTHY: 0.1, NEAREST: 0.2}])
+def test_nothing_is_said_of_what_cannot_be_compared(kids: dict[str, float]) -> None:
+    assert standing(cell_score(UNTRAINED, kids), f"{LEAD}/kid") is None
+
+
+def test_unseen_cells_come_first_and_seen_ones_are_folded() -> None:
+    section = extrapolation_section(some_extrapolation(), Notes())
+    assert [cell["name"] for cell in section["unseen"]] == ["Sclerosis:PD", "Dementia:T1ce", "Glioblastoma:PD"]
+    assert [cell["name"] for cell in section["seen"]] == ["Sclerosis:T1w"]
+    part = html_of(some_extrapolation())
+    folded = part[part.index("<details><summary>Cells that were seen in training: 1") :]
+    assert "<h4>Sclerosis:T1w</h4>" in folded[: folded.index("</details>")]
+    assert part.index("Glioblastoma:PD&nbsp;*") < part.index("<details>")
+
+
+def test_every_answer_is_named_with_what_stood_in() -> None:
+    words = words_of(some_extrapolation())
+    assert "Sclerosis:PD * Shown as this cell KID, efficientnet-lite0 KID, mri Accuracy, pathology" in words
+    assert "Generated images 0.100 0.050 to 0.150 N 20 clearly nearer than both lazy answers" in words
+    assert "Real images of this cell 0.020" in words
+    assert "Same modality, healthy Healthy:PD 0.900" in words
+    assert "Same pathology, nearest modality Sclerosis:T2w 1.400" in words
+    assert words.count("clearly nearer than both lazy answers") == 2 * 2  # two extractors; Sclerosis:PD, Sclerosis:T1w
+    assert words.count("nearer than one lazy answer of two") == 2
+
+
+def test_no_stand_in_is_said() -> None:
+    score = cell_score(UNTRAINED, {GENERATED: 0.1, NEAREST: 0.9})
+    found = Extrapolation((replace(score, stand_ins={**score.stand_ins, HEALTHY: None}),), (LEAD,))
+    assert "Same modality, healthy no such cell none" in words_of(found)
+
+
+def test_a_cell_without_truth_says_so_and_keeps_its_accuracies() -> None:
+    section = extrapolation_section(some_extrapolation(), Notes())
+    assert [cell["unjudged"] for cell in section["unseen"]] == [None, None, NO_TRUTH.capitalize()]
+    assert "Glioblastoma:PD * No truth: no held-out real image of this cell." in words_of(some_extrapolation())
+    generated = section["unseen"][2]["answers"][0]["figures"]
+    assert [figure["text"] for figure in generated] == [None, None, "0.900", "0.900"]
+
+
+def test_cells_that_nothing_can_be_said_of_are_only_listed() -> None:
+    missing = {
+        f"{LEAD}/kid": Figure.missing(NO_TRUTH),
+        "pathology": Figure.missing("x"),
+        "modality": Figure.missing("y"),
+    }
+    score = cell_score(UNTRAINED, {})
+    silent = replace(score, figures=dict.fromkeys(score.figures, missing))
+    found = Extrapolation((silent, replace(silent, cell=Cell.parse("Dementia:PD"))), (LEAD,))
+    words = words_of(found)
+    assert f"not judged ({NO_TRUTH}): Sclerosis:PD, Dementia:PD." in words
+    assert "Shown as this cell" not in words
+    assert extrapolation_section(some_extrapolation(), Notes())["silent"] == {}
+
+
+def test_only_a_reason_that_all_answers_share_stands_above_the_table() -> None:
+    score = cell_score(UNTRAINED, {})
+    other = {f"{LEAD}/kid": Figure.missing("no such image")}
+    mixed = replace(score, figures={**score.figures, HEALTHY: {**score.figures[HEALTHY], **other}})
+    for cell in (mixed, cell_score(UNTRAINED, {GENERATED: 0.1})):
+        assert extrapolation_section(Extrapolation((cell,), (LEAD,)), Notes())["unseen"][0]["unjudged"] is None
+
+
+def test_the_section_says_what_it_comes_to() -> None:
+    words = words_of(some_extrapolation())
+    assert "In 1 of 2 unseen cells the generated images are nearer to the truth than every lazy answer" in words
+    assert "nan" not in words
+
+
+def test_cells_that_were_all_seen_are_told() -> None:
+    found = Extrapolation(tuple(score for score in some_extrapolation().scores if not score.unseen), (LEAD, "mri"))
+    words = words_of(found)
+    assert "No cell was held out of training, so nothing is extrapolated." in words
+    assert "Cells that were seen in training: 1" in words
+
+
+def test_the_plot_shows_every_answer() -> None:
+    kids = {GENERATED: 0.1, FLOOR: 0.02, HEALTHY: 0.9, NEAREST: 1.4}
+
+    def drawn(values: dict[str, float]) -> bytes | None:
+        return answers_plot(Extrapolation((cell_score(UNTRAINED, values),), (LEAD,)))
+
+    whole = drawn(kids)
+    assert whole is not None
+    assert whole == drawn(kids)
+    for name in kids:
+        assert drawn({**kids, name: 0.5}) != whole, name
+    assert drawn({}) is None
