@@ -38,7 +38,7 @@ _ANAT = re.compile(r"(^|/)anat/[^/]*_(T1w|T2w|FLAIR|PDw)\.(nii|nii\.gz|hdr)$")
 
 _LESIONS = re.compile(
     r"(?:derivatives/[^/]+/)?sub-(?P<subject>[^/_]+)/(?:ses-(?P<session>[^/_]+)/)?anat/"
-    r"(?!.*_space-)[^/]*_(?:desc|label)-lesions?(?:_[^/]*)?_(?:mask|roi)\.nii(?:\.gz)?"
+    r"(?!.*_space-)[^/]*_(?:desc|label)-lesions?(?:_[^/]*)?_(?:mask|roi|d?seg)\.nii(?:\.gz)?"
 )
 """Masks of lesions in the space of the subject's own scans: where `space` is named, it is another."""
 

@@ -51,6 +51,8 @@ class Profile:
     # contrasts along the fourth axis, instead of a token
     forms: tuple[str, ...] = ("",)
     # forms in which the set has the same scan, the one to take first
+    unmarked_forms: tuple[str, ...] = ()
+    # those that do not lie in the space of the `lesions`
     family: str = ""
     # profiles of one family hold the same scans in other forms; the one declared first is taken
     beside: str = ""
@@ -190,7 +192,9 @@ def _scans(
     match: _Match, folder: Location, known: frozenset[str], pathology: Pathology, options: SourceOptions
 ) -> Iterable[Scan]:
     profile = match.profile
-    mask, lesions = (_beside(match, folder, known, names) for names in (profile.brain_mask, profile.lesions))
+    marked = match.groups.get("form", "") not in profile.unmarked_forms
+    mask = _beside(match, folder, known, profile.brain_mask)
+    lesions = _beside(match, folder, known, profile.lesions) if marked else ""
     for frame, modality in enumerate(match.modalities):
         yield Scan(
             path=posixpath.join(folder.path, match.path),

@@ -63,12 +63,18 @@ PROFILES = (
         licence="CC BY 4.0; UPENN-GBM, The Cancer Imaging Archive, doi 10.7937/TCIA.709X-DN49",
         masks=(rf"UPENN-GBM-\d+_\d+_(?:automated_approx_)?segm{NII}",),
         others=(rf"UPENN-GBM-\d+_\d+_\w+{NII}",),
+        lesions=(
+            "{subject}_{session}_segm.nii.gz",
+            "../../images_segm/{subject}_{session}_segm.nii.gz",
+            "{subject}_{session}_automated_approx_segm.nii.gz",
+            "../../automated_segm/{subject}_{session}_automated_approx_segm.nii.gz",
+        ),
     ),
     Profile(
         name="UCSF-PDGM",
         # _bias: corrected for the bias field
         pattern=(
-            r"(?P<subject>UCSF-PDGM-\d+)(?:_(?P<session>FU\d+d))?_"
+            r"(?P<case>(?P<subject>UCSF-PDGM-\d+)(?:_(?P<session>FU\d+d))?)_"
             rf"(?P<token>T1|T1c|T2|FLAIR)(?P<form>_bias)?{NII}"
         ),
         modalities={"t1": T1W, "t1c": T1CE, "t2": T2W, "flair": FLAIR},
@@ -77,8 +83,8 @@ PROFILES = (
         licence="CC BY 4.0; UCSF-PDGM, The Cancer Imaging Archive, doi 10.7937/tcia.bdgf-8v37",
         masks=(rf"UCSF-PDGM-\d+(?:_FU\d+d)?_tumor_segmentation{NII}",),
         others=(rf"UCSF-PDGM-\d+\w*{NII}",),
-        brain_mask=("{subject}_brain_segmentation.nii.gz",),
-        lesions=("{subject}_tumor_segmentation.nii.gz",),
+        brain_mask=("{case}_brain_segmentation.nii.gz",),
+        lesions=("{case}_tumor_segmentation.nii.gz",),
     ),
     Profile(
         name="IXI",
@@ -126,6 +132,7 @@ PROFILES = (
         pathology=Pathology.SCLEROSIS,
         masks=(rf"(?:training|test)\d\d_\d\d_mask\d{NII}",),
         lesions=("{subject}_{session}_mask1.nii", "../masks/{subject}_{session}_mask1.nii"),
+        unmarked_forms=("",),
     ),
     Profile(
         name="open_ms_data cross-sectional, MNI",
@@ -135,6 +142,7 @@ PROFILES = (
         licence=OPEN_MS_LICENCE,
         masks=(rf"patient\d+/GOLD_STANDARD_\w+{NII}",),
         family="open_ms_data cross-sectional",
+        lesions=("GOLD_STANDARD_N4_noneck_reduced_winsor_regtoFLAIR_regtoMNI.nii.gz",),
     ),
     Profile(
         name="open_ms_data cross-sectional",
@@ -176,6 +184,8 @@ PROFILES = (
         pathology=Pathology.SCLEROSIS,
         masks=(rf"(?:Consensus|ManualSegmentation_\d){NII}",),
         beside=rf"3D(?:FLAIR|T1)(?:_preprocessed)?{NII}",
+        lesions=("Consensus.nii.gz",),
+        unmarked_forms=("",),
     ),
     Profile(
         name="MSSEG-2016 by centre",
@@ -187,6 +197,8 @@ PROFILES = (
         forms=("_preprocessed", ""),
         pathology=Pathology.SCLEROSIS,
         masks=(rf"Center_\d+/Patient_\d+/Masks/\w+{NII}",),
+        lesions=("../Masks/Consensus.nii.gz",),
+        unmarked_forms=("",),
     ),
     Profile(
         name="Shifts MS",

@@ -67,13 +67,21 @@ def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, loo
         content = hash_scan(scan, place)
         if scan.mask and data.head == "strip":
             content = _hash_both(content, Location(place.filesystem, scan.mask))
-        lesions = Location(place.filesystem, scan.lesions) if scan.lesions else None
-        identity = _hash_both(content, lesions) if lesions and lesions.is_file() else content
     except VolumeError as error:
         return Rejected(scan.path, _naming(scan, error), error.fault)
     except (OSError, ValueError) as error:  # a path with a NUL is the second to pyarrow
         return Rejected(scan.path, f"{scan.path}: cannot be read: {' '.join(str(error).split())}", "missing")
+    identity = _with_lesions(content, scan, place)
     return ScanFacts(scan, content, identity, header.spacing_mm, header.orientation, stripped)
+
+
+def _with_lesions(content: str, scan: Scan, place: Location) -> str:
+    """The hash of a scan and its lesion mask; what is wrong with a mask is told when the images are made."""
+    lesions = Location(place.filesystem, scan.lesions)
+    try:
+        return _hash_both(content, lesions) if scan.lesions and lesions.is_file() else content
+    except (OSError, ValueError):
+        return content
 
 
 def _hash_both(content: str, mask: Location) -> str:

@@ -72,6 +72,19 @@ def test_a_mask_on_another_grid_is_sampled_on_the_scans() -> None:
     assert litres == pytest.approx(4 / 3 * np.pi * 16**3 / 1e6, rel=0.1)
 
 
+def test_specks_that_fill_little_of_a_pixel_mark_none() -> None:
+    """Lone voxels, one in 64: a pixel of 12 mm whose centre lies in one of 4 mm shows far less than half of it."""
+    data = DATA.model_copy(update={"image_size": 16, "spacing_mm": 12.0})
+    scan = made_up_scan(1)
+    specks = np.zeros(scan.array.shape, bool)
+    specks[::4, ::4, ::4] = True
+    images = scan_images(scan, data, subject="a", lesions=specks)
+    assert images
+    assert not any(one.lesions.any() for one in images if one.lesions is not None)
+    filled = scan_images(scan, data, subject="a", lesions=np.ones_like(specks))
+    assert all(one.lesions is not None and one.lesions[8, 8] for one in filled)
+
+
 def test_unmarked_scans_and_scans_without_lesions_are_told_apart() -> None:
     scan = made_up_scan(1)
     nothing = Volume(np.zeros_like(scan.array), scan.affine)

@@ -192,14 +192,16 @@ def test_lesions_in_the_space_of_the_scans_go_with_them(tmp_path: Path) -> None:
         "5": tuple(f"derivatives/rater{k}/sub-5/anat/sub-5_label-lesion_mask.nii.gz" for k in (1, 2)),
         "6": ("derivatives/x/sub-6/anat/sub-6_desc-brain_mask.nii.gz",),
     }
-    scans = {n: f"sub-{n}/anat/sub-{n}_FLAIR.nii.gz" for n in "13456"}
+    masks["7"] = ("derivatives/labels/sub-7/anat/sub-7_T2w_label-lesion_seg.nii.gz",)
+    scans = {n: f"sub-{n}/anat/sub-{n}_FLAIR.nii.gz" for n in "134567"}
     scans["2"] = "sub-2/ses-a/anat/sub-2_ses-a_FLAIR.nii.gz"
     touch(tmp_path, *scans.values(), *(path for paths in masks.values() for path in paths))
     participants(tmp_path, "participant_id\tgroup\n" + "".join(f"sub-{n}\tMS\n" for n in masks))
     claim = find_bids_scans(Location.parse(tmp_path))
     assert {scan.subject: scan.lesions.removeprefix(f"{tmp_path}/") for scan in claim.scans} == {
-        **{n: masks[n][0] for n in "123"},
+        **{n: masks[n][0] for n in "1237"},
         **dict.fromkeys("456", ""),  # in another space; nobody can tell which; of the brain
     }
-    assert len(claim.masks) == 3
+    assert len(claim.masks) == 4
     assert not claim.rejected
+    assert not claim.notes  # the mask among the raw scans is no file left out

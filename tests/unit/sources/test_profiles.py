@@ -136,6 +136,44 @@ def test_another_session_or_run_is_another_scan(tmp_path: Path) -> None:
     assert table.kind == "FOMO60K (2 scans; other files left out: 1)"
 
 
+@pytest.mark.parametrize(
+    ("scan", "masks", "taken"),
+    [
+        (
+            "images_structural/UPENN-GBM-00001_11/UPENN-GBM-00001_11_T1.nii.gz",
+            [
+                "automated_segm/UPENN-GBM-00001_11_automated_approx_segm.nii.gz",
+                "images_segm/UPENN-GBM-00001_11_segm.nii.gz",
+            ],
+            "images_segm/UPENN-GBM-00001_11_segm.nii.gz",
+        ),
+        (
+            "images_structural_unstripped/UPENN-GBM-00002_11/UPENN-GBM-00002_11_T1_unstripped.nii.gz",
+            [
+                "automated_segm/UPENN-GBM-00002_11_automated_approx_segm.nii.gz",
+                "images_segm/UPENN-GBM-00001_11_segm.nii.gz",
+            ],
+            "automated_segm/UPENN-GBM-00002_11_automated_approx_segm.nii.gz",
+        ),
+        (
+            "UCSF-PDGM-0004_FU003d_T1.nii.gz",
+            ["UCSF-PDGM-0004_tumor_segmentation.nii.gz", "UCSF-PDGM-0004_FU003d_tumor_segmentation.nii.gz"],
+            "UCSF-PDGM-0004_FU003d_tumor_segmentation.nii.gz",
+        ),
+        ("UCSF-PDGM-0004_FU003d_T1.nii.gz", ["UCSF-PDGM-0004_tumor_segmentation.nii.gz"], ""),
+        ("preprocessed/training01_02_pd_pp.nii", ["masks/training01_02_mask1.nii"], "masks/training01_02_mask1.nii"),
+        ("orig/training01_02_pd.nii.gz", ["masks/training01_02_mask1.nii"], ""),
+        ("raw/patient01/FLAIR.nii.gz", ["coregistered/patient01/consensus_gt.nii.gz"], ""),
+        (OPEN_MS[0], [GOLD], GOLD),
+    ],
+)
+def test_a_scan_has_the_lesions_of_its_own_visit_and_space(
+    tmp_path: Path, scan: str, masks: list[str], taken: str
+) -> None:
+    (one,) = found(touch(tmp_path, scan, *masks)).scans
+    assert one.lesions == (f"{tmp_path}/{taken}" if taken else "")
+
+
 def test_tables_of_several_sets_are_not_mixed_up(tmp_path: Path) -> None:
     for name, told in (("a", "Control"), ("b", "MS")):
         touch(tmp_path / name, "sub_1/ses_1/t1.nii.gz")

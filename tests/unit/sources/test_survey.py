@@ -57,6 +57,36 @@ def test_a_mask_counts_in_the_hash_only_where_it_is_used(tmp_path: Path) -> None
     assert content(True, strip) != content(False, strip)
 
 
+def test_a_lesion_mask_counts_in_the_identity_alone_and_a_bad_one_costs_no_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = scan(write_scan(tmp_path / "a.nii.gz", 1))
+    places = [Location.parse(tmp_path)]
+
+    def facts(lesions: str) -> ScanFacts:
+        found = survey_scan(replace(one, lesions=lesions), places, DATA, look=False)
+        assert isinstance(found, ScanFacts)
+        return found
+
+    masks = [str(write_scan(tmp_path / f"{name}.nii.gz", seed)) for seed, name in enumerate("xyz")]
+    assert len({facts(mask).identity for mask in masks}) == 3
+    assert len({facts(mask).content for mask in masks}) == 1
+    unmarked = facts("")
+    assert unmarked.identity == unmarked.content
+    for bad in (str(tmp_path / "none.nii.gz"), str(tmp_path), f"{tmp_path}/a\0.nii"):
+        assert facts(bad).identity == unmarked.content
+
+    whole = Location.sha256
+
+    def forbidden(self: Location) -> str:
+        if self.path == masks[0]:
+            raise PermissionError(13, "Permission denied")
+        return whole(self)
+
+    monkeypatch.setattr(Location, "sha256", forbidden)
+    assert facts(masks[0]).identity == unmarked.content
+
+
 def test_bad_files_and_missing_masks_come_back_with_their_reason(tmp_path: Path) -> None:
     (tmp_path / "b.nii.gz").write_bytes(b"no scan")
     places = [Location.parse(tmp_path)]

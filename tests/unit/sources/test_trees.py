@@ -15,8 +15,8 @@ from mrigen.storage import Location
 from tests.trees import TREES, ExpectedScan, Tree, write_whole_tree
 
 MARKED = {
-    *("BraTS 2018", "BraTS 2021", "BraTS 2024", "MSD Task01", "UCSF-PDGM"),
-    *("ISBI-2015", "open_ms_data", "Shifts MS", "MSLesSeg"),
+    *("BraTS 2018", "BraTS 2021", "BraTS 2024", "MSD Task01", "UPENN-GBM", "UCSF-PDGM"),
+    *("ISBI-2015", "open_ms_data", "MSSEG-2016", "MSSEG-2016 by centre", "Shifts MS", "MSLesSeg"),
 }
 """Trees whose lesion masks lie beside the scans that they belong to."""
 
