@@ -64,6 +64,8 @@ def print_preparation(preparation: Preparation, run: Location, page: Location) -
     _print_cells(f"{preparation.num_images} images", preparation.cells)
     for split, subjects in preparation.subjects.items():
         print(f"{split}: {subjects} subjects, {preparation.splits[split]} images")
+    if preparation.num_marked:
+        print(f"lesion masks: {preparation.num_marked} images have one")
     if preparation.num_kept:
         print(f"{preparation.num_kept} of {preparation.num_parts} parts stood already and were kept")
     for warning in [*preparation.empty_splits(), *find_confounds(preparation.traits)]:

@@ -53,6 +53,7 @@ def write_data_page(run: Location, preparation: Preparation, found: Found, confi
         rows=rows,
         modalities=[str(modality) for modality in Modality],
         total=preparation.num_images,
+        num_marked=preparation.num_marked,
         num_empty=sum(not count for count in preparation.cells.values()),
         splits=[
             {"name": name, "subjects": preparation.subjects[name], "images": preparation.splits[name]}

@@ -63,6 +63,7 @@ def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[L
         "sha256": part_file.sha256() if rows else None,
         "cells": Counter(f"{row['pathology']}:{row['modality']}" for row in rows),
         "splits": Counter(row["split"] for row in rows),
+        "num_marked": sum(row["lesions"] is not None for row in rows),
         "subjects": {f"{row['source']}/{row['subject']}": row["split"] for row in rows},
         "states": states,
         "histograms": histograms.as_json(),

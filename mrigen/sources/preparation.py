@@ -32,6 +32,8 @@ class Preparation:
     # images of each of the 20 cells
     splits: dict[str, int]
     # images of each split
+    num_marked: int
+    # images with a lesion mask, be it empty
     subjects: dict[str, int]
     # subjects of each split
     rejected: tuple[Rejected, ...]
@@ -89,6 +91,7 @@ def sum_up(
     """Gather the reports of all `parts`, in their order; `facts` are those of every scan in them."""
     cells: Counter[str] = Counter()
     splits: Counter[str] = Counter()
+    num_marked = 0
     subjects: dict[str, str] = {}
     traits: Counter[Traits] = Counter()
     geometry: Counter[tuple[Cell, str, str]] = Counter()
@@ -96,6 +99,7 @@ def sum_up(
     for part, report in zip(parts, reports, strict=True):
         cells.update(report["cells"])
         splits.update(report["splits"])
+        num_marked += report["num_marked"]
         subjects.update(report["subjects"])
         histograms.add_json(report["histograms"])
         for scan, state in zip(part, report["states"], strict=True):
@@ -107,6 +111,7 @@ def sum_up(
     return Preparation(
         cells={cell: cells[str(cell)] for cell in all_cells()},
         splits={split: splits[split] for split in SPLITS},
+        num_marked=num_marked,
         subjects={split: per_split[split] for split in SPLITS},
         rejected=tuple(sorted(faulty, key=lambda item: (item.path, item.reason))),
         traits=dict(traits),

@@ -16,7 +16,7 @@ from mrigen.sources import steps
 from mrigen.sources.options import Source
 from mrigen.sources.preparation import Preparation
 from mrigen.storage import Location
-from tests.fake_scans import write_bids
+from tests.fake_scans import write_bids, write_scan
 
 CONFIG = load_config("tiny", overrides=["data.image_size=32", "data.spacing_mm=6"])
 
@@ -24,6 +24,7 @@ CONFIG = load_config("tiny", overrides=["data.image_size=32", "data.spacing_mm=6
 def prepared(folder: Path, config: Config = CONFIG) -> tuple[Location, Preparation, str]:
     tree = write_bids(folder / "tree", {"a": "MS", "b": "control"})
     (tree / "sub-a/anat/sub-a_T2w.nii.gz").write_bytes(b"<script>no scan")
+    write_scan(tree / "sub-a/anat/sub-a_label-lesion_mask.nii.gz", 9)
     run = Location.parse(folder / "run")
     found = steps.find_all([Source(Location.parse(tree))])
     done = steps.prepare_run(run, found, config, "digest", steps.one_by_one, steps.ignore)
@@ -40,6 +41,8 @@ def test_the_page_holds_all_its_sections_and_loads_nothing(tmp_path: Path) -> No
     assert "http" not in page.replace("http-equiv", "")
     assert f"{done.num_images} images" in page
     assert "16 of 20 cells" in page
+    assert 0 < done.num_marked < done.num_images
+    assert f"{done.num_marked} of the images have a lesion mask" in page
     assert "4 x 4 x 4 mm" in page
     assert "1 file: 1 format" in page
     assert "sub-a_T2w.nii.gz" in page

@@ -165,3 +165,4 @@ def test_lesion_masks_go_into_the_images_and_a_broken_one_costs_no_image(tmp_pat
     assert item["path"] == str(folder / "broken.nii.gz")
     assert "b.nii.gz not used" in item["reason"]
     assert report["states"] == ["stripped", "whole", "whole"]
+    assert report["num_marked"] == len(packed["a"])

@@ -51,6 +51,7 @@ def report(number: int, **changes: Any) -> dict[str, Any]:
         "sha256": f"{number}" * 4,
         "cells": {"Healthy:T1w": 3, "Sclerosis:PD": 1},
         "splits": {"train": 3, "test": 1},
+        "num_marked": 2,
         "subjects": {f"set/{number}": "train", f"other/{number}": "test"},
         "states": ["stripped", "whole"][: len(PARTS[number])],
         "histograms": counts,
@@ -78,6 +79,7 @@ def test_reports_are_summed() -> None:
     assert done.cells[CELL] == 6
     assert len(done.cells) == 20
     assert done.splits == {"train": 6, "val": 0, "test": 2}
+    assert done.num_marked == 4
     assert done.subjects == {"train": 2, "val": 0, "test": 2}
     assert (done.num_parts, done.num_kept) == (2, 1)
     assert done.rejected == (EARLY, Rejected(**BAD))
@@ -121,7 +123,15 @@ def test_parts_of_earlier_scans_are_cleared_and_nothing_else(tmp_path: Path) -> 
 
 def test_no_image_is_no_success(tmp_path: Path) -> None:
     run = Location.parse(tmp_path)
-    nothing = {"file": None, "sha256": None, "cells": {}, "splits": {}, "subjects": {}, "states": [None, None]}
+    nothing = {
+        "file": None,
+        "sha256": None,
+        "cells": {},
+        "splits": {},
+        "num_marked": 0,
+        "subjects": {},
+        "states": [None, None],
+    }
     done = finish(run, report(0, **nothing, histograms={}, rejected=[BAD]))
     assert done.num_images == 0
     assert not (run / "data" / "_SUCCESS.json").is_file()
