@@ -83,7 +83,7 @@ def command(
     no_samples = None if generated.files else "no generated images: run `mrigen generate` first"
     networks = find_networks(folder, config)
     if extrapolation and networks.judge is None:
-        raise InputError(f"--extrapolation needs a judge: {networks.absent[MRI]}")
+        raise InputError(f"--extrapolation: {networks.absent[MRI]}")
     plan = make_plan(real, generated, config, networks.hashes)
 
     connect(address)

@@ -19,6 +19,7 @@ from mrigen.models.autoencoder import Autoencoder
 from mrigen.storage import Location
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+NO_JUDGE = "no judge, for there is no image of the training split to train it on: add subjects"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Networks:
 def find_networks(run: Location, config: Config) -> Networks:
     """The networks of a run folder, and those that the user brings; the judge is planned, not trained yet.
 
-    Raises InputError for a file of weights that is not there.
+    Raises InputError for a file of weights that is not there or does not hold what it should.
     """
     hashes, absent = {}, {}
     if (autoencoder := find_autoencoder(run)) is not None:
@@ -72,10 +73,12 @@ def find_networks(run: Location, config: Config) -> Networks:
     try:
         judge = plan_judge(run / "data", config)
         hashes[MRI] = judge.key
-    except InputError as error:
-        absent[MRI] = str(error)
+    except InputError:
+        absent[MRI] = NO_JUDGE
     weights = {name: Location.parse(file) for name, file in config.evaluation.weights if file}
-    hashes |= {name: pretrained_identity(name, file) for name, file in weights.items()}
+    for name, file in weights.items():
+        hashes[name] = pretrained_identity(name, file)
+        load_pretrained(name, file)  # a bad file is told now, not by a worker
     return Networks(run / ".cache" / "classifier", autoencoder, judge, weights, hashes, absent)
 
 

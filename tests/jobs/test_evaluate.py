@@ -18,7 +18,7 @@ import torch
 from jobs.evaluate import _make_work
 from mrigen.labels import Cell
 from mrigen.metrics import plan as plan_module
-from mrigen.metrics.networks import find_networks
+from mrigen.metrics.networks import NO_JUDGE, find_networks
 from mrigen.metrics.parts import part_of
 from mrigen.metrics.plan import index_generated, index_real, make_plan
 from mrigen.metrics.work import ShardWorker
@@ -189,6 +189,13 @@ def figures_of(run: Path, name: str) -> Any:
             "gone.safetensors",
         ),
         (["{run}", "--set", "evaluation.extractors=[]"], "must name one or more, each once"),
+        (
+            [
+                *("{run}", "--set", "evaluation.extractors=[inception]"),
+                *("--set", "evaluation.weights.inception={run}/config.json"),
+            ],
+            "config.json is not a whole safetensors file",
+        ),
     ],
 )
 def test_bad_input_ends_with_one_line(
@@ -219,3 +226,17 @@ def test_a_killed_evaluation_is_finished_by_the_same_command(run: Path, tmp_path
     subprocess.run([*command, "--out", str(out)], check=True, timeout=250)
     assert sorted(path.name for path in out.iterdir()) == ["index.html", "metrics.json"]
     assert (out / "metrics.json").read_bytes() == (tmp_path / "whole" / "metrics.json").read_bytes()
+
+
+@pytest.mark.ray
+def test_without_training_images_there_is_no_judge(
+    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Location.parse(tmp_path / "config.json").write_json(CONFIG.model_dump(mode="json"))
+    write_data(tmp_path, CELLS[:1], {"test": 5})
+    assert evaluate(tmp_path, "--extrapolation") == 2
+    assert capsys.readouterr().err == f"mrigen: error: --extrapolation: {NO_JUDGE}\n"
+    assert evaluate(tmp_path, "--num-workers", "1") == 0
+    figures = figures_of(tmp_path, "Healthy:T1w")
+    assert figures["fidelity/modality_real"]["reason"] == figures["mri/kid"]["reason"] == NO_JUDGE
+    assert figures["diversity/ms_ssim_real"]["value"] is not None

@@ -15,7 +15,16 @@ from mrigen.metrics.summary import Evaluation, Row
 from mrigen.volume import read_volume
 from tests.phantom_cohort import NEW, Cohort, draw_cohort, prepared
 from tests.unit.metrics.evaluating import row_named
-from tests.unit.metrics.trusting import KINDS, Evaluator, Samples, blurred, caught_by, dealt_p_values, noise
+from tests.unit.metrics.trusting import (
+    KINDS,
+    Evaluator,
+    Samples,
+    blurred,
+    caught_by,
+    dealt_p_values,
+    noise,
+    subject_images,
+)
 
 LEAD, MRI, AUTOENCODER = "efficientnet-lite0", "mri", "autoencoder"
 CELLS = [Cell.parse(f"{pathology}:{modality}") for pathology in ("HC", "GBM") for modality in ("T1w", "FLAIR")]
@@ -116,7 +125,7 @@ def test_bad_samples_are_caught_in_every_cell(evaluate: Evaluate, kind: str, by:
     assert missing(evaluate(kind), CELLS, by) == {}
 
 
-def test_blur_shows_in_all_cells_together_in_every_distance(evaluate: Evaluate) -> None:
+def test_blur_shows_in_all_cells_together_in_distances_and_in_recall(evaluate: Evaluate) -> None:
     assert of(LEAD, "test", "kid", "fid", "recall") <= told(evaluate("blurred").of_kind(Kind.OVERALL)[0])
 
 
@@ -132,9 +141,13 @@ def test_over_all_cells_fidelity_alone_tells_swapped_labels(evaluate: Evaluate, 
     assert told(evaluate(f"swapped {swapped}").of_kind(Kind.OVERALL)[0]) == {f"fidelity/{target}"}
 
 
-def test_p_values_of_real_images_against_real_ones_are_evenly_spread(cohort: Cohort) -> None:
-    dealt = [dealt_p_values(cohort, cell, SMALL, num_deals=25, num_held_out=10, num_samples=10) for cell in CELLS]
-    p_values = np.concatenate(dealt)
+@pytest.mark.parametrize("single", [True, False])
+def test_p_values_of_real_images_against_real_ones_are_evenly_spread(cohort: Cohort, single: bool) -> None:
+    deals = [
+        dealt_p_values(subject_images(cohort, cell, 64), 25, 10, 10, single=single, num_permutations=400)
+        for cell in CELLS
+    ]
+    p_values = np.concatenate(deals)
     assert 0.4 < p_values.mean() < 0.6
     assert (p_values < 0.05).mean() <= 0.1
 

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
 
 from mrigen.config import Config
 from mrigen.labels import Cell
@@ -134,30 +133,30 @@ def caught_by(figures: Mapping[str, Figure], extractors: Sequence[str]) -> set[s
     return found | {f"{extractor}/test" for extractor in extractors if told_apart(figures[f"{extractor}/kid"])}
 
 
-def dealt_p_values(
-    cohort: Cohort, cell: Cell, config: Config, *, num_deals: int, num_held_out: int, num_samples: int
-) -> list[float]:
-    """The p-values of real images of a cell against real ones: the subjects of `data/` are dealt out anew again and
-    again, and all slices of the held-out ones compared with one slice of each of others."""
+def subject_images(cohort: Cohort, cell: Cell, feature_size: int) -> ImageSet:
+    """The features of all images of a cell in `data/`; each is of its subject."""
     rows = [row for row in cohort.rows if (row["pathology"], row["modality"]) == (cell.pathology, cell.modality)]
-    features = _features(np.stack([row["image"] for row in rows]), config.evaluation.feature_size)
-    subjects = np.array([row["subject"] for row in rows])
-    p_values = []
-    for deal in range(num_deals):
-        random = seeded(cell, num_held_out, deal)
-        people = random.permutation(np.unique(subjects))
-        held_out = np.flatnonzero(np.isin(subjects, people[:num_held_out]))
-        others = people[num_held_out : num_held_out + num_samples]
-        single = [int(random.choice(np.flatnonzero(subjects == one))) for one in others]
-        zeros = [0] * len(held_out)
-        real = ImageSet.of(features[held_out], subjects[held_out].tolist(), zeros, zeros)
-        fake = ImageSet.plain(features[single])
-        p_values.append(permutation_test(real, fake, config.evaluation.num_permutations, random))
-    return p_values
-
-
-def _features(images: Pixels, feature_size: int) -> Tensor:
-    """Images (N, S, S) -> (N, D)."""
+    images = torch.from_numpy(np.stack([row["image"] for row in rows]).astype(np.float32))[:, None]
     extract = FeatureExtractor(feature_size)
     with torch.inference_mode():
-        return torch.cat([extract(batch) for batch in torch.from_numpy(images.astype(np.float32))[:, None].split(32)])
+        features = torch.cat([extract(batch) for batch in images.split(32)])
+    zeros = [0] * len(rows)
+    return ImageSet.of(features, [row["subject"] for row in rows], zeros, zeros)
+
+
+def dealt_p_values(
+    images: ImageSet, num_deals: int, num_held_out: int, num_others: int, *, single: bool, num_permutations: int
+) -> list[float]:
+    """The p-values of real images against real ones: again and again, subjects are dealt out anew, and all slices of
+    the held-out ones compared with those of others; if `single`, with one of each, as if they were samples."""
+    p_values = []
+    for deal in range(num_deals):
+        random = seeded(num_held_out, num_others, single, deal)
+        people = random.permutation(images.num_owners)
+        others = people[num_held_out : num_held_out + num_others]
+        rows = [np.flatnonzero(images.owners == one) for one in others]
+        if single:
+            rows = [random.choice(own, 1) for own in rows]
+        real = images.taken(np.flatnonzero(np.isin(images.owners, people[:num_held_out])))
+        p_values.append(permutation_test(real, images.taken(np.concatenate(rows)), num_permutations, random))
+    return p_values
