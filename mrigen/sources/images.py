@@ -100,7 +100,8 @@ def _find_lesions(
         labels = read_lesions(scan, place, max_bytes=data.max_scan_mb << 20)
         return lesions_on_grid(labels, volume)
     except VolumeError as error:
-        told = f"{scan.lesions}: lesion mask of {scan.path} not used: {error}"
+        reason = str(error) if scan.lesions in str(error) else f"{scan.lesions}: {error}"
+        told = f"{reason}; the images of {scan.path} go without a lesion mask"
         rejected.append(Rejected(scan.lesions, told, error.fault))
         return None
 

@@ -163,6 +163,7 @@ def test_lesion_masks_go_into_the_images_and_a_broken_one_costs_no_image(tmp_pat
     assert not all(mask.any() for mask in truth)
     (item,) = report["rejected"]
     assert item["path"] == str(folder / "broken.nii.gz")
-    assert "b.nii.gz not used" in item["reason"]
+    assert item["reason"].startswith(item["path"])
+    assert item["reason"].endswith("b.nii.gz go without a lesion mask")
     assert report["states"] == ["stripped", "whole", "whole"]
     assert report["num_marked"] == len(packed["a"])
