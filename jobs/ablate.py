@@ -11,6 +11,7 @@ import click
 from jobs.judge import train_judge
 from jobs.options import Settings, command_line, config_options, input_folder, out_option, result_folder
 from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.results import publish
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.storage import Location
@@ -71,12 +72,8 @@ def command(
     said = notices(index.provenance, complete=True)
     facts = {"Model": plan.model_sha256, "Command": command_line("ablate", run, settings)}
     page = ablation_page(f"Ablation of {folder.name}", study, said, facts, plane=config.data.plane)
-    (place / "index.html").write_bytes(page.encode())
-    (place / "ablation.json").write_json({"notices": said, **study.as_json()})
-    for notice in said:
-        click.echo(f"note: {notice}", err=True)
-    click.echo("\n".join(study.verdict()))
-    click.echo(f"page: {place / 'index.html'}")
+    figures = {"notices": said, **study.as_json()}
+    publish(place, page, "ablation.json", figures, notices=said, words=study.verdict())
 
 
 def _load(run: Location) -> Model:

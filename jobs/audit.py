@@ -20,6 +20,7 @@ from jobs.options import (
     split_option,
 )
 from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.results import publish
 from mrigen.config import Config
 from mrigen.storage import Location
 
@@ -91,14 +92,8 @@ def command(
         facts=facts,
         split=split,
     )
-    (report / "index.html").write_bytes(page.encode())
-    (report / "audit.json").write_json(tree)
+    publish(report, page, "audit.json", tree, notices=said, words=[audit_text(audit), verdict(audit)])
     (report / ".parts").delete()
-    for notice in said:
-        click.echo(f"note: {notice}", err=True)
-    click.echo(audit_text(audit))
-    click.echo(f"report: {report / 'index.html'}")
-    click.echo(verdict(audit))
     return 1 if audit.failed else 0
 
 

@@ -22,6 +22,7 @@ from jobs.options import (
     split_option,
 )
 from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.results import publish
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.storage import Location
@@ -119,14 +120,9 @@ def command(
     )
     title = f"Evaluation of {folder.name}"
     page = report_page(title=title, evaluation=evaluation, config=config, notices=said, facts=facts)
-    (report / "index.html").write_bytes(page.encode())
     figures = metrics_json(evaluation, config, said, real.provenance, generated.provenance)
-    (report / "metrics.json").write_json(figures)
+    publish(report, page, "metrics.json", figures, notices=said, words=[figures_text(evaluation)])
     (report / ".parts").delete()
-    for notice in said:
-        click.echo(f"note: {notice}", err=True)
-    click.echo(figures_text(evaluation))
-    click.echo(f"report: {report / 'index.html'}")
 
 
 def _make_work(

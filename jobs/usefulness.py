@@ -19,6 +19,7 @@ from jobs.options import (
     samples_option,
 )
 from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.results import publish
 from mrigen.config import Config
 from mrigen.labels import Cell
 from mrigen.storage import Location
@@ -82,14 +83,8 @@ def command(
         "Command": command_line("usefulness", run, settings, samples=samples),
     }
     page = usefulness_page(f"Usefulness of {folder.name}", study, said, facts)
-    (place / "index.html").write_bytes(page.encode())
-    (place / "usefulness.json").write_json(
-        {"notices": said, **study.as_json(), "model_sha256": list(synthetic.provenance["model_sha256"])}
-    )
-    for notice in said:
-        click.echo(f"note: {notice}", err=True)
-    click.echo(study.verdict())
-    click.echo(f"page: {place / 'index.html'}")
+    figures = {"notices": said, **study.as_json(), "model_sha256": list(synthetic.provenance["model_sha256"])}
+    publish(place, page, "usefulness.json", figures, notices=said, words=[study.verdict()])
 
 
 def _make_work(

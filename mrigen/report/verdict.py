@@ -17,23 +17,29 @@ _NOTHING = Figure.missing("not computed")
 def verdict(evaluation: Evaluation) -> list[str]:
     """Sentences, the most important first; by the leading extractor where features are compared."""
     cells, overall = evaluation.of_kind(Kind.CELL), evaluation.of_kind(Kind.OVERALL)
-    if not evaluation.extractors or not any(row.images["generated"] for row in cells):
-        reason = next((f.reason for row in overall for n, f in row.figures.items() if n.endswith("/kid")), None)
-        return [f"Nothing can be said of generated images: {reason or 'none were compared'}."]
-    lead = evaluation.extractors[0]
+    lead = evaluation.extractors[0] if evaluation.extractors else _named_first(overall[0])
+    if not any(row.images["generated"] for row in cells):
+        return [f"Nothing can be said of generated images: {_figure(overall[0], lead, 'kid').reason}."]
     sentences: list[str] = []
     for untrained, kind in ((False, "trained cells"), (True, "cells never seen in training")):
         of_kind = [row for row in cells if row.scope.untrained is untrained and row.images["generated"]]
         if not of_kind:
             continue
         pooled = next(row for row in overall if row.scope.untrained is untrained)
-        sentences += [*_distance(pooled, lead, kind), *_told(of_kind, lead, kind), *_worst(of_kind, lead, kind)]
+        sentences += _distance(pooled, lead, kind)
+        if lead in evaluation.extractors:
+            sentences += [*_told(of_kind, lead, kind), *_worst(of_kind, lead, kind)]
         sentences += _coverage(pooled, lead, kind) if not untrained else []
         sentences += _diversity(of_kind, kind)
     sentences += _fidelity(overall[0])
     if evaluation.extrapolation is not None:
         sentences.append(evaluation.extrapolation.verdict())
     return [*sentences, *_autoencoder(overall[0])]
+
+
+def _named_first(row: Row) -> str:
+    """The first extractor of the configuration, be it usable or not."""
+    return next(name.removesuffix("/kid") for name in row.figures if name.endswith("/kid"))
 
 
 def _told(rows: Sequence[Row], lead: str, kind: str) -> Iterator[str]:

@@ -53,8 +53,8 @@ def test_new_people_pass_and_the_result_depends_neither_on_workers_nor_on_an_int
     monkeypatch.setattr(audit_plan, "BLOCK_ROWS", 16)
     assert mrigen("audit", run, "--num-workers", "2") == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        f"report: {run / 'audit' / 'index.html'}",
         "No copies detected.",
+        f"page: {run / 'audit' / 'index.html'}",
     ]
     assert sorted(path.name for path in (run / "audit").iterdir()) == ["audit.json", "index.html"]
     tree = result(run / "audit")

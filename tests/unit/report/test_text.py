@@ -16,7 +16,7 @@ from mrigen.metrics.fidelity import TARGETS
 from mrigen.metrics.figure import Figure
 from mrigen.report.text import comparison_facts, figures_text, metrics_json, notices
 from mrigen.report.verdict import verdict
-from tests.unit.report.report_fakes import LEAD, some_evaluation, some_extrapolation, without_intervals
+from tests.unit.report.report_fakes import LEAD, MRI, some_evaluation, some_extrapolation, without_intervals
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "metrics-schema.json").read_text())
 
@@ -200,6 +200,20 @@ def test_a_verdict_without_generated_images_gives_the_reason() -> None:
     evaluation = some_evaluation(nothing)
     rows = [replace(row, images={**row.images, "generated": 0}) for row in evaluation.rows]
     assert verdict(replace(evaluation, rows=rows)) == ["Nothing can be said of generated images: generate first."]
+
+
+def test_a_verdict_without_any_extractor_still_tells_fidelity() -> None:
+    """As where the latents of an autoencoder that is not there were the only features asked for."""
+    evaluation = some_evaluation()
+    rows = []
+    for row in evaluation.rows:
+        figures = {name: figure for name, figure in row.figures.items() if not name.startswith((LEAD, MRI))}
+        figures["autoencoder/kid"] = Figure.missing("no trained autoencoder")
+        rows.append(replace(row, figures=figures))
+    first, *others = verdict(replace(evaluation, extractors=(), rows=rows))
+    assert first == "Over all trained cells there is no KID: no trained autoencoder."
+    assert any(text.startswith("A classifier trained on real images names the pathology") for text in others)
+    assert not any("could be tested" in text or "that the test needs" in text for text in others)
 
 
 def test_a_phantom_and_missing_samples_are_told() -> None:
