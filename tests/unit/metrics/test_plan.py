@@ -93,7 +93,7 @@ def test_untrained_cells_are_those_that_the_samples_name_else_the_run(tmp_path: 
     assert B in planned(tmp_path, held_out).untrained
     assert B not in planned(tmp_path).untrained
     assert Cell.parse("Dementia:T2w") in planned(tmp_path).untrained  # no training image
-    write_samples(tmp_path / "samples", [sample_row(A, 0, trained=False), sample_row(B, 0)])
+    write_samples(tmp_path / "samples", [sample_row(A, 0, trained=False), sample_row(A, 1), sample_row(B, 0)])
     assert A in planned(tmp_path, held_out).untrained
     assert B not in planned(tmp_path, held_out).untrained
 
