@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# As many processes as cores, up to 8; the tests that share one Ray run in one of them (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo quickstart doctor test test-all test-slow check format bench lock clean
@@ -32,13 +34,13 @@ doctor: $(STAMP)  ## Check this machine, and say what to mend.
 	@$(BIN)/mrigen doctor $(ARGS)
 
 test: $(STAMP)  ## Run the tests (under 5 minutes). ARGS="tests/unit -x" chooses some.
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes: kill and resume.
-	$(BIN)/python -m pytest -m "slow and not gpu and not browser" $(ARGS)
+	$(PYTEST) -m "slow and not gpu and not browser" $(ARGS)
 
 test-all: $(STAMP)  ## Run all tests but those that need a GPU or a browser.
-	$(BIN)/python -m pytest -m "not gpu and not browser" $(ARGS)
+	$(PYTEST) -m "not gpu and not browser" $(ARGS)
 
 check: $(STAMP)  ## Lint, formatting, types and import rules: what CI checks.
 	$(BIN)/ruff check .
