@@ -10,7 +10,7 @@ from mrigen.config import EvaluationConfig
 from mrigen.metrics.distribution import Frechet, frechet
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.infinity import frechet_infinity, too_few_for_infinity
-from mrigen.metrics.kernel import MIN_UNITS, kid, permutation_test, permutation_units
+from mrigen.metrics.kernel import MIN_UNITS, NO_KID, kid, permutation_test, permutation_units
 from mrigen.metrics.precision import NUM_NEIGHBOURS, support_with_intervals
 from mrigen.metrics.resampling import ImageSet, interval, owner_sums, owner_weights, seeded
 
@@ -72,7 +72,7 @@ def limited(images: ImageSet) -> ImageSet:
 def _kid(real: ImageSet, fake: ImageSet, settings: EvaluationConfig, *key: object) -> Figure:
     found = kid(real, fake, settings.num_bootstraps, seeded(*key, "kid"))
     if math.isnan(found.value):
-        return Figure.missing("KID needs images of two subjects on each side", len(fake))
+        return Figure.missing(NO_KID, len(fake))
     figure = Figure.of(found.value, len(fake), None if found.draws is None else interval(found.draws))
     if no_p_value(real, fake):
         return figure

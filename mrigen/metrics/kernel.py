@@ -23,6 +23,8 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 MIN_UNITS = 7
 """With fewer subjects there are fewer than 1,000 ways to permute the labels, hence no p-value below 0.001."""
 
+NO_KID = "KID needs images of two subjects on each side, in every cell"
+
 
 def polynomial_kernel(a: Tensor, b: Tensor) -> Tensor:
     """(x.y / D + 1)^3 for every pair of features (N_a, D) and (N_b, D), in float64."""
@@ -109,7 +111,7 @@ class Kid:
 
 
 def kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.random.Generator) -> Kid:
-    """KID between two sets of images. `value` is NaN where a set holds images of one owner only."""
+    """KID between two sets of images. `value` is NaN where a cell of a set has images of one owner only (NO_KID)."""
     within_real, within_fake, between = KernelSums.of(real), KernelSums.of(fake), KernelSums.of(real, fake)
 
     def distance(real_weights: Weights, fake_weights: Weights) -> Weights:

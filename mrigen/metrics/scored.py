@@ -14,7 +14,7 @@ from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.metrics.fidelity import Answers
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.gathering import Found
-from mrigen.metrics.kernel import KernelSums, Kid
+from mrigen.metrics.kernel import NO_KID, KernelSums, Kid
 from mrigen.metrics.labelled import cell_codes, owner_codes, pathology_codes
 from mrigen.metrics.plan import Group
 from mrigen.metrics.resampling import Codes, ImageSet, Weights, interval, owner_weights, seeded
@@ -132,7 +132,7 @@ def kid_figure(
     a, b = real.of(shared), fake.of(shared)
     found = mean_cell_kid(a.image_set(extractor), b.image_set(extractor), num_draws, seeded(*key, extractor, "kid"))
     if math.isnan(found.value):
-        return Figure.missing("KID needs images of two subjects on each side, in every cell", len(b))
+        return Figure.missing(NO_KID, len(b))
     return Figure.of(found.value, len(b), None if found.draws is None else interval(found.draws))
 
 

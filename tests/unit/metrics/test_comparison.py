@@ -55,7 +55,7 @@ def test_too_few_images_and_constant_features_give_reasons() -> None:
     }
     one = ImageSet.of(torch.rand(30, 3), ["a"] * 30, [0] * 30, [0] * 30)
     figures = compare(one, many, SETTINGS, infinity=True)
-    assert figures["kid"].reason == "KID needs images of two subjects on each side"
+    assert figures["kid"].reason == "KID needs images of two subjects on each side, in every cell"
     assert figures["fid"].value is not None
     assert figures["fid"].low is None
     assert "100 images" in (figures["fid_infinity"].reason or "")
