@@ -16,7 +16,7 @@ from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
 from mrigen.metrics.memorisation import MIN_HELD_OUT, MIN_HELD_OUT_OWNERS
-from mrigen.metrics.plan import Group, ImageIndex, ImageRow
+from mrigen.metrics.plan import Group, ImageIndex, ImageRow, refuse_other_shape
 from mrigen.storage import Location
 
 BLOCK_ROWS = 256
@@ -110,11 +110,7 @@ def make_audit_plan(real: ImageIndex, generated: ImageIndex, config: Config) -> 
 
 
 def _require_comparable(real: ImageIndex, generated: ImageIndex) -> None:
-    if real.shape and generated.shape and real.shape != generated.shape:
-        raise InputError(
-            f"generated images have shape {list(generated.shape)} and the real ones {list(real.shape)}: "
-            "audit samples of a model that was trained on this data"
-        )
+    refuse_other_shape(real, generated)
     if real.shape and len(real.shape) != 2:
         raise InputError(f"the images are volumes of shape {list(real.shape)}: only slices can be audited so far")
 

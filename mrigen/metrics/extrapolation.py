@@ -81,7 +81,7 @@ class Extrapolation:
         ]
         judged = [found for found in tried if found]
         if not judged:
-            return f"None of the {len(unseen)} unseen cells can be held against its truth: see the reasons."
+            return f"Of unseen cells ({len(unseen)}), none can be held against its truth: see the reasons."
         won = sum(all(found) for found in judged)
         left = f"; {len(unseen) - len(judged)} more could not be judged" if len(judged) < len(unseen) else ""
         return (

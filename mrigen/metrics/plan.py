@@ -145,11 +145,7 @@ def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, networks:
     `mrigen.metrics.networks.Networks` has them. Raises InputError if real and generated images differ in shape, or
     are too small for SSIM.
     """
-    if real.shape and generated.shape and real.shape != generated.shape:
-        raise InputError(
-            f"generated images have shape {list(generated.shape)} and the real ones {list(real.shape)}: "
-            "evaluate samples of a model that was trained on this data"
-        )
+    refuse_other_shape(real, generated)
     if real.shape and min(real.shape) < MIN_PIXELS:
         raise InputError(f"images of {min(real.shape)} pixels are too small to judge: {MIN_PIXELS} are needed")
     offset = len(real.files)
@@ -178,6 +174,15 @@ def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, networks:
         identities,
         hashlib.sha256("\n".join(sorted(row.id + row.sha256 for row in chosen[Group.HELD_OUT])).encode()).hexdigest(),
     )
+
+
+def refuse_other_shape(real: ImageIndex, generated: ImageIndex) -> None:
+    """Raises InputError where there are both, and they differ in shape."""
+    if real.shape and generated.shape and real.shape != generated.shape:
+        raise InputError(
+            f"generated images have shape {list(generated.shape)} and the real ones {list(real.shape)}: "
+            "take samples of a model that was trained on this data"
+        )
 
 
 def extractor_identities(settings: EvaluationConfig, depends: Mapping[str, str]) -> dict[str, str]:

@@ -73,7 +73,12 @@ def audit_text(audit: Audit) -> str:
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     ]
-    text += [f"{cell.cell}: not judged: {cell.reason}" for cell in audit.cells if cell.reason]
+    for cell in audit.cells:
+        if cell.reason:
+            text.append(f"{cell.cell}: not judged: {cell.reason}")
+        elif cell.num_faulty:
+            count = f"{cell.num_faulty} of {len(cell.samples)} samples"
+            text.append(f"{cell.cell}: {count} constant or not finite: left out")
     if any(not cell.trained for cell in audit.cells):
         text.append("* never seen in training: compared with its pathology and its modality")
     return "\n".join(text)

@@ -45,7 +45,7 @@ def _named_first(row: Row) -> str:
 def _told(rows: Sequence[Row], lead: str, kind: str) -> Iterator[str]:
     tested = [row for row in rows if told_apart(_figure(row, lead, "kid")) is not None]
     if not tested:
-        yield (f"No single one of the {len(rows)} {kind} has the {MIN_UNITS} held-out subjects that the test needs.")
+        yield f"Of {kind} ({len(rows)}), no single one has the {MIN_UNITS} held-out subjects that the test needs."
         return
     told = sum(bool(told_apart(_figure(row, lead, "kid"))) for row in tested)
     floors = [told_apart(_figure(row, lead, "kid_floor")) for row in tested]

@@ -29,7 +29,7 @@ from mrigen.metrics.classifier import classify, train_classifier
 from mrigen.metrics.classifier_store import FLIPPED_PLANES
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.labelled import LabelledImages, cell_codes, draw_per_cell, owner_codes, pathology_codes
-from mrigen.metrics.plan import Group, ImageIndex, ImageRow
+from mrigen.metrics.plan import Group, ImageIndex, ImageRow, refuse_other_shape
 from mrigen.metrics.resampling import Weights, interval, owner_weights, seeded
 from mrigen.storage import Location
 
@@ -90,8 +90,9 @@ def plan_trainings(config: Config) -> list[Training]:
 def select(real: ImageIndex, synthetic: ImageIndex, untrained: Iterable[Cell]) -> Selection:
     """The images of cells that the model was trained on and that all three sides have; `real` holds the test split.
 
-    Raises InputError where fewer than two pathologies remain.
+    Raises InputError where fewer than two pathologies remain, or the images differ in shape.
     """
+    refuse_other_shape(real, synthetic)
     sides = [
         [row for row in real.rows if row.group == Group.REFERENCE],
         [row for row in real.rows if row.group == Group.HELD_OUT],
@@ -151,13 +152,18 @@ def training_key(selection: Selection, training: Training, config: Config) -> st
 def train_and_test(selection: Selection, training: Training, config: Config, device: str = "cpu") -> dict[str, Any]:
     """Train one classifier and let it name the pathology of every test image: a part of the study, as JSON-able values.
 
-    `answers` are rows of the pathologies' table, in the order of `selection.test` by file and row.
+    `answers` are rows of the pathologies' table, in the order of `selection.test` by file and row. Images that are not
+    finite are left out of the training. Raises InputError if no other is left of a kind.
     """
-    real, made = training_rows(selection, training)
-    sources = [(selection.real, real), (selection.synthetic, made)]
+    rows = training_rows(selection, training)
+    real = LabelledImages.read(selection.real, rows[0]).finite()
+    made = LabelledImages.read(selection.synthetic, rows[1]).finite()
+    for kind, planned, found in zip(("real training", "synthetic"), rows, (real, made), strict=True):
+        if planned and not len(found):
+            raise InputError(f"none of {len(planned)} {kind} images is finite: there is nothing to train on")
     key = int.from_bytes(hashlib.sha256(f"usefulness/{config.seed}/{training.seed}".encode()).digest()[:7], "big")
     trained = train_classifier(
-        [LabelledImages.read(index, rows).finite() for index, rows in sources if rows],
+        [images for images in (real, made) if len(images)],
         None,
         num_steps=config.studies.usefulness_steps,
         generator=torch.Generator().manual_seed(key),
@@ -169,7 +175,7 @@ def train_and_test(selection: Selection, training: Training, config: Config, dev
     answers = np.array(known)[logits[:, known].argmax(axis=1)]
     return {
         "num_real_images": len(real),
-        "num_real_subjects": len({row.owner for row in real}),
+        "num_real_subjects": len(set(real.owners)),
         "num_synthetic_images": len(made),
         "answers": [int(answer) for answer in answers],
     }

@@ -85,7 +85,7 @@ def test_a_cell_without_truth_says_so() -> None:
     found = study(scored(CELLS, 20, 3), truth=TRUTH.of({cell for cell in CELLS if cell != UNSEEN}))
     for answer in (GENERATED, HEALTHY, NEAREST):
         assert unseen(found).figures[answer][KID].reason == "no truth: no held-out real image of this cell"
-    assert found.verdict() == "None of the 1 unseen cells can be held against its truth: see the reasons."
+    assert found.verdict() == "Of unseen cells (1), none can be held against its truth: see the reasons."
 
 
 def test_what_is_missing_has_a_reason() -> None:

@@ -200,6 +200,14 @@ def test_json_holds_everything_and_only_finite_numbers(tmp_path: Path) -> None:
     assert tree["notices"][0] == "note"
 
 
+def test_samples_that_could_not_be_compared_are_told() -> None:
+    held_out = [query(f"h{k}", 0.7 + k / 1000, 0.7, owner=str(k)) for k in range(20)]
+    fresh = [query(f"s{k}", 0.7, 0.7) for k in range(3)]
+    samples = [*fresh, Query("bad", "a", fault="constant")]
+    lines = audit_text(judge([judge_cell(CELL, (CELL,), samples, held_out, SETTINGS)], SETTINGS)).splitlines()
+    assert lines[2:] == ["Healthy:T1w: 1 of 4 samples constant or not finite: left out"]
+
+
 def test_the_terminal_table_has_every_cell_and_the_reasons() -> None:
     lines = audit_text(some_audit()).splitlines()
     assert len({len(line) for line in lines[:4]}) == 1

@@ -190,7 +190,7 @@ def test_the_verdict_of_good_images_does_not_cry_wolf() -> None:
 
 def test_a_verdict_on_a_handful_of_subjects_claims_nothing() -> None:
     text = " ".join(verdict(without_intervals(some_evaluation())))
-    assert "No single one of the 19 trained cells has the 7 held-out subjects that the test needs." in text
+    assert "Of trained cells (19), no single one has the 7 held-out subjects that the test needs." in text
     assert "overlap" not in text
     assert "can be told" not in text
 

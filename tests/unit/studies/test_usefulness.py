@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 
 from mrigen.errors import InputError
 from mrigen.labels import Cell
-from mrigen.metrics.plan import Group, ImageIndex, ImageRow
+from mrigen.metrics.plan import Group, ImageIndex, ImageRow, index_generated, index_real
+from mrigen.storage import Location
 from mrigen.studies.usefulness import (
     ALL,
     Kind,
@@ -19,10 +22,11 @@ from mrigen.studies.usefulness import (
     plan_trainings,
     select,
     summarise,
+    train_and_test,
     training_key,
     training_rows,
 )
-from tests.fake_run import tiny_config
+from tests.fake_run import SIZE, sample_row, tiny_config, write_data, write_samples
 
 CELLS = [Cell.parse(f"{pathology}:{modality}") for pathology in ("HC", "GBM", "MS") for modality in ("T1", "FLAIR")]
 CONFIG = tiny_config("studies.real_fractions=[0.1, 1.0]", "evaluation.num_bootstraps=400")
@@ -140,6 +144,37 @@ def test_one_pathology_is_nothing_to_classify() -> None:
     made = ImageIndex(rows=tuple(row for row in MADE.rows if row.cell in CELLS[:2]))
     with pytest.raises(InputError, match=r"needs two pathologies .* here there is only Healthy:FLAIR, Healthy:T1w"):
         select(REAL, made, [])
+
+
+def test_samples_of_another_size_are_refused() -> None:
+    real, made = replace(REAL, shape=(64, 64)), replace(MADE, shape=(32, 32))
+    message = re.escape(
+        "generated images have shape [32, 32] and the real ones [64, 64]: "
+        "take samples of a model that was trained on this data"
+    )
+    with pytest.raises(InputError, match=f"^{message}$"):
+        select(real, made, [])
+
+
+def test_images_that_are_not_finite_are_neither_trained_on_nor_counted(tmp_path: Path) -> None:
+    def selection(num_faulty: int) -> Selection:
+        run = tmp_path / str(num_faulty)
+        faulty = np.full((SIZE, SIZE), np.nan, np.float32)
+        images = [faulty if number < num_faulty else None for number in range(3)]
+        made = [sample_row(cell, number, image=image) for cell in CELLS for number, image in enumerate(images)]
+        write_data(run, CELLS, {"train": 3, "test": 3})
+        write_samples(run / "samples", made)
+        return select(
+            index_real(Location.parse(run / "data"), "test"), index_generated(Location.parse(run / "samples")), []
+        )
+
+    training, config = Training(Kind.BOTH, 1.0, 0), tiny_config("studies.usefulness_steps=2")
+    part = train_and_test(selection(2), training, config)
+    assert part["num_synthetic_images"] == len(CELLS)
+    assert part["num_real_images"] == 3 * 3 * len(CELLS)
+    assert part["num_real_subjects"] == 3 * 3
+    with pytest.raises(InputError, match=r"^none of 18 synthetic images is finite: there is nothing to train on$"):
+        train_and_test(selection(3), training, config)
 
 
 def test_it_goes_into_json_whole() -> None:
