@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.judge import train_judge
-from jobs.options import Settings, command_line, config_options, input_folder, out_option, result_folder
-from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.options import Settings, command_line, config_options, out_option, result_folder, run_folder
+from jobs.placement import Placement, connect, worker_options
 from jobs.results import publish
 from mrigen.config import Config
 from mrigen.errors import InputError
@@ -48,7 +48,7 @@ def command(
     from mrigen.studies.ablation import make_plan
     from mrigen.studies.ablation_summary import summarise
 
-    folder = input_folder(run, "RUN")
+    folder = run_folder(run)
     config = settings.resolve(folder)
     place = result_folder(out, folder, "ablation")
     placement = Placement(num_workers, use_gpu)
@@ -58,8 +58,7 @@ def command(
     judge = plan_judge(folder / "data", config)
     plan = make_plan(index, model, config, judge.key)
 
-    connect(address)
-    require_gpus(placement)
+    connect(address, placement)
     cache = folder / ".cache" / "classifier", folder / ".cache" / "ablation"
     trained = train_judge(judge, config, cache[0], placement)
     make_work = functools.partial(_make_work, plan, folder, judge, config, *cache, placement.device)

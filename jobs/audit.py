@@ -12,14 +12,14 @@ from jobs.options import (
     Settings,
     command_line,
     config_options,
-    input_folder,
     out_option,
     result_folder,
+    run_folder,
     samples_folder,
     samples_option,
     split_option,
 )
-from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.placement import Placement, connect, worker_options
 from jobs.results import publish
 from mrigen.config import Config
 from mrigen.storage import Location
@@ -59,7 +59,7 @@ def command(
     from mrigen.report.audit_words import audit_json, audit_text, verdict
     from mrigen.report.text import comparison_facts, notices
 
-    folder = input_folder(run, "RUN")
+    folder = run_folder(run)
     config = settings.resolve(folder)
     report = result_folder(out, folder, "audit")
     made = samples_folder(samples, folder)
@@ -69,8 +69,7 @@ def command(
     plan = make_audit_plan(real, generated, config)
     said = notices(real.provenance, complete=(made / "_SUCCESS.json").is_file())
 
-    connect(address)
-    require_gpus(placement)
+    connect(address, placement)
     parts = report / ".parts" / plan.digest[:16]
     shape = real.shape or ()
     for title, count in ((FEATURES, len(plan.shards)), (NEIGHBOURS, len(plan.comparisons))):

@@ -68,7 +68,8 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a check failed, 2 bad input."""
+    """Run the command line and exit: 0 done, 1 a check failed, 2 bad input, 74 (as sysexits.h has it) the disk or store
+    failed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         code = cli.main(args, prog_name="mrigen", standalone_mode=False)
@@ -79,14 +80,12 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"mrigen: error: {_one_line(error.format_message())}", file=sys.stderr)
         sys.exit(2)
     except InputError as error:
-        print(f"mrigen: error: {_one_line(_cause(error))}", file=sys.stderr)
+        print(f"mrigen: error: {_one_line(str(error))}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(f"mrigen: error: {_one_line(str(error))}", file=sys.stderr)
+        sys.exit(os.EX_IOERR)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _cause(error: InputError) -> str:
-    """The message alone; Ray wraps an error of a worker in one that also carries its traceback."""
-    return str(getattr(error, "cause", error))
 
 
 def _one_line(text: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from jobs.options import Settings, config_options, input_folder, store_config
-from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.options import Settings, config_options, run_folder, store_config
+from jobs.placement import Placement, connect, worker_options
 from mrigen.config import Config
 from mrigen.storage import Location
 
@@ -34,13 +34,12 @@ def command(
     from mrigen.training.latents import LatentSums, close_latents
     from mrigen.training.stage import is_finished, require_finished
 
-    folder = input_folder(run, "RUN")
+    folder = run_folder(run)
     config = settings.resolve(folder)
     require_finished(folder, config, "vae", "train-vae")
     if not is_finished(folder, config, "latents"):
         placement = Placement(num_workers, use_gpu)
-        connect(address)
-        require_gpus(placement)
+        connect(address, placement)
         store_config(folder, config)
         tasks = [{"name": file.name} for file in (folder / "data").files(".parquet")]
         make_work = functools.partial(_make_work, folder, config, placement.device)

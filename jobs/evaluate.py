@@ -14,14 +14,14 @@ from jobs.options import (
     Settings,
     command_line,
     config_options,
-    input_folder,
     out_option,
     result_folder,
+    run_folder,
     samples_folder,
     samples_option,
     split_option,
 )
-from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.placement import Placement, connect, worker_options
 from jobs.results import publish
 from mrigen.config import Config
 from mrigen.errors import InputError
@@ -72,7 +72,7 @@ def command(
     from mrigen.report.evaluation_page import report_page
     from mrigen.report.text import comparison_facts, figures_text, metrics_json, notices
 
-    folder = input_folder(run, "RUN")
+    folder = run_folder(run)
     config = settings.resolve(folder)
     report = result_folder(out, folder, "report")
     made = samples_folder(samples, folder)
@@ -87,8 +87,7 @@ def command(
         raise InputError(f"--extrapolation: {networks.absent[MRI]}")
     plan = make_plan(real, generated, config, networks.hashes)
 
-    connect(address)
-    require_gpus(placement)
+    connect(address, placement)
     judge = train_judge(networks.judge, config, networks.classifiers, placement) if networks.judge else None
     places = folder / ".cache" / "evaluation", report / ".parts"
     make_work = functools.partial(_make_work, plan, networks, config, *places, placement.device)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.options import output_location
-from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.placement import Placement, connect, worker_options
 from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
@@ -109,8 +109,7 @@ def run_plan(
     from mrigen.cohort.plan import write_plan
 
     write_plan(plan, folder)
-    connect(address)
-    require_gpus(placement)
+    connect(address, placement)
     make_work = functools.partial(_make_work, model, plan, folder, placement.device)
     tasks = [{"shard": shard} for shard in range(plan.num_shards)]
     for _ in run_tasks(make_work, tasks, placement, "generate (shards)"):

@@ -106,7 +106,7 @@ def samples_folder(samples: str | None, run: Location) -> Location:
 
 def result_folder(out: str | None, run: Location, name: str) -> Location:
     """The folder that `--out` names, else RUN/name."""
-    return output_location(out) if out else run / name
+    return output_location(out) if out else _writable(run / name)
 
 
 def command_line(verb: str, run: str, settings: Settings, **options: str | bool | None) -> str:
@@ -130,10 +130,19 @@ def output_location(text: str) -> Location:
             f"output path {text!r} is relative: under a Ray job it would land in Ray's session folder; "
             "give an absolute path on shared storage or a URI such as s3://bucket/run"
         )
-    location = Location.parse(text)
+    return _writable(Location.parse(text))
+
+
+def _writable(location: Location) -> Location:
     if location.is_file():
-        raise InputError(f"{text} is a file: name a folder to write to")
+        raise InputError(f"{location} is a file: name a folder to write to")
+    location.require_writable()
     return location
+
+
+def run_folder(text: str) -> Location:
+    """The folder of a run, which must be there, and which the verb adds to."""
+    return _writable(input_folder(text, "RUN"))
 
 
 def input_folder(text: str, what: str) -> Location:

@@ -88,10 +88,11 @@ class Placement:
         return {"CPU": float(self.cpus_per_worker)} | ({"GPU": 1.0} if self.use_gpu else {})
 
 
-def connect(address: str | None = None) -> None:
+def connect(address: str | None = None, placement: Placement | None = None) -> None:
     """Join the cluster at `address` (or `RAY_ADDRESS`), or start one on this machine; once a process.
 
-    Raises InputError if no cluster answers there.
+    Raises InputError if no cluster answers there, or this machine has fewer GPUs than `placement` asks for. A cluster
+    may grow by itself, so fewer there are waited for, with a note.
     """
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -120,20 +121,13 @@ def connect(address: str | None = None) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    if placement is not None and placement.use_gpu:
+        _count_gpus(placement.num_workers, int(ray.cluster_resources().get("GPU", 0)), may_grow=bool(address))
 
 
-def require_gpus(placement: Placement) -> None:
-    """Raise InputError if the connected cluster has fewer GPUs than `placement` asks for.
-
-    A cluster that scales up by itself reports only what it has now, so it is asked only where no GPU
-    worker can be waited for: on the embedded cluster.
-    """
-    import ray
-
-    if not placement.use_gpu or os.environ.get("RAY_ADDRESS"):
+def _count_gpus(needed: int, found: int, *, may_grow: bool) -> None:
+    if found >= needed:
         return
-    have = ray.cluster_resources().get("GPU", 0.0)
-    if have < placement.num_workers:
-        raise InputError(
-            f"--use-gpu needs {placement.num_workers} GPU(s) and Ray sees {have:.0f}: leave it out to run on CPUs"
-        )
+    if not may_grow:
+        raise InputError(f"--use-gpu needs {needed} GPU(s) and Ray sees {found}: leave it out to run on CPUs")
+    click.echo(f"note: --use-gpu needs {needed} GPU(s), the cluster has {found} now: waiting for it to grow", err=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.placement import Placement, connect, require_gpus
+from jobs.placement import Placement, connect
 from jobs.serving.network import KEY_VARIABLE, api_key_sha256, base_url, check_port, is_loopback
 from mrigen.errors import InputError
 from mrigen.storage import Location
@@ -99,14 +99,13 @@ def command(host: str, port: int, address: str | None, **options: Any) -> None:
         check_port(host, port)
     click.echo("Loading the model and starting Ray Serve ...", err=True)
     app, info = _build(args)
-    connect(address)
+    connect(address, Placement(args.num_replicas, args.use_gpu))
     import ray
     from ray import serve
 
     from jobs.serving.greeting import greeting
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    require_gpus(Placement(args.num_replicas, args.use_gpu))
     if local and args.num_replicas >= (cpus := int(ray.cluster_resources()["CPU"])):
         raise InputError(f"--num-replicas {args.num_replicas}: this machine has room for {cpus - 1}")
     if serve.status().proxies:

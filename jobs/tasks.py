@@ -12,21 +12,36 @@ from ray import cloudpickle
 
 from jobs.placement import Placement
 from jobs.progress import ProgressLine
+from mrigen.errors import InputError
 
 Task = Mapping[str, Any]
 Work = Callable[[Task], Mapping[str, Any]]
 
+REPORTED = (InputError, OSError)
+FAULT = "fault"
+"""The only column of the result of a task that failed by one of `REPORTED`."""
+
 
 class Worker:
-    """An actor of Ray Data: makes its work function once, then calls it for every task that comes."""
+    """An actor of Ray Data: makes its work function once, then calls it for every task that comes.
+
+    What the user or the machine is at fault for (`REPORTED`) is the result of the task, not an exception: Ray Data
+    wraps an exception of a worker in one of its own, which holds the first as text only.
+    """
 
     def __init__(self, make_work: Callable[[], Work], num_threads: int) -> None:
         torch.set_num_threads(num_threads)
-        self._work = make_work()
+        self._make_work = make_work
+        self._work: Work | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """A task -> its result; both are rows of plain values."""
-        return dict(self._work(row))
+        try:
+            if self._work is None:
+                self._work = self._make_work()
+            return dict(self._work(row))
+        except REPORTED as error:
+            return {FAULT: cloudpickle.dumps(error)}
 
 
 def call_once(row: dict[str, Any], make_work: Callable[[], Work], num_threads: int) -> dict[str, Any]:
@@ -42,7 +57,7 @@ def run_tasks(
     `make_work` is called once in each worker and loads what the tasks share. Where they share nothing, say
     `shared=False`: `make_work` is then called for each task, in processes that Ray has ready, which saves the
     start of workers. A task whose worker dies is called again, so work must be idempotent: publish files whole,
-    under names that the task decides.
+    under names that the task decides. Raises the first InputError or OSError of a task.
     """
     if not tasks:
         return
@@ -61,6 +76,8 @@ def run_tasks(
         results = dataset.map(call_once, fn_kwargs=arguments, compute=ray.data.TaskPoolStrategy(size=size), **resources)
     with ProgressLine(title, len(tasks)) as line:
         for done, row in enumerate(results.iter_rows(), start=1):
+            if FAULT in row:
+                raise cloudpickle.loads(row[FAULT])
             line.update(done)
             yield row
 

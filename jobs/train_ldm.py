@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, input_folder, store_config
-from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.options import Settings, config_options, run_folder, store_config
+from jobs.placement import Placement, connect, worker_options
 
 
 @click.command("train-ldm")
@@ -27,11 +27,10 @@ def command(
     from jobs.train_workers import train
     from mrigen.training.ldm import train_denoiser
 
-    folder = input_folder(run, "RUN")
+    folder = run_folder(run)
     config = settings.resolve(folder)
     placement = Placement(num_workers, use_gpu)
-    connect(address)
-    require_gpus(placement)
+    connect(address, placement)
     store_config(folder, config)
     train(train_denoiser, "train-ldm", config.denoiser.training.num_steps, config, folder, placement)
     click.echo(f"model: {folder / 'model'}")

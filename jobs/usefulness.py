@@ -12,13 +12,13 @@ from jobs.options import (
     Settings,
     command_line,
     config_options,
-    input_folder,
     out_option,
     result_folder,
+    run_folder,
     samples_folder,
     samples_option,
 )
-from jobs.placement import Placement, connect, require_gpus, worker_options
+from jobs.placement import Placement, connect, worker_options
 from jobs.results import publish
 from mrigen.config import Config
 from mrigen.labels import Cell
@@ -55,7 +55,7 @@ def command(
     from mrigen.report.usefulness_page import usefulness_page
     from mrigen.studies.usefulness import plan_trainings, select, summarise, training_key
 
-    folder = input_folder(run, "RUN")
+    folder = run_folder(run)
     config = settings.resolve(folder)
     place = result_folder(out, folder, "usefulness")
     made = samples_folder(samples, folder)
@@ -68,8 +68,7 @@ def command(
         folder / ".cache" / "usefulness" / f"{training_key(selection, training, config)}.json" for training in trainings
     ]
 
-    connect(address)
-    require_gpus(placement)
+    connect(address, placement)
     make_work = functools.partial(_make_work, selection, trainings, parts, config, placement.device)
     for _ in run_tasks(make_work, [{"index": index} for index in range(len(trainings))], placement, "train"):
         pass

@@ -80,6 +80,21 @@ class Location:
         """Make this folder and those above it."""
         self.filesystem.create_dir(self.path, recursive=True)
 
+    def require_writable(self) -> None:
+        """Raises InputError where no file can be made in this folder, or in the nearest there is above it.
+
+        An object store is not asked: what it allows, it tells at the first write.
+        """
+        local = self.local
+        if local is None:
+            return
+        nearest = next(path for path in (local, *local.parents) if path.exists())
+        try:
+            with tempfile.TemporaryFile(dir=nearest):
+                pass
+        except OSError as error:
+            raise InputError(f"cannot write to {self}: {error.strerror}") from None
+
     def files(self, suffix: str = "") -> list[Location]:
         """The files below this folder, at any depth, by sorted path; none if there is no such folder."""
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)

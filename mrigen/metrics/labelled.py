@@ -47,7 +47,7 @@ class LabelledImages:
 
     def finite(self) -> LabelledImages:
         """Those images whose every value is finite."""
-        kept = np.flatnonzero(np.isfinite(self.pixels).reshape(len(self), -1).all(axis=1))
+        kept = np.flatnonzero(np.isfinite(self.pixels).all(axis=tuple(range(1, self.pixels.ndim))))
         return LabelledImages(
             self.pixels[kept], tuple(self.cells[i] for i in kept), tuple(self.owners[i] for i in kept)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -102,6 +103,36 @@ def _compare(first: Path, second: Path, capsys: pytest.CaptureFixture[str]) -> N
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "run `mrigen evaluate` first" in error
+
+
+@pytest.mark.ray
+def test_what_goes_wrong_in_a_worker_ends_in_one_line(
+    run: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = run / "report" / ".parts"
+    parts.parent.mkdir()
+    parts.write_text("in the way")
+    assert evaluate(run) == os.EX_IOERR
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert re.fullmatch(rf"mrigen: error: \[Errno \d+\] .*: '{re.escape(str(parts))}.*'", error.splitlines()[-1])
+
+    parts.unlink()
+    damaged = run / "data" / "part-00001.parquet"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:1000] + bytes(len(content) // 2) + content[1000 + len(content) // 2 :])
+    shutil.rmtree(run / ".cache")
+    assert evaluate(run) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert error.splitlines()[-1].startswith(f"mrigen: error: {damaged} ")
+
+
+def test_a_file_where_results_belong_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "report").write_text("in the way")
+    assert evaluate(run) == 2
+    error = f"mrigen: error: {run / 'report'} is a file: name a folder to write to"
+    assert capsys.readouterr().err.splitlines()[-1] == error
 
 
 def test_a_part_that_is_done_is_not_done_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -114,6 +115,15 @@ def test_a_remote_folder_is_copied_and_a_local_one_is_itself(folder: Location) -
         assert (path / "a").read_bytes() == b"x"
         assert (path == folder.local) == (folder.local is not None)
     assert (folder / "a").read_bytes() == b"x"
+
+
+def test_where_nothing_can_be_written_is_told_before_any_work(tmp_path: Path) -> None:
+    Location.parse(tmp_path / "not" / "yet" / "there").require_writable()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "below"
+    with pytest.raises(InputError, match=f"^cannot write to {re.escape(str(place))}: Not a directory$"):
+        Location.parse(place).require_writable()
 
 
 def test_paths_are_made_absolute_and_uris_are_known_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,8 +173,11 @@ def test_images_that_are_not_finite_are_neither_trained_on_nor_counted(tmp_path:
     assert part["num_synthetic_images"] == len(CELLS)
     assert part["num_real_images"] == 3 * 3 * len(CELLS)
     assert part["num_real_subjects"] == 3 * 3
-    with pytest.raises(InputError, match=r"^none of 18 synthetic images is finite: there is nothing to train on$"):
-        train_and_test(selection(3), training, config)
+    for kind in (Kind.BOTH, Kind.SYNTHETIC):
+        with pytest.raises(InputError, match=r"^none of 18 synthetic images is finite: there is nothing to train on$"):
+            train_and_test(selection(3), Training(kind, 1.0, 0), config)
+    part = train_and_test(selection(3), Training(Kind.REAL, 1.0, 0), config)
+    assert (part["num_real_images"], part["num_synthetic_images"]) == (3 * 3 * len(CELLS), 0)
 
 
 def test_it_goes_into_json_whole() -> None:

@@ -1,0 +1,33 @@
+"""Where commands run: GPUs that are not there are refused on this machine, and waited for on a cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.placement import Placement, connect
+from mrigen.errors import InputError
+
+pytestmark = pytest.mark.ray
+
+GPUS = Placement(2, use_gpu=True)
+
+
+def test_this_machine_cannot_grow_gpus(ray_cluster: None) -> None:
+    message = r"^--use-gpu needs 2 GPU\(s\) and Ray sees 0: leave it out to run on CPUs$"
+    with pytest.raises(InputError, match=message):
+        connect(None, GPUS)
+
+
+@pytest.mark.parametrize("by_option", [True, False])
+def test_a_cluster_may_grow(
+    ray_cluster: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, by_option: bool
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "" if by_option else "auto")
+    connect("auto" if by_option else None, GPUS)
+    note = "note: --use-gpu needs 2 GPU(s), the cluster has 0 now: waiting for it to grow\n"
+    assert capsys.readouterr().err == note
+
+
+def test_workers_without_gpus_need_none(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
+    connect("auto", Placement(2))
+    assert capsys.readouterr().err == ""
