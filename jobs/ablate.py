@@ -44,7 +44,7 @@ def command(
     from mrigen.metrics.plan import index_real
     from mrigen.records import read_file
     from mrigen.report.ablation_page import ablation_page
-    from mrigen.report.text import notices
+    from mrigen.report.notices import model_notices, notices
     from mrigen.studies.ablation import make_plan
     from mrigen.studies.ablation_summary import summarise
 
@@ -57,6 +57,9 @@ def command(
     index = index_real(folder / "data", "test")
     judge = plan_judge(folder / "data", config)
     plan = make_plan(index, model, config, judge.key)
+    if lone := plan.lone_cells:
+        cells = ", ".join(map(str, lone))
+        click.echo(f"note: there will be no KID, for a single held-out subject has all images of {cells}", err=True)
 
     connect(address, placement)
     cache = folder / ".cache" / "classifier", folder / ".cache" / "ablation"
@@ -68,7 +71,7 @@ def command(
     tables = [read_file(_part(cache[1], shard.key)) for shard in plan.shards]
     study = summarise(plan, tables, trained.counts, config)
 
-    said = notices(index.provenance, complete=True)
+    said = [*notices(index.provenance), *model_notices(folder / "model", {}, config.data)]
     facts = {"Model": plan.model_sha256, "Command": command_line("ablate", run, settings)}
     page = ablation_page(f"Ablation of {folder.name}", study, said, facts, plane=config.data.plane)
     figures = {"notices": said, **study.as_json()}

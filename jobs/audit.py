@@ -57,7 +57,8 @@ def command(
     from mrigen.metrics.plan import index_generated, index_real
     from mrigen.report.audit_page import audit_page, shown_pairs
     from mrigen.report.audit_words import audit_json, audit_text, verdict
-    from mrigen.report.text import comparison_facts, notices
+    from mrigen.report.notices import model_notices, notices
+    from mrigen.report.text import comparison_facts
 
     folder = run_folder(run)
     config = settings.resolve(folder)
@@ -68,6 +69,7 @@ def command(
     real, generated = index_real(folder / "data", split), index_generated(made)
     plan = make_audit_plan(real, generated, config)
     said = notices(real.provenance, complete=(made / "_SUCCESS.json").is_file())
+    said += model_notices(folder / "model", generated.provenance, config.data)
 
     connect(address, placement)
     parts = report / ".parts" / plan.digest[:16]

@@ -31,6 +31,7 @@ def command(
     run is resumed by the same command.
     """
     from jobs.tasks import run_tasks
+    from mrigen.records import prepared_parts
     from mrigen.training.latents import LatentSums, close_latents
     from mrigen.training.stage import is_finished, require_finished
 
@@ -41,7 +42,7 @@ def command(
         placement = Placement(num_workers, use_gpu)
         connect(address, placement)
         store_config(folder, config)
-        tasks = [{"name": file.name} for file in (folder / "data").files(".parquet")]
+        tasks = [{"name": name} for name in sorted(prepared_parts(folder / "data"))]
         make_work = functools.partial(_make_work, folder, config, placement.device)
         # Added in the order of the names, so that the last digit does not hang on who was first.
         rows = sorted(run_tasks(make_work, tasks, placement, "encode"), key=lambda row: str(row["name"]))

@@ -58,19 +58,20 @@ def command(
     Per cell, pathology and modality and for all cells: KID with a permutation test, FID, precision, recall, density
     and coverage, each beside its floor (real against real); MS-SSIM among generated and among real images; how often a
     classifier trained on real images names what was asked for; PSNR, SSIM and error of the autoencoder. Every figure
-    has its N and its interval, or the reason why there is none. Writes metrics.json and index.html, which stands
-    alone. A killed run is resumed by the same command, and what it learned of the real images serves the next
-    (RUN/.cache).
+    has its N, and its interval where subjects suffice, or the reason why it cannot be had. Writes
+    metrics.json and index.html, which stands alone. A killed run is resumed by the same command, and what it learned
+    of the real images serves the next (RUN/.cache).
     """
     from jobs.tasks import run_tasks
-    from mrigen.metrics.gathering import gather
+    from mrigen.metrics.gathering import gather, num_broken
     from mrigen.metrics.judging import judging_tasks
     from mrigen.metrics.networks import find_networks
     from mrigen.metrics.parts import read_parts
-    from mrigen.metrics.plan import MRI, ImageIndex, index_generated, index_real, make_plan
+    from mrigen.metrics.plan import MRI, Group, ImageIndex, index_generated, index_real, make_plan
     from mrigen.metrics.summary import summarise
     from mrigen.report.evaluation_page import report_page
-    from mrigen.report.text import comparison_facts, figures_text, metrics_json, notices
+    from mrigen.report.notices import broken_notice, model_notices, notices
+    from mrigen.report.text import comparison_facts, figures_text, metrics_json
 
     folder = run_folder(run)
     config = settings.resolve(folder)
@@ -81,6 +82,7 @@ def command(
     real = index_real(folder / "data", split)
     generated = index_generated(made) if samples or (made / "manifest").is_folder() else ImageIndex()
     said = notices(real.provenance, complete=not generated.files or (made / "_SUCCESS.json").is_file())
+    said += model_notices(folder / "model", generated.provenance, config.data)
     no_samples = None if generated.files else "no generated images: run `mrigen generate` first"
     networks = find_networks(folder, config)
     if extrapolation and networks.judge is None:
@@ -102,8 +104,10 @@ def command(
     judged = run_tasks(make_judge, [{"index": index} for index in range(len(tasks))], on_cpu, "judge")
     judgements = {tasks[int(row["index"])]: cloudpickle.loads(row["judged"]) for row in judged}
 
+    found = gather(read_parts(plan, *places), shape)
+    said += broken_notice(*num_broken(found, Group.GENERATED))
     evaluation = summarise(
-        gather(read_parts(plan, *places), shape),
+        found,
         judgements,
         plan,
         config,

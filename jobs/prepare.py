@@ -74,10 +74,7 @@ def command(
     found = steps.find_all(sources)
     show.print_found(found)
     if folder and not dry_run:
-        try:
-            folder.make_folder()
-        except OSError as error:
-            raise InputError(f"{run}: cannot be written to: {error.strerror or error}") from None
+        folder.make_folder()
     on_rejected = _teller(strict)
     connect(address)
     each = each_on_ray(Placement(num_workers))

@@ -68,7 +68,7 @@ def print_preparation(preparation: Preparation, run: Location, page: Location) -
         print(f"lesion masks: {preparation.num_marked} images have one")
     if preparation.num_kept:
         print(f"{preparation.num_kept} of {preparation.num_parts} parts stood already and were kept")
-    for warning in [*preparation.empty_splits(), *find_confounds(preparation.traits)]:
+    for warning in [*preparation.empty_splits(), *preparation.few_held_out(), *find_confounds(preparation.traits)]:
         print(f"warning: {warning}")
     if preparation.rejected:
         quarantine = run / "quarantine" / "quarantine.parquet"

@@ -51,7 +51,7 @@ def command(
     """
     from jobs.tasks import run_tasks
     from mrigen.metrics.plan import index_generated, index_real
-    from mrigen.report.text import notices
+    from mrigen.report.notices import model_notices, notices
     from mrigen.report.usefulness_page import usefulness_page
     from mrigen.studies.usefulness import plan_trainings, select, summarise, training_key
 
@@ -76,6 +76,7 @@ def command(
     study = summarise(selection, results, config)
 
     said = notices(real.provenance, complete=(made / "_SUCCESS.json").is_file())
+    said += model_notices(folder / "model", synthetic.provenance, config.data)
     facts = {
         "Steps of each training": str(config.studies.usefulness_steps),
         "Model of the samples": ", ".join(synthetic.provenance["model_sha256"]),

@@ -161,3 +161,42 @@ def read_table(folder: Location, columns: Sequence[str] | None = None) -> pa.Tab
     if not files:
         raise FileNotFoundError(f"no Parquet file in {folder}")
     return pa.concat_tables([read_file(file, columns) for file in files])
+
+
+def read_image_file(file: Location, columns: Sequence[str] = ("image",)) -> pa.Table:
+    """Columns of a file of images, null where it has no such column.
+
+    Raises InputError as `read_file`, and where a finite value of an image lies outside of [-1, 1].
+    """
+    table = read_file(file)
+    for chunk in table["image"].chunks:
+        values = chunk.storage.flatten().to_numpy()
+        beyond = values[((values < -1.0) | (values > 1.0)) & np.isfinite(values)]
+        if len(beyond):
+            raise InputError(f"{file} holds images with the value {beyond[0]:g}: all must lie in [-1, 1]")
+    for name in columns:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table)))
+    return table.select(list(columns))
+
+
+def prepared_parts(data: Location) -> dict[str, str]:
+    """SHA-256 of every Parquet file of a run's `data/` by its name, as `mrigen prepare` closed it.
+
+    Raises InputError if it was not closed, or if the files that are there are others: what is left would be used as if
+    it were all.
+    """
+    mark = data / "_SUCCESS.json"
+    if not mark.is_file():
+        raise InputError(f"{data} is missing or unfinished: run `mrigen prepare` to its end first")
+    tree = mark.read_json()
+    parts = tree.get("parts") if isinstance(tree, dict) else None
+    if not isinstance(parts, dict):
+        raise InputError(f"{mark} does not list the files of {data}: run `mrigen prepare` again")
+    found = {file.name for file in data.files(".parquet")}
+    if lost := sorted(parts.keys() - found):
+        count = f"{len(lost)} of {len(parts)} files"
+        raise InputError(f"{data} lacks {count}, such as {lost[0]}: run `mrigen prepare` again")
+    if strange := sorted(found - parts.keys()):
+        raise InputError(f"{data / strange[0]} is not from `mrigen prepare`: take it away")
+    return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,14 @@ def write_data(
     for number in range(num_files):
         table = to_table(rows[number::num_files], image_schema((SIZE, SIZE)))
         write_table(table, Location.parse(run / "data" / f"part-{number:05d}.parquet"))
+    close_data(run)
+
+
+def close_data(run: Path) -> None:
+    """`data/_SUCCESS.json`, over the files that are there."""
+    files = sorted((run / "data").glob("*.parquet"))
+    parts = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    (run / "data" / "_SUCCESS.json").write_text(json.dumps({"parts": parts}))
 
 
 def sample_row(cell: Cell, index: int, *, trained: bool = True, image: Any = None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mrigen.sources.phantom import PhantomSubject, make_subject
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
 from mrigen.volume import Volume
+from tests.fake_run import close_data
 
 NEW = "new"
 """The split of subjects that `data/` does not have: the best samples that there can be are made of them."""
@@ -39,6 +40,7 @@ class Cohort:
         """`data/` of a run folder, without the new subjects."""
         shape = self.rows[0]["image"].shape
         write_table(to_table(self.rows, image_schema(shape)), Location.parse(run / "data" / "part-00000.parquet"))
+        close_data(run)
 
 
 def draw_cohort(

@@ -29,7 +29,7 @@ from mrigen.metrics.audit_plan import AuditPlan, Comparison
 from mrigen.metrics.memorisation import Audit, Neighbour, Query, judge, judge_cell
 from mrigen.metrics.neighbours import MIN_DEVIATION, Alignment, Shortlist, align, unit_features, unit_spectrum
 from mrigen.metrics.plan import Group, ImageRow
-from mrigen.records import read_file, tensor_numpy, write_table
+from mrigen.records import read_file, read_image_file, tensor_numpy, write_table
 from mrigen.storage import Location
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
@@ -109,7 +109,7 @@ class ShardWorker:
         ordered = sorted(rows, key=lambda row: (row.file, row.row))
         for number, group in groupby(ordered, lambda row: row.file):
             some = list(group)
-            column = read_file(self._plan.files[number], ["image"])["image"]
+            column = read_image_file(self._plan.files[number])["image"]
             images = tensor_numpy(column.take(pa.array([row.row for row in some])))
             pixels.update(zip(some, images, strict=True))
         return pixels

@@ -42,6 +42,11 @@ class CellScore:
         made, lazy = self.figures[GENERATED][figure].value, self.figures[answer][figure].value
         return None if made is None or lazy is None else made < lazy
 
+    def clearly_beats(self, answer: str, figure: str) -> bool:
+        """Whether they do so with intervals apart."""
+        made, lazy = self.figures[GENERATED][figure], self.figures[answer][figure]
+        return made.high is not None and lazy.low is not None and made.high < lazy.low
+
 
 @dataclass(frozen=True)
 class Extrapolation:
@@ -76,17 +81,18 @@ class Extrapolation:
             return "No cell was held out of training, so nothing is extrapolated."
         figure = f"{self.extractors[0]}/kid"
         tried = [
-            [found for name in (HEALTHY, NEAREST) if (found := score.beats(name, figure)) is not None]
-            for score in unseen
+            (score, [name for name in (HEALTHY, NEAREST) if score.beats(name, figure) is not None]) for score in unseen
         ]
-        judged = [found for found in tried if found]
+        judged = [(score, names) for score, names in tried if names]
         if not judged:
             return f"Of unseen cells ({len(unseen)}), none can be held against its truth: see the reasons."
-        won = sum(all(found) for found in judged)
+        won = [(score, names) for score, names in judged if all(score.beats(name, figure) for name in names)]
+        clear = sum(all(score.clearly_beats(name, figure) for name in names) for score, names in won)
+        apart = f" (with intervals apart in {clear})" if won else ""
         left = f"; {len(unseen) - len(judged)} more could not be judged" if len(judged) < len(unseen) else ""
         return (
-            f"In {won} of {len(judged)} unseen cells the generated images are nearer to the truth than every lazy "
-            f"answer, by KID of {self.extractors[0]}{left}."
+            f"In {len(won)} of {len(judged)} unseen cells the generated images are nearer to the truth than every lazy "
+            f"answer{apart}, by KID of {self.extractors[0]}{left}."
         )
 
 

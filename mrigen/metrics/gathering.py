@@ -55,6 +55,12 @@ class Looked:
 Found = Mapping[tuple[Group, Cell], Looked]
 
 
+def num_broken(found: Found, group: Group) -> tuple[int, int]:
+    """How many images of a group hold values that are not finite, and how many there are."""
+    looked = [one for (of, _), one in found.items() if of == group]
+    return sum(one.num_broken for one in looked), sum(map(len, looked))
+
+
 def gather(parts: Iterable[pa.Table], shape: tuple[int, ...]) -> Found:
     """Sort the rows of all parts by group and cell; parts come in the order of the shards, `shape` is an image's."""
     rows = [row for part in parts for row in part.to_pylist()]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrigen.metrics.resampling import Codes, ImageSet, Weights, owner_strata, owner_weights
+from mrigen.metrics.resampling import Codes, ImageSet, Weights, owner_strata, pair_weights
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -122,7 +122,7 @@ def kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.random.Gen
         )
 
     value = distance(np.ones((1, real.num_owners)), np.ones((1, fake.num_owners)))
-    weights = [owner_weights(images.owners, images.strata, num_draws, generator) for images in (real, fake)]
+    weights = [pair_weights(images, num_draws, generator) for images in (real, fake)]
     if weights[0] is None or weights[1] is None:
         return Kid(float(value[0]), None)
     return Kid(float(value[0]), distance(weights[0], weights[1]))

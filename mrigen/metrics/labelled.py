@@ -14,7 +14,7 @@ import pyarrow as pa
 from mrigen.labels import Cell, Pathology, all_cells
 from mrigen.metrics.plan import ImageIndex, ImageRow, hash_order
 from mrigen.metrics.resampling import Codes
-from mrigen.records import read_file, tensor_numpy
+from mrigen.records import read_image_file, tensor_numpy
 
 Pixels = np.ndarray[Any, np.dtype[np.float16]]
 
@@ -41,7 +41,7 @@ class LabelledImages:
         pixels = [np.empty((0, *(index.shape or ())), np.float16)]
         for number, some in groupby(ordered, key=lambda row: row.file):
             taken = pa.array([row.row for row in some])
-            images = read_file(index.files[number], ["image"])["image"].take(taken)
+            images = read_image_file(index.files[number])["image"].take(taken)
             pixels.append(tensor_numpy(images).astype(np.float16))
         return cls(np.concatenate(pixels), tuple(row.cell for row in ordered), tuple(row.owner for row in ordered))
 

@@ -23,6 +23,7 @@ from mrigen import __version__
 from mrigen.config import Config, EvaluationConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.records import prepared_parts
 from mrigen.storage import Location
 
 MAX_PER_CELL = 2000
@@ -105,10 +106,14 @@ class Plan:
 def index_real(folder: Location, split: str) -> ImageIndex:
     """The images of `data/` that are held out in `split`, and those of the training split.
 
-    Raises InputError for a folder without images, or a file that is not what `mrigen prepare` writes.
+    Raises InputError for a folder without images, or one that is not just what `mrigen prepare` left.
     """
     columns = ("id", "subject", "pathology", "modality", "split", "slice_mm", "sha256", *REAL_PROVENANCE)
     files, hashes, tables, shape = _read_index(folder, columns, "mrigen prepare")
+    closed = prepared_parts(folder)
+    for file, found in zip(files, hashes, strict=True):
+        if found != closed[file.name]:
+            raise InputError(f"{file} is not as `mrigen prepare` left it: delete it and prepare again")
     rows = []
     for number, table in enumerate(tables):
         for position, row in enumerate(table.to_pylist()):
@@ -261,6 +266,8 @@ def _read_index(
         image = schema.field("image").type
         if not isinstance(image, pa.FixedShapeTensorType):
             raise InputError(f"{file}: the column 'image' is no fixed-shape tensor: it is not from `{maker}`")
+        if image.value_type != pa.float16():
+            raise InputError(f"{file}: images are of type {image.value_type}, not float16: it is not from `{maker}`")
         shapes.add(tuple(image.shape))
     if len(shapes) > 1:
         raise InputError(f"{folder} holds images of different shapes: {sorted(shapes)}")

@@ -21,6 +21,8 @@ Weights = np.ndarray[Any, np.dtype[np.float64]]
 
 MIN_OWNERS = 5
 """With fewer subjects an interval over subjects would be far too narrow, so there is none."""
+MIN_OWNERS_IN_CELL = 3
+"""A figure of pairs of subjects within a cell has no interval with fewer: many draws would leave one of them alone."""
 LEVEL = 0.95
 
 
@@ -94,6 +96,17 @@ def owner_weights(owners: Codes, strata: Codes, num_draws: int, generator: np.ra
         members = np.flatnonzero(groups == group)
         weights[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), num_draws)
     return weights
+
+
+def pair_weights(images: ImageSet, num_draws: int, generator: np.random.Generator) -> Weights | None:
+    """`owner_weights` for a figure of pairs of owners within cells.
+
+    None also where a cell has fewer than MIN_OWNERS_IN_CELL owners.
+    """
+    for cell in np.unique(images.cells):
+        if len(np.unique(images.owners[images.cells == cell])) < MIN_OWNERS_IN_CELL:
+            return None
+    return owner_weights(images.owners, images.strata, num_draws, generator)
 
 
 def interval(draws: Weights) -> tuple[float, float] | None:

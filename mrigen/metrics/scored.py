@@ -17,7 +17,7 @@ from mrigen.metrics.gathering import Found
 from mrigen.metrics.kernel import NO_KID, KernelSums, Kid
 from mrigen.metrics.labelled import cell_codes, owner_codes, pathology_codes
 from mrigen.metrics.plan import Group
-from mrigen.metrics.resampling import Codes, ImageSet, Weights, interval, owner_weights, seeded
+from mrigen.metrics.resampling import Codes, ImageSet, Weights, interval, pair_weights, seeded
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -111,7 +111,7 @@ def mean_cell_kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.
     cells = np.unique(real.cells)
     if not np.array_equal(cells, np.unique(fake.cells)):
         raise ValueError("both sets must have images of the same cells")
-    weights = [owner_weights(images.owners, images.strata, num_draws, generator) for images in (real, fake)]
+    weights = [pair_weights(images, num_draws, generator) for images in (real, fake)]
     values, draws = [], []
     for cell in cells:
         (a, whose_a), (b, whose_b) = _within(real, cell), _within(fake, cell)

@@ -5,14 +5,12 @@ Takes rows of the plan; gives a table of `mrigen.metrics.parts.PART_SCHEMA` with
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -22,8 +20,7 @@ from mrigen.metrics.image_quality import psnr, ssim
 from mrigen.metrics.networks import Networks
 from mrigen.metrics.parts import PART_SCHEMA
 from mrigen.metrics.plan import Group, ImageRow, Plan
-from mrigen.records import tensor_numpy, unpack_mask
-from mrigen.storage import Location
+from mrigen.records import read_image_file, tensor_numpy, unpack_mask
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -62,7 +59,7 @@ class ShardWorker:
     def _read(self, number: int, rows: Sequence[ImageRow]) -> pa.Table:
         """Image and lesions of rows of one file. The last file is kept, for the next shard needs it too."""
         if self._open is None or self._open[0] != number:
-            self._open = number, _read_images(self._plan.files[number])
+            self._open = number, read_image_file(self._plan.files[number], ["image", "lesions"])
         return self._open[1].take(pa.array([row.row for row in rows]))
 
     def _batch(
@@ -106,14 +103,6 @@ class ShardWorker:
             }
             for i, mask in enumerate(masks)
         ]
-
-
-def _read_images(file: Location) -> pa.Table:
-    """The columns that are looked at; files of samples, and of data of older versions, have no `lesions`."""
-    data = io.BytesIO(file.read_bytes())
-    names = [name for name in ("image", "lesions") if name in pq.read_schema(data).names]
-    table = pq.read_table(data, columns=names, page_checksum_verification=True)
-    return table if "lesions" in names else table.append_column("lesions", pa.nulls(len(table), pa.binary()))
 
 
 def _add_up_errors(rows: Sequence[dict[str, object]]) -> None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from mrigen.report.rendering import data_uri, embedded_slice, render
-from mrigen.report.study_parts import COLOURS, FAINT, Reasons, level, line, png, tidy
+from mrigen.report.study_parts import COLOURS, FAINT, Reasons, blank, level, line, png, tidy
 from mrigen.studies.ablation import extractor_names
 from mrigen.studies.ablation_summary import Ablation
 from mrigen.studies.settings import SOLVERS, Drop, Setting
@@ -92,6 +92,7 @@ def curve_plot(study: Ablation) -> bytes:
         counts = sorted({s.num_evaluations for s in study.rows if s.drop == Drop.NOTHING})
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.minorticks_off()
+        blank(axes, [figures[name] for figures in study.rows.values()])
     plot.supxlabel("function evaluations a sample", fontsize=9)
     return png(plot)
 
@@ -111,6 +112,7 @@ def guidance_plot(study: Ablation) -> bytes:
         scales = [setting.sampler.guidance_scale for setting in settings]
         label = f"{own.solver}, {own.num_steps} steps"
         line(axes, scales, [study.rows[setting][name] for setting in settings], COLOURS[1], "o", label)
+        blank(axes, [study.rows[setting][name] for setting in settings])
     plot.supxlabel("guidance scale", fontsize=9)
     return png(plot)
 

@@ -22,6 +22,9 @@ def verdict(audit: Audit) -> str:
     if audit.failed:
         count = audit.matches.count
         return f"{count} sample{' looks like a copy' if count == 1 else 's look like copies'} of training images."
+    if audit.num_unjudged:
+        count = audit.num_unjudged
+        return f"No copies detected; {count} sample{' was' if count == 1 else 's were'} not judged."
     return "No copies detected."
 
 

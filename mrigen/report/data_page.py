@@ -59,7 +59,7 @@ def write_data_page(run: Location, preparation: Preparation, found: Found, confi
             {"name": name, "subjects": preparation.subjects[name], "images": preparation.splits[name]}
             for name in preparation.splits
         ],
-        warnings=[*preparation.empty_splits(), *find_confounds(preparation.traits)],
+        warnings=[*preparation.empty_splits(), *preparation.few_held_out(), *find_confounds(preparation.traits)],
         histograms=data_uri(histogram_png(preparation.histograms)) if preparation.histograms.counts else None,
         geometry=geometry_rows(preparation),
         shown_geometries=SHOWN_GEOMETRIES,

@@ -13,7 +13,7 @@ from mrigen.metrics.infinity import NUM_SIZES
 from mrigen.metrics.kernel import MIN_UNITS
 from mrigen.metrics.plan import Group
 from mrigen.metrics.precision import NUM_NEIGHBOURS
-from mrigen.metrics.resampling import MIN_OWNERS
+from mrigen.metrics.resampling import MIN_OWNERS, MIN_OWNERS_IN_CELL
 from mrigen.metrics.scopes import Kind
 from mrigen.metrics.summary import FIDELITY, Evaluation
 from mrigen.report.extrapolation_parts import extrapolation_section
@@ -75,6 +75,7 @@ def report_page(
         limits={
             "images": MIN_IMAGES,
             "owners": MIN_OWNERS,
+            "owners_in_cell": MIN_OWNERS_IN_CELL,
             "units": MIN_UNITS,
             "neighbours": NUM_NEIGHBOURS,
             "all_pairs": MAX_IMAGES,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mrigen.metrics.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, CellScore
-from mrigen.report.figures import apart
 
 LAZY = (HEALTHY, NEAREST)
 TITLES = {
@@ -23,10 +23,11 @@ def has_figure(score: CellScore, answer: str) -> bool:
 
 @dataclass(frozen=True)
 class Standing:
-    """In words, and whether the generated images are nearer to the truth than every lazy answer there is."""
+    """In words; `tone` is near where the generated images are clearly nearer to the truth than every lazy answer there
+    is, far where they are not nearer, and empty where they are, but may be by chance."""
 
     words: str
-    best: bool
+    tone: Literal["near", "far", ""]
 
 
 def standing(score: CellScore, figure: str) -> Standing | None:
@@ -36,8 +37,10 @@ def standing(score: CellScore, figure: str) -> Standing | None:
         return None
     if not all(beaten.values()):
         return Standing(
-            "nearer than one lazy answer of two" if any(beaten.values()) else "nearer than no lazy answer", False
+            "nearer than one lazy answer of two" if any(beaten.values()) else "nearer than no lazy answer", "far"
         )
-    clearly = all(apart(score.figures[GENERATED][figure], score.figures[name][figure]) for name in beaten)
+    clearly = all(score.clearly_beats(name, figure) for name in beaten)
     which = "both lazy answers" if len(beaten) == len(LAZY) else "the one lazy answer"
-    return Standing(f"{'clearly ' if clearly else ''}nearer than {which}", True)
+    if clearly:
+        return Standing(f"clearly nearer than {which}", "near")
+    return Standing(f"nearer than {which}, but not with intervals apart", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -58,6 +59,15 @@ def level(axes: Axes, figure: Figure, colour: str, label: str) -> None:
     axes.axhline(figure.value, color=colour, linestyle="--", linewidth=1.3, label=label)
     if figure.low is not None and figure.high is not None:
         axes.axhspan(figure.low, figure.high, color=colour, alpha=0.12, linewidth=0)
+
+
+def blank(axes: Axes, figures: Sequence[Figure]) -> None:
+    """Where none of the figures of a panel has a value: the reason, in place of scales that would mean nothing."""
+    if any(figure.value is not None for figure in figures):
+        return
+    reason = next((figure.reason for figure in figures if figure.reason), "no figure")
+    axes.text(0.5, 0.5, fill(reason, 28), ha="center", va="center", fontsize=9, color=FAINT, transform=axes.transAxes)
+    axes.set_yticks([])
 
 
 def tidy(axes: Axes, title: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mrigen import __version__
@@ -19,6 +19,7 @@ from mrigen.metrics.scopes import Kind
 from mrigen.metrics.summary import FIDELITY, Evaluation
 from mrigen.report.extrapolation_words import has_figure, standing
 from mrigen.report.figures import figure_text, p_text
+from mrigen.report.notices import Provenance
 from mrigen.report.verdict import verdict
 
 SCHEMA_VERSION = 2
@@ -32,15 +33,6 @@ _FACTS = {
     "num_steps": "Steps",
     "guidance_scale": "Guidance",
 }
-
-PHANTOM_NOTICE = (
-    "The real images here are of a phantom cohort: brains computed from an atlas, not scanned. "
-    "The figures say how well the model learned the phantom."
-)
-INCOMPLETE_NOTICE = "The samples are not complete: run `mrigen generate` to its end, then evaluate again."
-
-Provenance = Mapping[str, Sequence[Any]]
-"""Every value that occurs of each column of a `mrigen.metrics.plan.ImageIndex`."""
 
 
 def figures_text(evaluation: Evaluation) -> str:
@@ -153,13 +145,3 @@ def comparison_facts(config: Config, real: Provenance, generated: Provenance) ->
     facts = {name: text for name, text in facts.items() if text}
     facts["Configuration"] = f"{config.digest()}, {config.data.image_size} pixels at {config.data.spacing_mm} mm"
     return facts
-
-
-def notices(real: Provenance, *, complete: bool) -> list[str]:
-    """What a reader must know before the figures; `complete` tells whether all samples were there."""
-    found = []
-    if any("phantom" in str(source).casefold() for source in real.get("source", ())):
-        found.append(PHANTOM_NOTICE)
-    if not complete:
-        found.append(INCOMPLETE_NOTICE)
-    return found

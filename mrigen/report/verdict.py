@@ -74,14 +74,20 @@ def _distance(pooled: Row, lead: str, kind: str) -> Iterator[str]:
 
 def _worst(rows: Sequence[Row], lead: str, kind: str) -> Iterator[str]:
     """The cells with the greatest KID among those that are clearly above their floor."""
-    excess = []
+    excess, compared = [], 0
     for row in rows:
         figure, floor = _figure(row, lead, "kid"), _figure(row, lead, "kid_floor")
-        if figure.value is not None and floor.value is not None and apart(figure, floor) and figure.value > floor.value:
+        if figure.value is None or floor.value is None or figure.low is None or floor.low is None:
+            continue
+        compared += 1
+        if apart(figure, floor) and figure.value > floor.value:
             excess.append((figure.value, row.name))
     if excess:
         names = ", ".join(f"{name} ({number_text('kid', value)})" for value, name in sorted(excess, reverse=True)[:3])
-        yield f"In {len(excess)} of the {len(rows)} {kind} KID lies clearly above its floor; farthest: {names}."
+        yield (
+            f"In {len(excess)} of the {compared} {kind} with intervals KID lies clearly above its floor; "
+            f"farthest: {names}."
+        )
 
 
 def _coverage(pooled: Row, lead: str, kind: str) -> Iterator[str]:
@@ -135,7 +141,7 @@ def _autoencoder(row: Row) -> Iterator[str]:
     figure = row.figures["autoencoder-quality/psnr_db"]
     if figure.value is not None:
         text = _with_interval("psnr_db", figure)
-        yield f"The autoencoder restores held-out real images to {text} dB: no generated image can be sharper."
+        yield f"The autoencoder restores held-out real images to {text} dB: what it loses, generated images lack too."
 
 
 def _overlap(first: Figure, second: Figure) -> str:

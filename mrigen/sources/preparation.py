@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
-from mrigen.labels import Cell, all_cells
+from mrigen.labels import Cell, Pathology, all_cells
 from mrigen.records import SPLITS, write_table
 from mrigen.sources.confounds import Traits
 from mrigen.sources.histograms import Histograms
@@ -21,6 +21,8 @@ from mrigen.sources.survey import ScanFacts
 from mrigen.storage import Location
 
 QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("class", pa.string())])
+ENOUGH_HELD_OUT = 5
+"""Test subjects of a pathology from which on `evaluate` has intervals (`mrigen.metrics.resampling.MIN_OWNERS`)."""
 LATER_STAGES = ("vae", "latents", "ldm", "model")
 
 
@@ -36,6 +38,8 @@ class Preparation:
     # images with a lesion mask, be it empty
     subjects: dict[str, int]
     # subjects of each split
+    held_out: dict[Pathology, int]
+    # subjects of the test split, by pathology, of pathologies that there are
     rejected: tuple[Rejected, ...]
     traits: dict[Traits, int]
     # scans by what they show beside their pathology, once prepared
@@ -60,6 +64,17 @@ class Preparation:
             + (f", or raise data.{split}_fraction" if split != "train" else "")
             for split, count in self.subjects.items()
             if not count
+        ]
+
+    def few_held_out(self) -> list[str]:
+        """The pathologies that have too few test subjects for `evaluate` and `audit`, with the remedy, in a line."""
+        few = [f"{pathology} {count}" for pathology, count in self.held_out.items() if count < ENOUGH_HELD_OUT]
+        if not few or not self.subjects["test"]:
+            return []
+        return [
+            f"few subjects in the test split ({', '.join(few)}): evaluate has no interval with fewer than "
+            f"{ENOUGH_HELD_OUT} of a pathology, and with one neither KID nor audit can be had; add subjects, or raise "
+            "data.test_fraction (the split goes by the subjects' names, not by a seed)"
         ]
 
 
@@ -108,11 +123,22 @@ def sum_up(
                 geometry[Cell(scan.pathology, scan.modality), facts[scan].spacing_text, facts[scan].orientation] += 1
     faulty = [*rejected, *(Rejected(**item) for report in reports for item in report["rejected"])]
     per_split = Counter(subjects.values())
+    of_pathology: dict[Pathology, set[str]] = defaultdict(set)
+    for part, report in zip(parts, reports, strict=True):
+        for scan in part:
+            name = f"{scan.source}/{scan.subject}"
+            if name in report["subjects"]:
+                of_pathology[scan.pathology].add(name)
     return Preparation(
         cells={cell: cells[str(cell)] for cell in all_cells()},
         splits={split: splits[split] for split in SPLITS},
         num_marked=num_marked,
         subjects={split: per_split[split] for split in SPLITS},
+        held_out={
+            pathology: sum(subjects[name] == "test" for name in of_pathology[pathology])
+            for pathology in Pathology
+            if pathology in of_pathology
+        },
         rejected=tuple(sorted(faulty, key=lambda item: (item.path, item.reason))),
         traits=dict(traits),
         geometry=dict(sorted(geometry.items())),

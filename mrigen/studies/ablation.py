@@ -63,6 +63,16 @@ class AblationPlan:
     shards: tuple[Shard, ...]
     model_sha256: str
 
+    @property
+    def lone_cells(self) -> list[Cell]:
+        """Cells with held-out images of one subject only: with any of them there is no KID of all cells."""
+        owners: dict[Cell, set[str]] = {cell: set() for cell in self.cells}
+        for shard in self.shards:
+            for row in shard.rows:
+                if row.group == Group.HELD_OUT:
+                    owners[row.cell].add(row.owner)
+        return [cell for cell, names in owners.items() if len(names) == 1]
+
 
 def make_plan(index: ImageIndex, model: Model, config: Config, judge_key: str) -> AblationPlan:
     """Plan for the cells that the model was trained on and that have held-out real images; `index` holds both splits.

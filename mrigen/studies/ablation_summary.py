@@ -79,6 +79,8 @@ class Ablation:
             ]
             if changes:
                 said.append(f"Without {what}, {', '.join(changes)}.")
+        reasons = {own[f"{name}/kid"].reason for name in extractor_names()} - {None}
+        said += [f"There is no KID: {reason}." for reason in sorted(map(str, reasons))]
         return said or ["No figure could be taken: see the reasons."]
 
     def _find(self, drop: Drop, **changes: Any) -> Setting | None:

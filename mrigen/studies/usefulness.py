@@ -242,7 +242,8 @@ class Usefulness:
             if not arm.gain:
                 continue
             gain = arm.gain[ALL]
-            amount = f"{arm.num_real_subjects} real subjects ({gain.value:+.3f})"
+            ends = "no interval" if gain.low is None else f"{gain.low:+.3f} to {gain.high:+.3f}"
+            amount = f"{arm.num_real_subjects} real subjects ({gain.value:+.3f}, {ends})"
             if gain.low is not None and gain.low > 0:
                 said["help"].append(amount)
             elif gain.high is not None and gain.high < 0:

@@ -19,7 +19,7 @@ from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.records import latent_schema, read_file, tensor_numpy, to_table, write_table
+from mrigen.records import latent_schema, prepared_parts, read_file, tensor_numpy, to_table, write_table
 from mrigen.storage import Location
 from mrigen.training.stage import finish, is_finished
 
@@ -121,7 +121,7 @@ def encode_run(config: Config, run: Location, device: str = "cpu") -> None:
     if is_finished(run, config, "latents"):
         return
     work = Encoder(run, config, device)
-    close_latents(run, config, [work.encode(file.name) for file in (run / "data").files(".parquet")])
+    close_latents(run, config, [work.encode(name) for name in sorted(prepared_parts(run / "data"))])
 
 
 class Encoder:

@@ -15,6 +15,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.losses import autoencoder_loss
+from mrigen.records import prepared_parts
 from mrigen.storage import Location
 from mrigen.training.data import TrainingRows, batch_rows, step_generator
 from mrigen.training.journal import Journal, Report
@@ -41,6 +42,7 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
         raise InputError(f"data.spatial_dims is {config.data.spatial_dims}: the autoencoder takes 2-D slices so far")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
         held_out = [Cell.parse(name) for name in config.held_out_cells]
+        prepared_parts(run / "data")
         rows = TrainingRows(run / "data", "train", ["image"], Path(scratch), held_out)
         validation = TrainingRows(run / "data", "val", ["image"], Path(scratch), held_out)
         if not len(rows):

@@ -118,10 +118,10 @@ def test_what_goes_wrong_in_a_worker_ends_in_one_line(
     assert re.fullmatch(rf"mrigen: error: \[Errno \d+\] .*: '{re.escape(str(parts))}.*'", error.splitlines()[-1])
 
     parts.unlink()
-    damaged = run / "data" / "part-00001.parquet"
+    damaged = run / "samples" / "manifest" / "shard-000000.parquet"
     content = damaged.read_bytes()
-    damaged.write_bytes(content[:1000] + bytes(len(content) // 2) + content[1000 + len(content) // 2 :])
-    shutil.rmtree(run / ".cache")
+    third = len(content) // 3  # among the images, which only workers read
+    damaged.write_bytes(content[:third] + bytes(100) + content[third + 100 :])
     assert evaluate(run) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error

@@ -15,6 +15,7 @@ from mrigen.records import (
     image_schema,
     latent_schema,
     pack_mask,
+    read_image_file,
     read_table,
     sample_schema,
     tensor_numpy,
@@ -143,3 +144,25 @@ def test_masks_come_back(shape: tuple[int, ...]) -> None:
     assert np.array_equal(unpack_mask(packed, shape), mask)
     with pytest.raises(ValueError, match="bytes are no mask of shape"):
         unpack_mask(packed[:-1], shape)
+
+
+@pytest.mark.parametrize(("value", "told"), [(1.5, "1.5"), (-254.0, "-254")])
+def test_values_beyond_the_range_of_images_are_refused(tmp_path: Path, value: float, told: str) -> None:
+    file = Location.parse(tmp_path / "part-00000.parquet")
+    image = np.zeros(SHAPE, np.float32)
+    image[1, 2] = value
+    write_table(to_table([row(0), {**row(1), "image": image}], image_schema(SHAPE)), file)
+    with pytest.raises(InputError, match=rf"part-00000.parquet holds images with the value {told}: all must lie in"):
+        read_image_file(file)
+
+
+def test_images_that_are_not_finite_come_through_and_columns_that_are_not_there_are_null(tmp_path: Path) -> None:
+    file = Location.parse(tmp_path / "part-00000.parquet")
+    image = np.ones(SHAPE, np.float32)
+    image[0, 0], image[1, 1] = np.nan, np.inf
+    table = to_table([{**row(0), "image": image}], image_schema(SHAPE))
+    write_table(table.drop_columns(["lesions"]), file)
+    found = read_image_file(file, ["image", "lesions"])
+    assert found.column_names == ["image", "lesions"]
+    assert found["lesions"].to_pylist() == [None]
+    assert np.array_equal(tensor_numpy(found["image"])[0], image, equal_nan=True)

@@ -23,7 +23,7 @@ from mrigen.metrics.summary import Evaluation, Row, summarise
 from mrigen.metrics.work import ShardWorker
 from mrigen.records import image_schema, to_table, write_table
 from mrigen.storage import Location
-from tests.fake_run import SIZE
+from tests.fake_run import SIZE, close_data
 
 T1W, T2W = Cell.parse("Healthy:T1w"), Cell.parse("Healthy:T2w")
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
@@ -111,6 +111,7 @@ def write_cohort(run: Path, subjects: Mapping[str, int], *, slices: int = 4) -> 
                         }
                     )
     write_table(to_table(rows, image_schema((SIZE, SIZE))), Location.parse(run / "data" / "part-00000.parquet"))
+    close_data(run)
 
 
 def fresh_brains(cell: Cell, count: int) -> Sequence[Pixels]:

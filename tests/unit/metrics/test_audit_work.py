@@ -30,7 +30,7 @@ from mrigen.metrics.plan import Group, ImageIndex, index_generated, index_real
 from mrigen.records import read_file, tensor_numpy, to_table, write_table
 from mrigen.storage import Location
 from tests.command import hashes
-from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_data, write_samples
+from tests.fake_run import SIZE, close_data, made_up_image, sample_row, tiny_config, write_data, write_samples
 
 CELL, OTHER, FAR = (Cell.parse(name) for name in ("Healthy:T1w", "Sclerosis:T1w", "Dementia:PD"))
 CONFIG = tiny_config()
@@ -75,7 +75,7 @@ def audit(run: Path, parts: Path, *, backwards: bool = False, config: Config = C
 
 
 def noisy(image: Any) -> Any:
-    return image + np.random.default_rng(0).normal(0, 0.05, image.shape)
+    return np.clip(image + np.random.default_rng(0).normal(0, 0.05, image.shape), -1, 1)
 
 
 CHANGES: dict[str, Callable[[Any], Any]] = {
@@ -147,6 +147,7 @@ def test_a_broken_training_image_is_nobodys_neighbour(tmp_path: Path) -> None:
             image[0, 0] = np.nan if row["id"] == "train000Healthy-T1w-0" else image[0, 0]
             row["image"] = image
         write_table(to_table(broken, table.schema), file)
+    close_data(run)
     _, found = audit(run, tmp_path / "parts")
     nearest = [query.training.id for query in found.cells[0].samples if query.training]
     assert nearest[0] != "train000Healthy-T1w-0"

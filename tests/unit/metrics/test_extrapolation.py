@@ -53,7 +53,8 @@ def test_a_model_that_composes_beats_both_lazy_answers() -> None:
     assert [value(score, HEALTHY, name) for name in ("pathology", "modality")] == [0.0, 1.0]
     assert [value(score, NEAREST, name) for name in ("pathology", "modality")] == [1.0, 0.0]
     assert [value(score, GENERATED, name) for name in ("pathology", "modality")] == [1.0, 1.0]
-    assert found.verdict().startswith("In 1 of 1 unseen cells")
+    assert found.verdict().startswith("In 1 of 1 unseen cells the generated images")
+    assert "every lazy answer (with intervals apart in 1), by KID" in found.verdict()
     assert len(found.scores) == 20
     assert sum(not score.unseen for score in found.scores) == 19
 

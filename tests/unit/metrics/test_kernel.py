@@ -98,6 +98,26 @@ def test_cells_weigh_the_same_whatever_their_numbers() -> None:
     assert abs(np.mean(values)) < 3.5 * np.std(values) / 10
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cell_of_two_subjects_has_no_draws_whatever_the_seed(seed: int) -> None:
+    """Half of its draws would take one subject twice, which leaves no pair."""
+    plenty = subjects(6, 2, 8, 0.5, seed)
+
+    def with_other_cell(num: int) -> ImageSet:
+        few = subjects(num, 2, 8, 0.5, seed + 1)
+        names = [f"a{i}" for i in plenty.owners] + [f"b{i}" for i in few.owners]
+        cells = [0] * len(plenty) + [1] * len(few)
+        return ImageSet.of(torch.cat([plenty.features, few.features]), names, cells, cells)
+
+    two, three = with_other_cell(2), with_other_cell(3)
+    assert kid(two, three, 100, seeded(seed)).draws is None
+    assert kid(three, two, 100, seeded(seed)).draws is None
+    draws = kid(three, three, 1000, seeded(seed)).draws
+    assert draws is not None
+    assert np.isfinite(draws).mean() > 0.7
+    assert interval(draws) is not None
+
+
 def test_draws_spread_as_kid_does() -> None:
     """The interval holds the true distance as often as it says, and is no wider than it must be."""
     hits, widths, values, truth = 0, [], [], shifted_kid(1.0, 8)

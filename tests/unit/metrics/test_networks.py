@@ -10,7 +10,7 @@ from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.metrics.networks import NO_JUDGE, find_networks
 from mrigen.storage import Location
-from tests.fake_run import tiny_config, write_autoencoder, write_data
+from tests.fake_run import close_data, tiny_config, write_autoencoder, write_data
 from tests.unit.metrics.evaluating import T1W, T2W, plan_of
 
 CONFIG = tiny_config()
@@ -46,6 +46,7 @@ def test_a_judge_of_other_images_or_another_training_gives_other_keys(run: Path)
     (run / "more").mkdir()
     write_data(run / "more", [T2W], {"train": 2}, num_files=1)
     (run / "more" / "data" / "part-00000.parquet").rename(run / "data" / "part-00002.parquet")
+    close_data(run)
     assert not before & keys(run)
 
 

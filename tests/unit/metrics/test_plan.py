@@ -155,6 +155,45 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
         planned(tmp_path)
 
 
+def test_data_that_prepare_did_not_leave_so_is_refused(tmp_path: Path) -> None:
+    write_data(tmp_path, [A], {"train": 2, "test": 2})
+    data, mark = Location.parse(tmp_path / "data"), tmp_path / "data" / "_SUCCESS.json"
+    first = tmp_path / "data" / "part-00000.parquet"
+
+    whole = first.read_bytes()
+    pq.write_table(pq.read_table(first).slice(0, 3), first)
+    with pytest.raises(InputError, match=r"part-00000.parquet is not as `mrigen prepare` left it: delete it and"):
+        index_real(data, "test")
+    first.unlink()
+    with pytest.raises(
+        InputError, match=r"lacks 1 of 2 files, such as part-00000.parquet: run `mrigen prepare` again$"
+    ):
+        index_real(data, "test")
+    first.write_bytes(whole)
+    (tmp_path / "data" / "part-00009.parquet").write_bytes(whole)
+    with pytest.raises(InputError, match=r"part-00009.parquet is not from `mrigen prepare`: take it away$"):
+        index_real(data, "test")
+    (tmp_path / "data" / "part-00009.parquet").unlink()
+    assert len(index_real(data, "test").rows) == 12
+    for content, told in (("{", "is not JSON"), ("{}", "does not list"), ("[]", "does not list")):
+        mark.write_text(content)
+        with pytest.raises(InputError, match=told):
+            index_real(data, "test")
+    mark.unlink()
+    with pytest.raises(InputError, match=r"data is missing or unfinished: run `mrigen prepare` to its end first$"):
+        index_real(data, "test")
+
+
+def test_images_of_another_type_are_refused(tmp_path: Path) -> None:
+    write_samples(tmp_path, [sample_row(A, 0)])
+    [file] = (tmp_path / "manifest").iterdir()
+    table = pq.read_table(file)
+    levels = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((1, SIZE, SIZE), np.uint8))
+    pq.write_table(table.set_column(table.schema.get_field_index("image"), "image", levels), file)
+    with pytest.raises(InputError, match=r"images are of type uint8, not float16: it is not from `mrigen generate`$"):
+        index_generated(Location.parse(tmp_path))
+
+
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     write_data(tmp_path, [A], {"train": 2, "test": 2})
     real = index_real(Location.parse(tmp_path / "data"), "test")

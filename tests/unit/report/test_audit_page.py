@@ -96,7 +96,7 @@ def test_the_page_says_how_its_slices_lie() -> None:
 
 def test_the_verdict_comes_first_and_never_says_too_much() -> None:
     clean, copied = Page(some_page()).words, Page(some_page(25)).words
-    assert clean.index("No copies detected.") < clean.index("Counts")
+    assert clean.index("No copies detected; 3 samples were not judged.") < clean.index("Counts")
     assert "anonym" not in (clean + copied).casefold()
     audit = some_audit(25)
     assert f"{audit.matches.count} samples look like copies" in copied
@@ -105,7 +105,8 @@ def test_the_verdict_comes_first_and_never_says_too_much() -> None:
 
 
 def test_every_verdict_has_its_words() -> None:
-    assert verdict(some_audit()) == "No copies detected."
+    assert verdict(some_audit()) == "No copies detected; 3 samples were not judged."
+    assert verdict(judge(some_audit().cells[:2], SETTINGS)) == "No copies detected."
     audit = judge([some_audit().cells[2]], SETTINGS)
     assert verdict(audit) == "Nothing could be judged."
     assert "No cell has" in explanation(audit, Config())

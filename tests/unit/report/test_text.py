@@ -14,7 +14,7 @@ from mrigen.labels import Cell
 from mrigen.metrics.extrapolation import Extrapolation
 from mrigen.metrics.fidelity import TARGETS
 from mrigen.metrics.figure import Figure
-from mrigen.report.text import comparison_facts, figures_text, metrics_json, notices
+from mrigen.report.text import comparison_facts, figures_text, metrics_json
 from mrigen.report.verdict import verdict
 from tests.unit.report.report_fakes import LEAD, MRI, some_evaluation, some_extrapolation, without_intervals
 
@@ -140,7 +140,9 @@ def test_the_verdict_says_what_the_figures_come_to() -> None:
         "In 18 of 18 trained cells that could be tested, generated images can be told from real ones (p < 0.01); of "
         "real images of other subjects the same test says so in 0 of 18."
     )
-    assert sentences[2].startswith("In 18 of the 19 trained cells KID lies clearly above its floor; farthest: ")
+    assert sentences[2].startswith(
+        "In 18 of the 18 trained cells with intervals KID lies clearly above its floor; farthest: "
+    )
     assert "12% of the generated images look like some real one (precision; real images reach 11%)" in sentences[3]
     assert "more alike than real ones in 18 of 18 trained cells, and clearly less alike in 0" in sentences[4]
     assert any("1 of 1 cells never seen in training" in sentence for sentence in sentences)
@@ -216,10 +218,7 @@ def test_a_verdict_without_any_extractor_still_tells_fidelity() -> None:
     assert not any("could be tested" in text or "that the test needs" in text for text in others)
 
 
-def test_a_phantom_and_missing_samples_are_told() -> None:
-    assert notices({"source": ["hospital"]}, complete=True) == []
-    assert "phantom" in notices({"source": ["mrigen-phantom 0.1"]}, complete=True)[0]
-    assert "not complete" in notices({}, complete=False)[0]
+def test_the_foot_of_the_page_tells_what_was_compared() -> None:
     facts = comparison_facts(Config(), {"source": ["a", "b"], "licence": [""]}, {"num_steps": [20]})
     assert facts["Real images from"] == "a, b"
     assert facts["Steps"] == "20"

@@ -162,6 +162,24 @@ def test_scans_under_a_trained_model_are_not_exchanged(tmp_path: Path, stage: st
     assert len(read_plan(run)) == 1
 
 
+def test_few_held_out_subjects_are_told_by_pathology() -> None:
+    of_one = {"set/a": "test", "set/b": "train"}
+    [line] = sum_up(FACTS, PARTS[:1], [report(0, subjects=of_one)], []).few_held_out()
+    assert line.startswith("few subjects in the test split (Healthy 1): ")
+    assert "data.test_fraction" in line
+    names = "abcdef"
+    part = {scan(name): name for name in names}
+    facts = {one: ScanFacts(one, name, name, (1.0, 1.0, 3.0), "LPS", None) for one, name in part.items()}
+
+    def told(num_held_out: int) -> list[str]:
+        subjects = {f"set/{name}": "test" if k < num_held_out else "train" for k, name in enumerate(names)}
+        return sum_up(facts, [part], [report(0, subjects=subjects, states=["whole"] * 6)], []).few_held_out()
+
+    assert told(5) == []
+    assert "(Healthy 4)" in told(4)[0]
+    assert told(0) == []  # the split is empty: told by itself
+
+
 def test_empty_splits_are_told_with_the_remedy() -> None:
     full = {"1": "train", "2": "val", "3": "test"}
     assert sum_up(FACTS, PARTS[:1], [report(0, subjects=full)], []).empty_splits() == []

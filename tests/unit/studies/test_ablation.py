@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.figure import Figure as Plot
 
 from mrigen.checkpoint import Model, load_model
 from mrigen.errors import InputError
 from mrigen.labels import Cell
+from mrigen.metrics.figure import Figure
+from mrigen.metrics.kernel import NO_KID
 from mrigen.metrics.plan import Group, ImageIndex, ImageRow
 from mrigen.report.ablation_page import ablation_page
+from mrigen.report.study_parts import blank
 from mrigen.studies.ablation import PART_SCHEMA, AblationPlan, make_plan
 from mrigen.studies.ablation_summary import Ablation, summarise
 from mrigen.studies.settings import Drop, Setting
@@ -98,6 +102,28 @@ def test_what_the_model_is_not_told_is_missed_and_nothing_else(model: Model) -> 
     assert told[0].startswith("Without the pathology, KID by efficientnet-lite0 goes from ")
     assert told[0].endswith("accuracy of the pathology goes from 1.000 to 0.500.")
     assert "(their intervals overlap)" in told[2]  # this model needs no guidance
+
+
+def test_held_out_images_of_one_subject_are_told_before_and_after(model: Model) -> None:
+    lone = ImageIndex(rows=tuple(replace(row, owner=f"{row.group}{row.cell.pathology}") for row in real().rows))
+    plan = make_plan(lone, model, CONFIG, "judge")
+    assert plan.lone_cells == list(plan.cells)
+    assert make_plan(real(), model, CONFIG, "judge").lone_cells == []
+    figures = {name: Figure.missing(NO_KID) for name in ("efficientnet-lite0/kid", "mri/kid")}
+    found = study(model)
+    without = replace(found, rows={setting: {**row, **figures} for setting, row in found.rows.items()})
+    assert without.verdict()[-1] == f"There is no KID: {NO_KID}."
+    assert not any("There is no KID" in sentence for sentence in found.verdict())
+
+
+def test_a_panel_without_figures_holds_the_reason() -> None:
+    figures = Plot(), Plot()
+    axes = [plot.subplots() for plot in figures]
+    blank(axes[0], [Figure.missing("one subject only"), Figure.missing("")])
+    blank(axes[1], [Figure.missing("one subject only"), Figure.of(1.0, 3)])
+    assert [text.get_text() for text in axes[0].texts] == ["one subject only"]
+    assert len(axes[0].get_yticks()) == 0
+    assert not axes[1].texts
 
 
 def test_the_best_to_ask_of_accuracy_is_that_on_held_out_images(model: Model) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from mrigen.errors import InputError
 from mrigen.labels import Cell
+from mrigen.metrics.figure import Figure
 from mrigen.metrics.plan import Group, ImageIndex, ImageRow, index_generated, index_real
 from mrigen.storage import Location
 from mrigen.studies.usefulness import (
@@ -64,6 +65,10 @@ def parts(selection: Selection, accuracies: dict[Kind, float]) -> dict[Training,
     return found
 
 
+def told(gain: Figure) -> str:
+    return f"{gain.value:+.3f}, {gain.low:+.3f} to {gain.high:+.3f}"
+
+
 def test_a_gain_that_is_there_is_found() -> None:
     study = summarise(SELECTION, parts(SELECTION, {Kind.REAL: 0.5, Kind.BOTH: 0.9, Kind.SYNTHETIC: 0.7}), CONFIG)
     assert [arm.kind for arm in study.arms] == [Kind.SYNTHETIC, Kind.REAL, Kind.BOTH, Kind.REAL, Kind.BOTH]
@@ -80,8 +85,8 @@ def test_a_gain_that_is_there_is_found() -> None:
     assert gain.low is not None
     assert 0 < gain.low < 0.4 < (gain.high or 0) + 0.1
     assert study.verdict() == (
-        f"Added to real images, synthetic ones help beside 6 real subjects ({gain.value:+.3f}) and 60 real subjects "
-        f"({study.arms[4].gain[ALL].value:+.3f}), in balanced accuracy over all modalities."
+        f"Added to real images, synthetic ones help beside 6 real subjects ({told(gain)}) and 60 real subjects "
+        f"({told(study.arms[4].gain[ALL])}), in balanced accuracy over all modalities."
     )
 
 

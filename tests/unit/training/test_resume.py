@@ -18,7 +18,7 @@ from mrigen.training.ldm import train_denoiser
 from mrigen.training.stage import make_accelerator, require_finished
 from mrigen.training.state import learning_rate
 from mrigen.training.vae import train_autoencoder
-from tests.fake_run import tiny_config, write_data
+from tests.fake_run import tiny_config, write_autoencoder, write_data
 
 
 class Stopped(Exception):
@@ -102,6 +102,18 @@ def test_a_finished_stage_of_other_settings_is_refused(tmp_path):
         train_autoencoder(tiny_config("seed=1"), run, accelerator, quiet)
     with pytest.raises(InputError, match="run `mrigen encode"):
         require_finished(run, tiny_config(), "latents", "encode")
+
+
+def test_data_that_is_not_all_there_is_neither_trained_on_nor_encoded(tmp_path):
+    run, config = Location.parse(tmp_path), tiny_config()
+    write_data(tmp_path, all_cells()[:2], {"train": 4})
+    write_autoencoder(tmp_path / "vae", config)
+    (tmp_path / "data" / "part-00001.parquet").unlink()
+    lost = "lacks 1 of 2 files, such as part-00001.parquet"
+    with pytest.raises(InputError, match=lost):
+        train_autoencoder(config, run, make_accelerator(config), quiet)
+    with pytest.raises(InputError, match=lost):
+        encode_run(config, run)
 
 
 def test_no_training_image_is_an_error_that_says_so(tmp_path):
