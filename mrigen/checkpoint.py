@@ -196,7 +196,8 @@ def _load_network(kind: Any, folder: Path) -> Any:
             folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder}: {' '.join(str(error).split())[:200]}") from None
+        reason = " ".join(str(error).replace(str(folder), "").split())[:200]
+        raise InputError(f"{folder} holds no whole network ({reason}): make or copy it anew") from None
     return network
 
 

@@ -67,6 +67,8 @@ def find_networks(run: Location, config: Config) -> Networks:
     hashes, absent = {}, {}
     if (autoencoder := find_autoencoder(run)) is not None:
         hashes[AUTOENCODER] = folder_sha256(autoencoder)
+        with autoencoder.as_local() as folder:
+            load_autoencoder(folder)  # a bad one is told now, not by a worker
     else:
         absent[AUTOENCODER] = "no trained autoencoder: run `mrigen train-vae` first"
     judge = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def test_a_judge_of_other_images_or_another_training_gives_other_keys(run: Path)
     (run / "more" / "data" / "part-00000.parquet").rename(run / "data" / "part-00002.parquet")
     close_data(run)
     assert not before & keys(run)
+
+
+def test_a_broken_autoencoder_is_told_at_once(run: Path) -> None:
+    weights = run / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    place = re.escape(str(run / "vae"))
+    with pytest.raises(InputError, match=rf"^{place} holds no whole network \(.*\): make or copy it anew$") as told:
+        find_networks(Location.parse(run), CONFIG)
+    assert str(told.value).count(str(run)) == 1
 
 
 def test_what_is_not_there_has_a_reason_and_no_hash(tmp_path: Path) -> None:
