@@ -14,6 +14,7 @@ from mrigen.config import Config
 from mrigen.labels import Cell
 from mrigen.metrics.fidelity import TARGETS, accuracy, nothing_learned
 from mrigen.metrics.figure import Figure
+from mrigen.metrics.judging import one_thread
 from mrigen.metrics.plan import Group
 from mrigen.metrics.scopes import Kind, Scope
 from mrigen.metrics.scored import ScoredImages, joined, kid_figure
@@ -95,6 +96,7 @@ def _overlap(first: Figure, second: Figure) -> str:
     return "" if first.low > second.high or second.low > first.high else " (their intervals overlap)"
 
 
+@one_thread()  # else the last bits would depend on the machine
 def summarise(plan: AblationPlan, tables: Sequence[pa.Table], counts: Mapping[Cell, int], config: Config) -> Ablation:
     """All figures; `tables` are the parts of the plan's shards in their order, `counts` the judge's training images."""
     parts: dict[tuple[Group, Setting | None], list[ScoredImages]] = defaultdict(list)

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from matplotlib.figure import Figure as Plot
+from torch import Tensor
 
 from mrigen.checkpoint import Model, load_model
 from mrigen.errors import InputError
 from mrigen.labels import Cell
+from mrigen.metrics import kernel
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.kernel import NO_KID
+from mrigen.metrics.kernel import NO_KID, polynomial_kernel
 from mrigen.metrics.plan import Group, ImageIndex, ImageRow
 from mrigen.report.ablation_page import ablation_page
 from mrigen.report.study_parts import blank
@@ -124,6 +127,25 @@ def test_a_panel_without_figures_holds_the_reason() -> None:
     assert [text.get_text() for text in axes[0].texts] == ["one subject only"]
     assert len(axes[0].get_yticks()) == 0
     assert not axes[1].texts
+
+
+def test_figures_are_computed_on_one_thread(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of a sum, and so its last bits, depends on the number of threads."""
+    seen = []
+
+    def watched(*args: Tensor) -> Tensor:
+        seen.append(torch.get_num_threads())
+        return polynomial_kernel(*args)
+
+    monkeypatch.setattr(kernel, "polynomial_kernel", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        study(model)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_best_to_ask_of_accuracy_is_that_on_held_out_images(model: Model) -> None:
