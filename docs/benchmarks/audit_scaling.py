@@ -47,7 +47,14 @@ def made_up_images(count: int, seed: int) -> np.ndarray[Any, np.dtype[np.float32
 def write_run(run: Path, num: int) -> None:
     """`num` training images, `num` samples, `num` // 10 held-out images."""
     labels = {"pathology": str(CELL.pathology), "modality": str(CELL.modality), "slice_mm": 0.0}
-    constant = {"session": "", "source": "made up", "affine": [0.0] * 16, "spacing_mm": 3.0, "licence": ""}
+    constant = {
+        "session": "",
+        "source": "made up",
+        "affine": [0.0] * 16,
+        "lesions": None,
+        "spacing_mm": 3.0,
+        "licence": "",
+    }
     for start in range(0, num, ROWS_PER_FILE):
         training, held_out = made_up_images(ROWS_PER_FILE, start), made_up_images(ROWS_PER_FILE // 10, start + 1)
         samples = made_up_images(ROWS_PER_FILE, start + 2)
@@ -92,6 +99,8 @@ def write_run(run: Path, num: int) -> None:
         ]
         file = run / "samples" / "manifest" / f"shard-{start:06d}.parquet"
         write_table(to_table(made, sample_schema((SIZE, SIZE))), Location.parse(file))
+    data = Location.parse(run / "data")
+    (data / "_SUCCESS.json").write_json({"parts": {file.name: file.sha256() for file in data.files(".parquet")}})
 
 
 def extractor(network: bool) -> Callable[[Tensor], Tensor]:
