@@ -18,8 +18,8 @@ from mrigen.storage import Location
 
 if TYPE_CHECKING:
     from mrigen.checkpoint import Model
-    from mrigen.metrics.classifier_store import JudgePlan
-    from mrigen.studies.ablation import AblationPlan
+    from mrigen.condition_classifier.store import JudgePlan
+    from mrigen.studies.ablation.shards import AblationPlan
 
 Work = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -40,13 +40,13 @@ def command(
     alone. A killed ablation is finished by the same command; what is done is kept in RUN/.cache.
     """
     from jobs.tasks import run_tasks
-    from mrigen.metrics.classifier_store import plan_judge
-    from mrigen.metrics.plan import index_real
+    from mrigen.condition_classifier.store import plan_judge
+    from mrigen.images.index import index_real
     from mrigen.records import read_file
-    from mrigen.report.ablation_page import ablation_page
+    from mrigen.report.ablation.page import ablation_page
     from mrigen.report.notices import model_notices, notices
-    from mrigen.studies.ablation import make_plan
-    from mrigen.studies.ablation_summary import summarise
+    from mrigen.studies.ablation.shards import make_plan
+    from mrigen.studies.ablation.summary import summarise
 
     folder = run_folder(run)
     config = settings.resolve(folder)
@@ -104,9 +104,9 @@ def _make_work(
     """The work of one worker: generate a shard, look at it, and publish what was seen, unless that is done."""
     import torch
 
-    from mrigen.metrics.classifier_store import find_or_train
+    from mrigen.condition_classifier.store import find_or_train
     from mrigen.records import write_table
-    from mrigen.studies.ablation import ShardWorker, part_is_whole
+    from mrigen.studies.ablation.shards import ShardWorker, part_is_whole
 
     if device == "cpu":
         torch.set_num_threads(1)

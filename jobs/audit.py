@@ -52,13 +52,13 @@ def command(
     detected; 1: copies detected, or nothing could be judged. A killed run is resumed by the same command.
     """
     from jobs.tasks import run_tasks
-    from mrigen.metrics.audit_plan import make_audit_plan
-    from mrigen.metrics.audit_work import judge_results
-    from mrigen.metrics.plan import index_generated, index_real
-    from mrigen.report.audit_page import audit_page, shown_pairs
-    from mrigen.report.audit_words import audit_json, audit_text, verdict
+    from mrigen.audit.comparing import judge_results
+    from mrigen.audit.pairing import make_audit_plan
+    from mrigen.images.index import index_generated, index_real
+    from mrigen.report.audit.page import audit_page, shown_pairs
+    from mrigen.report.audit.words import audit_json, audit_text, verdict
+    from mrigen.report.evaluation.metrics_json import comparison_facts
     from mrigen.report.notices import model_notices, notices
-    from mrigen.report.text import comparison_facts
 
     folder = run_folder(run)
     config = settings.resolve(folder)
@@ -104,8 +104,8 @@ def _make_work(
     """The work of one worker: the blocks of a shard (FEATURES), or the neighbours of some queries (NEIGHBOURS)."""
     import torch
 
-    from mrigen.metrics.audit_work import ComparisonWorker, ShardWorker, can_mirror
-    from mrigen.metrics.features import FeatureExtractor
+    from mrigen.audit.comparing import ComparisonWorker, ShardWorker, can_mirror
+    from mrigen.features.efficientnet import FeatureExtractor
 
     if device == "cpu":
         torch.set_num_threads(1)  # else the last bits would depend on the number of workers

@@ -32,8 +32,8 @@ def command(
     """
     from jobs.tasks import run_tasks
     from mrigen.records import prepared_parts
+    from mrigen.run import is_finished, require_finished
     from mrigen.training.latents import LatentSums, close_latents
-    from mrigen.training.stage import is_finished, require_finished
 
     folder = run_folder(run)
     config = settings.resolve(folder)

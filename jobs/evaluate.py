@@ -28,8 +28,8 @@ from mrigen.errors import InputError
 from mrigen.storage import Location
 
 if TYPE_CHECKING:
-    from mrigen.metrics.networks import Networks
-    from mrigen.metrics.plan import Plan
+    from mrigen.evaluation.shards import Plan
+    from mrigen.features.networks import Networks
 
 
 @click.command("evaluate")
@@ -63,15 +63,17 @@ def command(
     of the real images serves the next (RUN/.cache).
     """
     from jobs.tasks import run_tasks
-    from mrigen.metrics.gathering import gather, num_broken
-    from mrigen.metrics.judging import judging_tasks
-    from mrigen.metrics.networks import find_networks
-    from mrigen.metrics.parts import read_parts
-    from mrigen.metrics.plan import MRI, Group, ImageIndex, index_generated, index_real, make_plan
-    from mrigen.metrics.summary import summarise
-    from mrigen.report.evaluation_page import report_page
+    from mrigen.evaluation.described import gather, num_broken
+    from mrigen.evaluation.figure_tasks import judging_tasks
+    from mrigen.evaluation.shard_files import read_parts
+    from mrigen.evaluation.shards import make_plan
+    from mrigen.evaluation.summary import summarise
+    from mrigen.features.names import MRI
+    from mrigen.features.networks import find_networks
+    from mrigen.images.index import Group, ImageIndex, index_generated, index_real
+    from mrigen.report.evaluation.metrics_json import comparison_facts, figures_text, metrics_json
+    from mrigen.report.evaluation.page import report_page
     from mrigen.report.notices import broken_notice, model_notices, notices
-    from mrigen.report.text import comparison_facts, figures_text, metrics_json
 
     folder = run_folder(run)
     config = settings.resolve(folder)
@@ -134,8 +136,8 @@ def _make_work(
     """The work of one worker: compute a shard and publish it, unless that is done."""
     import torch
 
-    from mrigen.metrics.parts import part_is_whole, part_of
-    from mrigen.metrics.work import ShardWorker
+    from mrigen.evaluation.describe import ShardWorker
+    from mrigen.evaluation.shard_files import part_is_whole, part_of
     from mrigen.records import write_table
 
     if device == "cpu":
@@ -162,9 +164,9 @@ def _make_judge(
     no_samples: str | None,
 ) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """The work of one worker in the second round: figures from the parts of all shards."""
-    from mrigen.metrics.gathering import gather
-    from mrigen.metrics.judging import Judge, judging_tasks
-    from mrigen.metrics.parts import read_parts
+    from mrigen.evaluation.described import gather
+    from mrigen.evaluation.figure_tasks import Judge, judging_tasks
+    from mrigen.evaluation.shard_files import read_parts
 
     found = gather(read_parts(plan, cache, parts), shape)
     judge, tasks = Judge(found, plan, config, split=split, no_samples=no_samples), judging_tasks(plan)

@@ -31,7 +31,7 @@ def command(out: str, subjects: int, seed: int, spacing_mm: float, address: str 
     bytes on any number of workers. A killed run is finished, and a cohort enlarged, by calling again.
     """
     from jobs.tasks import run_tasks
-    from mrigen.sources.phantom_tree import close_tree, open_tree
+    from mrigen.phantom.tree import close_tree, open_tree
 
     folder = output_location(out)
     open_tree(folder, subjects, seed, spacing_mm)
@@ -49,7 +49,7 @@ def command(out: str, subjects: int, seed: int, spacing_mm: float, address: str 
 
 def _make_work(out: Location, seed: int, spacing_mm: float) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """The work of one worker: write a subject; its row of the table of participants."""
-    from mrigen.sources.phantom_tree import write_subject
+    from mrigen.phantom.tree import write_subject
 
     def work(task: Mapping[str, Any]) -> Mapping[str, Any]:
         return write_subject(out, int(task["index"]), seed, spacing_mm)

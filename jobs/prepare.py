@@ -51,13 +51,15 @@ def command(
     is left, the exit status is 65. A killed run is finished by the same command, which also adds new files.
     """
     from jobs import prepare_summary as show
-    from jobs.tasks import each_on_ray
+    from jobs.each_on_ray import EachOnRay
+    from mrigen.prepare.survey import survey
     from mrigen.preprocess import check_extras, check_strip_command
-    from mrigen.report.data_page import write_data_page
-    from mrigen.sources import steps
+    from mrigen.report.data.page import write_data_page
+    from mrigen.run import is_finished, stage_digest
+    from mrigen.sources.find import find_all
     from mrigen.sources.options import parse_options
     from mrigen.sources.sources_file import read_sources
-    from mrigen.training.stage import is_finished, stage_digest
+    from mrigen.stages.prepare import prepare_run
 
     *named, run = places if len(places) > 1 or not dry_run else (*places, "")
     if not named:
@@ -71,26 +73,24 @@ def command(
     sources = read_sources(named, parse_options(source_options))
     if folder:
         _keep_apart(folder, [source.place for source in sources])
-    found = steps.find_all(sources)
+    found = find_all(sources)
     show.print_found(found)
     if folder and not dry_run:
         folder.make_folder()
     on_rejected = _teller(strict)
     connect(address)
-    each = each_on_ray(Placement(num_workers))
+    each = EachOnRay(Placement(num_workers))
     fault = None
     try:
         if dry_run or folder is None:
-            facts, rejected = steps.survey(found, config.data, each, on_rejected)
+            facts, rejected = survey(found, config.data, each, on_rejected)
             show.print_survey(facts, rejected, config.data)
             if facts:
                 return
             _end(f"nothing to use in {', '.join(named)}")
         store_config(folder, config)
         digest = stage_digest(config, "data")
-        preparation = steps.prepare_run(
-            folder, found, config, digest, each, on_rejected, allow_mixed_heads=allow_mixed_heads
-        )
+        preparation = prepare_run(folder, found, config, digest, each, on_rejected, allow_mixed_heads=allow_mixed_heads)
     except _FirstFault as stopped:
         fault = str(stopped)
     if fault is not None:  # told here, after the work has come to rest and its progress was shown

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from mrigen.config import DataConfig
 from mrigen.labels import Cell, Modality, Pathology, all_cells
-from mrigen.sources.confounds import find_confounds, mixed_heads
-from mrigen.sources.preparation import Preparation
+from mrigen.prepare.closing import Preparation
+from mrigen.prepare.confounds import find_confounds, mixed_heads
+from mrigen.prepare.survey import ScanFacts
+from mrigen.sources.find import Found
 from mrigen.sources.scans import Rejected, Scan
-from mrigen.sources.steps import Found
-from mrigen.sources.survey import ScanFacts
 from mrigen.storage import Location
 
 SHOWN_GEOMETRIES = 6

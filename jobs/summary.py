@@ -13,7 +13,7 @@ from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.records import read_file, tensor_numpy
-from mrigen.report.pages import SHOWN_PER_CELL, samples_page
+from mrigen.report.samples.page import SHOWN_PER_CELL, samples_page
 from mrigen.report.sheets import contact_sheet_png
 from mrigen.storage import Location
 

@@ -20,8 +20,8 @@ from jobs.progress import ProgressLine
 from mrigen.config import Config, parse_config
 from mrigen.errors import InputError
 from mrigen.storage import Location
+from mrigen.training.accelerator import make_accelerator
 from mrigen.training.journal import Report
-from mrigen.training.stage import make_accelerator
 
 Loop = Callable[[Config, Location, Accelerator, Report], None]
 

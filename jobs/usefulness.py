@@ -25,7 +25,7 @@ from mrigen.labels import Cell
 from mrigen.storage import Location
 
 if TYPE_CHECKING:
-    from mrigen.studies.usefulness import Selection, Training
+    from mrigen.studies.usefulness.trainings import Selection, Training
 
 
 @click.command("usefulness")
@@ -50,10 +50,10 @@ def command(
     killed study is finished by the same command, and one of other samples trains on them alone.
     """
     from jobs.tasks import run_tasks
-    from mrigen.metrics.plan import index_generated, index_real
+    from mrigen.images.index import index_generated, index_real
     from mrigen.report.notices import model_notices, notices
-    from mrigen.report.usefulness_page import usefulness_page
-    from mrigen.studies.usefulness import plan_trainings, select, summarise, training_key
+    from mrigen.report.usefulness.page import usefulness_page
+    from mrigen.studies.usefulness.trainings import plan_trainings, select, summarise, training_key
 
     folder = run_folder(run)
     config = settings.resolve(folder)
@@ -93,7 +93,7 @@ def _make_work(
     """The work of one worker: train a classifier and publish what it says of the test images, unless that is done."""
     import torch
 
-    from mrigen.studies.usefulness import part_is_whole, train_and_test
+    from mrigen.studies.usefulness.trainings import part_is_whole, train_and_test
 
     if device == "cpu":
         torch.set_num_threads(1)  # else the last bits would depend on the number of workers

@@ -58,9 +58,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from mrigen.labels import all_cells
     from mrigen.storage import Location
+    from mrigen.training.accelerator import make_accelerator
     from mrigen.training.latents import encode_run
     from mrigen.training.ldm import train_denoiser
-    from mrigen.training.stage import make_accelerator
     from mrigen.training.vae import train_autoencoder
     from tests.fake_run import tiny_config, write_data
 

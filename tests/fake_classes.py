@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mrigen.condition_classifier.fidelity import Answers
+from mrigen.images.labelled import LabelledImages
 from mrigen.labels import Cell, all_cells
-from mrigen.metrics.fidelity import Answers
-from mrigen.metrics.labelled import LabelledImages
 
 SIDE = 16
 CELLS = tuple(Cell.parse(name) for name in ("Healthy:T1w", "Healthy:T2w", "Sclerosis:T1w", "Sclerosis:T2w"))

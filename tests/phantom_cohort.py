@@ -13,10 +13,10 @@ import numpy as np
 
 from mrigen.config import DataConfig
 from mrigen.labels import Cell, Pathology
+from mrigen.phantom import PhantomSubject, make_subject
+from mrigen.prepare.part_images import image_rows
 from mrigen.preprocess import prepare_images
 from mrigen.records import image_schema, to_table, write_table
-from mrigen.sources.images import image_rows
-from mrigen.sources.phantom import PhantomSubject, make_subject
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
 from mrigen.volume import Volume

@@ -24,12 +24,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from mrigen.audit.comparing import ComparisonWorker, ShardWorker, judge_results
+from mrigen.audit.pairing import make_audit_plan
 from mrigen.config import Config
+from mrigen.features.efficientnet import FeatureExtractor
+from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
-from mrigen.metrics.audit_plan import make_audit_plan
-from mrigen.metrics.audit_work import ComparisonWorker, ShardWorker, judge_results
-from mrigen.metrics.features import FeatureExtractor
-from mrigen.metrics.plan import index_generated, index_real
 from mrigen.records import image_schema, sample_schema, to_table, write_table
 from mrigen.storage import Location
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from mrigen.labels import Cell, Modality, Pathology
+from mrigen.phantom import PhantomSubject, make_subject
 from mrigen.report.sheets import Slice, contact_sheet_png
-from mrigen.sources.phantom import PhantomSubject, make_subject
 
 SEED, SPACING_MM, SUBJECTS_OF_EACH, HEIGHT_MM = 1, 2.5, 4, 18.0
 

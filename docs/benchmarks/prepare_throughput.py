@@ -27,7 +27,7 @@ SPACING_MM = 2.4
 
 
 def write_cohort(folder: Path, subjects: int) -> None:
-    from mrigen.sources.phantom_tree import close_tree, open_tree, write_subject
+    from mrigen.phantom.tree import close_tree, open_tree, write_subject
     from mrigen.storage import Location
 
     tree = Location.parse(folder)
@@ -38,10 +38,10 @@ def write_cohort(folder: Path, subjects: int) -> None:
 def prepare(way: str, workers: int, cohort: str, run: str, result: str) -> None:
     """Prepare `cohort` into `run`, and write seconds and peak megabytes to the file `result`."""
     from mrigen.config import load_config
-    from mrigen.sources import steps
+    from mrigen.run import stage_digest
     from mrigen.sources.options import Source
+    from mrigen.stages import prepare as steps
     from mrigen.storage import Location
-    from mrigen.training.stage import stage_digest
 
     each: steps.Each = steps.one_by_one
     if way == "ray":

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from mrigen.config import Config
+from mrigen.evaluation.summary import Evaluation
+from mrigen.images.scopes import Kind
 from mrigen.labels import Modality, all_cells
-from mrigen.metrics.scopes import Kind
-from mrigen.metrics.summary import Evaluation
-from mrigen.report.figures import figure_text
+from mrigen.report.figure_text import figure_text
 from tests.phantom_cohort import NEW, Cohort, draw_cohort
-from tests.unit.metrics.trusting import KINDS, Evaluator, beside, caught_by, dealt_p_values, subject_images
+from tests.unit.evaluation.trusting import KINDS, Evaluator, beside, caught_by, dealt_p_values, subject_images
 
 NUM_SUBJECTS = {"train": 30, "val": 6, "test": 16, NEW: 200}
 """Of each pathology. Every new one gives a slice to one of five cells: 40 samples a cell."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from mrigen.bids_names import bids_path
 from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.pipeline import Pipeline, Sample, SampleRequest
 from mrigen.records import read_file, sample_schema, to_table, write_table
-from mrigen.sources.bids import bids_path
 from mrigen.storage import Location
 from mrigen.volume import SYNTHETIC_DESCRIPTION, nifti_bytes
 

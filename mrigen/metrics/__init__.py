@@ -1,5 +1,1 @@
-"""How good images are: fidelity of the autoencoder, distance between distributions, diversity.
-
-`plan` chooses what is compared, `work` computes it shard by shard, `summary` adds it up; the formulas
-are in `image_quality` and `distribution`, the feature network is in `features`.
-"""
+"""Figures from arrays: distances of feature sets, likeness and quality of images, accuracies, and their intervals."""

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.errors import InputError
-from mrigen.metrics.extrapolation import ANSWERS
-from mrigen.metrics.fidelity import TARGETS
+from mrigen.evaluation.extrapolation import ANSWERS
+from mrigen.evaluation.summary import FIDELITY
+from mrigen.features.names import MRI
+from mrigen.images.scopes import Kind
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.plan import MRI
-from mrigen.metrics.scopes import Kind
-from mrigen.metrics.summary import FIDELITY
-from mrigen.report.figures import apart, interval_text, number_text
-from mrigen.report.text import SCHEMA_VERSION
+from mrigen.report.evaluation.metrics_json import SCHEMA_VERSION
+from mrigen.report.figure_text import apart, interval_text, number_text
 from mrigen.storage import Location
 
 _SAME = ("feature_size", "image_size", "num_neighbours", "interval_level", "ms_ssim_betas")

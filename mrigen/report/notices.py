@@ -16,7 +16,7 @@ PHANTOM_NOTICE = (
 INCOMPLETE_NOTICE = "The samples are not complete: run `mrigen generate` to its end, then evaluate again."
 
 Provenance = Mapping[str, Sequence[Any]]
-"""Every value that occurs of each column of a `mrigen.metrics.plan.ImageIndex`."""
+"""Every value that occurs of each column of a `mrigen.images.index.ImageIndex`."""
 
 
 def notices(real: Provenance, *, complete: bool = True) -> list[str]:

@@ -1,1 +1,1 @@
-"""Where scans come from: what a user has on disk, or the embedded phantom cohort."""
+"""Where scans come from: files, tables and folders of public data sets are recognised, labelled and read."""

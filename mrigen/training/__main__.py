@@ -39,9 +39,9 @@ def command(
 
     RUN/data comes from `mrigen prepare`, or from --phantom. A killed run goes on by the same command.
     """
+    from mrigen.training.accelerator import make_accelerator
     from mrigen.training.latents import encode_run
     from mrigen.training.ldm import train_denoiser
-    from mrigen.training.stage import make_accelerator
     from mrigen.training.vae import train_autoencoder
 
     folder = Location.parse(run)
@@ -60,17 +60,18 @@ def command(
 
 def _prepare_phantom(run: Location, config: Config, num_subjects: int) -> None:
     """Write a phantom cohort to `run/phantom` and prepare it into `run/data`, as the two verbs do on Ray."""
-    from mrigen.sources import steps
+    from mrigen.each import one_by_one
+    from mrigen.phantom.tree import close_tree, open_tree, write_subject
+    from mrigen.prepare.survey import ignore
+    from mrigen.run import stage_digest
+    from mrigen.sources.find import find_all
     from mrigen.sources.options import Source
-    from mrigen.sources.phantom_tree import close_tree, open_tree, write_subject
-    from mrigen.training.stage import stage_digest
+    from mrigen.stages.prepare import prepare_run
 
     tree = run / "phantom"
     open_tree(tree, num_subjects, config.seed, PHANTOM_SPACING_MM)
     close_tree(tree, [write_subject(tree, k, config.seed, PHANTOM_SPACING_MM) for k in range(num_subjects)])
-    preparation = steps.prepare_run(
-        run, steps.find_all([Source(tree)]), config, stage_digest(config, "data"), steps.one_by_one, steps.ignore
-    )
+    preparation = prepare_run(run, find_all([Source(tree)]), config, stage_digest(config, "data"), one_by_one, ignore)
     print(f"prepared: {preparation.num_images} images of {num_subjects} phantom subjects")
 
 

@@ -20,8 +20,8 @@ from mrigen.errors import InputError
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.records import latent_schema, prepared_parts, read_file, tensor_numpy, to_table, write_table
+from mrigen.run import finish, is_finished
 from mrigen.storage import Location
-from mrigen.training.stage import finish, is_finished
 
 STATISTICS = "statistics.json"
 ENCODE_BATCH = 32

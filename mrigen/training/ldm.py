@@ -17,13 +17,13 @@ from mrigen.labels import Cell, Modality, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
+from mrigen.run import finish, is_finished, stage_digest
 from mrigen.sampling import initial_noise, solve
 from mrigen.storage import Location
 from mrigen.training.data import TrainingRows, batch_rows, step_generator
 from mrigen.training.journal import Journal, Report
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss
-from mrigen.training.stage import finish, is_finished, stage_digest
 from mrigen.training.state import Checkpoints, learning_rate
 
 NUM_VALIDATION = 512

@@ -16,10 +16,10 @@ from mrigen.labels import Cell
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.losses import autoencoder_loss
 from mrigen.records import prepared_parts
+from mrigen.run import finish, is_finished, stage_digest
 from mrigen.storage import Location
 from mrigen.training.data import TrainingRows, batch_rows, step_generator
 from mrigen.training.journal import Journal, Report
-from mrigen.training.stage import finish, is_finished, stage_digest
 from mrigen.training.state import Checkpoints, learning_rate
 
 NUM_PREVIEWS = 8

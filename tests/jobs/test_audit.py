@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from jobs.audit import FEATURES, NEIGHBOURS, _make_work
+from mrigen.audit import pairing as audit_plan
+from mrigen.audit.comparing import block_file, result_file
+from mrigen.audit.pairing import AuditPlan, make_audit_plan
+from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
-from mrigen.metrics import audit_plan
-from mrigen.metrics.audit_plan import AuditPlan, make_audit_plan
-from mrigen.metrics.audit_work import block_file, result_file
-from mrigen.metrics.plan import index_generated, index_real
 from mrigen.storage import Location
 from tests.command import hashes, mrigen, mrigen_killed
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_data, write_samples

@@ -17,12 +17,13 @@ import pytest
 import torch
 
 from jobs.evaluate import _make_work
+from mrigen.evaluation import shards as plan_module
+from mrigen.evaluation.describe import ShardWorker
+from mrigen.evaluation.shard_files import part_of
+from mrigen.evaluation.shards import make_plan
+from mrigen.features.networks import NO_JUDGE, find_networks
+from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
-from mrigen.metrics import plan as plan_module
-from mrigen.metrics.networks import NO_JUDGE, find_networks
-from mrigen.metrics.parts import part_of
-from mrigen.metrics.plan import index_generated, index_real, make_plan
-from mrigen.metrics.work import ShardWorker
 from mrigen.records import write_table
 from mrigen.storage import Location
 from tests.command import hashes, mrigen

@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Path:
 def test_the_chain_on_two_workers_agrees_with_one_process(ray_cluster, run, tmp_path):
     from mrigen.config import load_config
     from mrigen.storage import Location
-    from mrigen.training.stage import make_accelerator
+    from mrigen.training.accelerator import make_accelerator
     from mrigen.training.vae import train_autoencoder
 
     assert mrigen("train-vae", run, "--num-workers", 2, *TINY) == 0

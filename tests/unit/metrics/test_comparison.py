@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from mrigen.config import EvaluationConfig
+from mrigen.evaluation.described import Looked
+from mrigen.evaluation.figure_tasks import image_set, matched_counts
+from mrigen.images.scopes import Kind, Scope
 from mrigen.labels import Cell
 from mrigen.metrics import comparison as comparison_module
 from mrigen.metrics.comparison import compare, limited
 from mrigen.metrics.distribution import frechet_distance
-from mrigen.metrics.gathering import Looked
-from mrigen.metrics.judging import image_set, matched_counts
 from mrigen.metrics.resampling import ImageSet, interval, owner_weights, seeded
-from mrigen.metrics.scopes import Kind, Scope
 
 SETTINGS = EvaluationConfig(num_bootstraps=200, num_permutations=100)
 A, B = Cell.parse("Healthy:T1w"), Cell.parse("Healthy:T2w")

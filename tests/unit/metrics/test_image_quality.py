@@ -7,15 +7,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from mrigen.metrics.image_quality import (
-    WANG_BETAS,
-    draw_pairs,
-    ms_ssim,
-    ms_ssim_betas,
-    pairwise_ms_ssim,
-    psnr,
-    ssim,
-)
+from mrigen.metrics.image_quality import WANG_BETAS, draw_pairs, ms_ssim, ms_ssim_betas, pairwise_ms_ssim, psnr, ssim
 
 
 def some_images(n: int, size: int = 64, seed: int = 0) -> torch.Tensor:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mrigen.config import load_config
+from mrigen.phantom import make_subject
 from mrigen.preprocess import lesions_on_grid, prepare_images, scan_images
-from mrigen.sources.phantom import make_subject
 from mrigen.volume import Volume, VolumeError
 from tests.fake_scans import made_up_scan
 

@@ -11,13 +11,14 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
+from mrigen.condition_classifier.fidelity import FIGURES
+from mrigen.evaluation.extrapolation import ANSWERS, FLOOR, GENERATED, HEALTHY, NEAREST, CellScore, Extrapolation
+from mrigen.evaluation.summary import Evaluation, Row
+from mrigen.features.names import AUTOENCODER, MRI
+from mrigen.images.index import Group
+from mrigen.images.scopes import Kind, all_scopes
 from mrigen.labels import Cell, Modality, Pathology, all_cells
-from mrigen.metrics.extrapolation import ANSWERS, FLOOR, GENERATED, HEALTHY, NEAREST, CellScore, Extrapolation
-from mrigen.metrics.fidelity import FIGURES
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.plan import AUTOENCODER, MRI, Group
-from mrigen.metrics.scopes import Kind, all_scopes
-from mrigen.metrics.summary import Evaluation, Row
 
 LEAD = "efficientnet-lite0"
 UNTRAINED = Cell.parse("Sclerosis:PD")

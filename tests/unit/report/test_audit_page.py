@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mrigen.audit.memorisation import Audit, Neighbour, Query, judge, judge_cell
+from mrigen.audit.neighbours import Alignment
+from mrigen.audit.pairing import AuditPlan, Block, Scope
 from mrigen.config import AuditConfig, Config
+from mrigen.images.index import Group, ImageRow
 from mrigen.labels import Cell
-from mrigen.metrics.audit_plan import AuditPlan, Block, Scope
-from mrigen.metrics.memorisation import Audit, Neighbour, Query, judge, judge_cell
-from mrigen.metrics.neighbours import Alignment
-from mrigen.metrics.plan import Group, ImageRow
-from mrigen.report import audit_page as audit_page_module
-from mrigen.report.audit_page import Pair, audit_page, difference, shown_pairs, similarity_png
-from mrigen.report.audit_words import audit_json, audit_text, explanation, p_value_text, verdict
+from mrigen.report.audit import page as audit_page_module
+from mrigen.report.audit.page import Pair, audit_page, difference, shown_pairs, similarity_png
+from mrigen.report.audit.words import audit_json, audit_text, explanation, p_value_text, verdict
 from mrigen.storage import Location
 from tests.fake_run import made_up_image
 from tests.unit.report.test_pages import HOSTILE, Page

@@ -9,10 +9,10 @@ import pytest
 
 from mrigen.config import Config
 from mrigen.errors import InputError
-from mrigen.metrics.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST
+from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST
 from mrigen.metrics.figure import Figure
 from mrigen.report.compare import comparison_text, read_metrics
-from mrigen.report.text import metrics_json
+from mrigen.report.evaluation.metrics_json import metrics_json
 from mrigen.storage import Location
 from tests.unit.report.report_fakes import LEAD, UNTRAINED, cell_score, some_evaluation, some_extrapolation, some_judge
 

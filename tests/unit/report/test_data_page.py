@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from mrigen.config import Config, load_config
-from mrigen.report.data_page import write_data_page
-from mrigen.sources import steps
+from mrigen.prepare.closing import Preparation
+from mrigen.report.data.page import write_data_page
 from mrigen.sources.options import Source
-from mrigen.sources.preparation import Preparation
+from mrigen.stages import prepare as steps
 from mrigen.storage import Location
 from tests.fake_scans import write_bids, write_scan
 

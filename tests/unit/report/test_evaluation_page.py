@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mrigen.config import Config
+from mrigen.images.scopes import Kind
 from mrigen.labels import Modality
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.scopes import Kind
-from mrigen.report.evaluation_page import report_page
-from mrigen.report.figures import apart, figure_text, interval_text, p_text, told_apart
-from mrigen.report.plots import error_map_plot, interval_plot
+from mrigen.report.evaluation.page import report_page
+from mrigen.report.evaluation.plots import error_map_plot, interval_plot
+from mrigen.report.figure_text import apart, figure_text, interval_text, p_text, told_apart
 from tests.unit.report.report_fakes import HOSTILE, LEAD, Page, some_evaluation, some_extrapolation, without_intervals
 
 

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, Extrapolation
 from mrigen.labels import Cell
-from mrigen.metrics.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, Extrapolation
 from mrigen.metrics.figure import Figure
-from mrigen.report.extrapolation_parts import extrapolation_section
-from mrigen.report.extrapolation_words import standing
-from mrigen.report.plots import answers_plot
+from mrigen.report.evaluation.extrapolation import extrapolation_section
+from mrigen.report.evaluation.extrapolation_words import standing
+from mrigen.report.evaluation.plots import answers_plot
+from mrigen.report.evaluation.tables import Notes
 from mrigen.report.rendering import render
-from mrigen.report.tables import Notes
 from tests.unit.report.report_fakes import (
     LEAD,
     UNTRAINED,
@@ -25,7 +25,7 @@ NO_TRUTH = "no truth: no held-out real image of this cell"
 
 def html_of(found: Extrapolation) -> str:
     """The section without its plot."""
-    return render("extrapolation.html", extrapolation=extrapolation_section(found, Notes()), answers=None)
+    return render("evaluation/extrapolation.html", extrapolation=extrapolation_section(found, Notes()), answers=None)
 
 
 def words_of(found: Extrapolation) -> str:

@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from mrigen.metrics.fidelity import FIGURES
+from mrigen.condition_classifier.fidelity import FIGURES
 from mrigen.metrics.figure import Figure
-from mrigen.report.fidelity_parts import confusion_rows, fidelity_section, judge_text
+from mrigen.report.evaluation.fidelity import confusion_rows, fidelity_section, judge_text
+from mrigen.report.evaluation.tables import Notes
 from mrigen.report.rendering import render
-from mrigen.report.tables import Notes
 from tests.unit.report.report_fakes import Page, some_evaluation, some_judge
 
 
 def html_of(**changes: object) -> str:
     """The section without its plot."""
     evaluation = replace(some_evaluation(), **changes)  # type: ignore[arg-type]
-    return render("fidelity.html", fidelity=fidelity_section(evaluation, Notes()), accuracies=None)
+    return render("evaluation/fidelity.html", fidelity=fidelity_section(evaluation, Notes()), accuracies=None)
 
 
 def words_of(**changes: object) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrigen.labels import Cell, all_cells
-from mrigen.report.pages import samples_page
+from mrigen.report.samples.page import samples_page
 from mrigen.report.sheets import upright
 from tests.unit.report.report_fakes import HOSTILE, UNTRAINED, Page, picture
 

@@ -9,13 +9,13 @@ from typing import Any
 import jsonschema
 import pytest
 
+from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.config import Config
+from mrigen.evaluation.extrapolation import Extrapolation
 from mrigen.labels import Cell
-from mrigen.metrics.extrapolation import Extrapolation
-from mrigen.metrics.fidelity import TARGETS
 from mrigen.metrics.figure import Figure
-from mrigen.report.text import comparison_facts, figures_text, metrics_json
-from mrigen.report.verdict import verdict
+from mrigen.report.evaluation.metrics_json import comparison_facts, figures_text, metrics_json
+from mrigen.report.evaluation.verdict import verdict
 from tests.unit.report.report_fakes import LEAD, MRI, some_evaluation, some_extrapolation, without_intervals
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "metrics-schema.json").read_text())

@@ -7,9 +7,10 @@ from pathlib import Path
 import bids2table
 import pytest
 
+from mrigen.bids_names import bids_path
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.bids import bids_path, bids_roots, find_bids_scans
+from mrigen.sources.bids import bids_roots, find_bids_scans
 from mrigen.sources.options import SourceOptions
 from mrigen.storage import Location
 

@@ -12,10 +12,10 @@ import pytest
 from scipy import ndimage
 
 from mrigen.config import load_config
+from mrigen.phantom.tree import close_tree, open_tree, write_subject
 from mrigen.records import unpack_mask
-from mrigen.sources import steps
 from mrigen.sources.options import Source
-from mrigen.sources.phantom_tree import close_tree, open_tree, write_subject
+from mrigen.stages import prepare as steps
 from mrigen.storage import Location
 from tests.fake_scans import write_bids
 

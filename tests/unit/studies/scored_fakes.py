@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mrigen.evaluation.answered_images import ScoredImages
 from mrigen.labels import Cell
-from mrigen.metrics.scored import ScoredImages
 from tests.fake_classes import said
 
 WIDTH = 9

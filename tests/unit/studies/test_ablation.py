@@ -13,16 +13,16 @@ from torch import Tensor
 
 from mrigen.checkpoint import Model, load_model
 from mrigen.errors import InputError
+from mrigen.images.index import Group, ImageIndex, ImageRow
 from mrigen.labels import Cell
 from mrigen.metrics import kernel
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.kernel import NO_KID, polynomial_kernel
-from mrigen.metrics.plan import Group, ImageIndex, ImageRow
-from mrigen.report.ablation_page import ablation_page
+from mrigen.report.ablation.page import ablation_page
 from mrigen.report.study_parts import blank
-from mrigen.studies.ablation import PART_SCHEMA, AblationPlan, make_plan
-from mrigen.studies.ablation_summary import Ablation, summarise
-from mrigen.studies.settings import Drop, Setting
+from mrigen.studies.ablation.settings import Drop, Setting
+from mrigen.studies.ablation.shards import PART_SCHEMA, AblationPlan, make_plan
+from mrigen.studies.ablation.summary import Ablation, summarise
 from tests.fake_classes import counts, said
 from tests.fake_run import SIZE, tiny_config
 

@@ -9,7 +9,7 @@ from mrigen.checkpoint import Model, load_model
 from mrigen.config import SamplerConfig
 from mrigen.labels import Cell
 from mrigen.pipeline import Pipeline, SampleRequest
-from mrigen.studies.settings import Drop, Setting, plan_settings, untold
+from mrigen.studies.ablation.settings import Drop, Setting, plan_settings, untold
 from tests.fake_run import tiny_config
 
 SAMPLER = SamplerConfig(num_steps=2, compute_batch=2)

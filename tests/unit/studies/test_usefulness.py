@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from mrigen.errors import InputError
+from mrigen.images.index import Group, ImageIndex, ImageRow, index_generated, index_real
 from mrigen.labels import Cell
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.plan import Group, ImageIndex, ImageRow, index_generated, index_real
 from mrigen.storage import Location
-from mrigen.studies.usefulness import (
+from mrigen.studies.usefulness.trainings import (
     ALL,
     Kind,
     Selection,

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 from mrigen.config import Config, TrainingConfig
 from mrigen.errors import InputError
 from mrigen.labels import all_cells
+from mrigen.run import require_finished
 from mrigen.storage import Location
+from mrigen.training.accelerator import make_accelerator
 from mrigen.training.latents import encode_run
 from mrigen.training.ldm import train_denoiser
-from mrigen.training.stage import make_accelerator, require_finished
 from mrigen.training.state import learning_rate
 from mrigen.training.vae import train_autoencoder
 from tests.fake_run import tiny_config, write_autoencoder, write_data

@@ -1,0 +1,91 @@
+"""The library's seam to Ray: an `Each` whose work is done by Ray Data, its results streamed back to the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray import cloudpickle
+
+from jobs.placement import Placement
+from jobs.progress import ProgressLine
+from mrigen.errors import InputError
+
+REPORTED = (InputError, OSError)
+
+Row = dict[str, Any]
+
+
+class Worker:
+    """An actor of Ray Data: loads once what its work shares, then does one item after another.
+
+    What the user or the machine is at fault for (`REPORTED`) is part of a result, not an exception: Ray Data wraps an
+    exception of a worker in one of its own, which holds the first as text only.
+    """
+
+    def __init__(self, work: Callable[..., Any], load: Callable[[], Any] | None) -> None:
+        torch.set_num_threads(1)  # as `mrigen.each.Each` promises
+        self._work, self._load = work, load
+        self._shared: tuple[Any, ...] = ()
+
+    def __call__(self, row: Row) -> Row:
+        """`place, item` -> `place, result` or `place, fault`; item, result and fault are pickled."""
+        try:
+            if self._load is not None and not self._shared:
+                self._shared = (self._load(),)
+            result = self._work(*self._shared, cloudpickle.loads(row["item"]))
+            return {"place": row["place"], "result": cloudpickle.dumps(result), "fault": None}
+        except REPORTED as error:
+            return {"place": row["place"], "result": None, "fault": cloudpickle.dumps(error)}
+
+
+def _work_once(row: Row, work: Callable[..., Any]) -> Row:
+    return Worker(work, None)(row)
+
+
+@dataclass(frozen=True)
+class EachOnRay:
+    """`mrigen.each.Each` on a cluster that `jobs.placement.connect` has joined, with a progress line."""
+
+    placement: Placement
+
+    @property
+    def device(self) -> str:
+        """`cuda` with `--use-gpu`."""
+        return self.placement.device
+
+    def on_cpu(self) -> EachOnRay:
+        """As many workers, without their GPUs."""
+        return EachOnRay(Placement(self.placement.num_workers))
+
+    def __call__(
+        self, work: Callable[..., Any], items: Sequence[Any], title: str, load: Callable[[], Any] | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """As `Each` has it. Without `load` there are no actors: the work is done in processes that Ray has ready, which
+        saves their start. An item whose worker dies is done again."""
+        if not items:
+            return
+        tasks = [{"place": place, "item": cloudpickle.dumps(item)} for place, item in enumerate(items)]
+        # One block an item: a block is what Ray Data hands to a worker, and what it redoes when that dies.
+        dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))
+        size = min(self.placement.num_workers, len(tasks))
+        if load is None:
+            tasks_at_once = ray.data.TaskPoolStrategy(size=size)
+            results = dataset.map(_work_once, fn_kwargs={"work": work}, compute=tasks_at_once, num_cpus=1)
+        else:
+            results = dataset.map(
+                Worker,
+                fn_constructor_kwargs={"work": work, "load": load},
+                compute=ray.data.ActorPoolStrategy(size=size),
+                num_cpus=0 if self.placement.use_gpu else 1,
+                num_gpus=1 if self.placement.use_gpu else 0,
+            )
+        with ProgressLine(title, len(tasks)) as line:
+            for done, row in enumerate(results.iter_rows(), start=1):
+                if row["fault"] is not None:
+                    raise cloudpickle.loads(row["fault"])
+                line.update(done)
+                yield int(row["place"]), cloudpickle.loads(row["result"])

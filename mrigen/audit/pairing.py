@@ -1,0 +1,185 @@
+"""What an audit compares with what: blocks of images of one cell, and which blocks meet.
+
+Nothing here depends on who works: the same images give the same blocks in the same order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mrigen import __version__
+from mrigen.audit.memorisation import MIN_HELD_OUT, MIN_HELD_OUT_OWNERS
+from mrigen.config import Config
+from mrigen.errors import InputError
+from mrigen.images.index import Group, ImageIndex, ImageRow, refuse_other_shape
+from mrigen.labels import Cell, all_cells
+from mrigen.storage import Location
+
+BLOCK_ROWS = 256
+"""Images read at a time, and queries of one comparison."""
+
+Rows = Mapping[tuple[Group, Cell], Sequence[ImageRow]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images of one group and one cell, in the order of the files."""
+
+    group: Group
+    cell: Cell
+    rows: tuple[ImageRow, ...]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the samples of one cell are compared with: real images of `references`, its own cell if it was trained.
+
+    The yardstick are the held-out images of the cells `yardstick`: its own, or where an untrained cell has too few,
+    those of `references`.
+    """
+
+    cell: Cell
+    references: tuple[Cell, ...]
+    yardstick: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Blocks of queries, BLOCK_ROWS images at the most, and the blocks of training and held-out images they meet."""
+
+    cell: Cell
+    group: Group
+    queries: tuple[int, ...]
+    training: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """The work: `shards` are the numbers of the blocks that are made at one go, from neighbouring rows of files."""
+
+    files: tuple[Location, ...]
+    blocks: tuple[Block, ...]
+    shards: tuple[tuple[int, ...], ...]
+    scopes: tuple[Scope, ...]
+    comparisons: tuple[Comparison, ...]
+    digest: str
+    """A hash of all that the results depend on."""
+
+
+def make_audit_plan(real: ImageIndex, generated: ImageIndex, config: Config) -> AuditPlan:
+    """Every sample with the training and the held-out images of its cell, or of the trained cells nearest to it.
+
+    Raises InputError if the images are not slices, differ in shape, or none was trained on or held out.
+    """
+    _require_comparable(real, generated)
+    offset = len(real.files)
+    rows = [*real.rows, *(replace(row, file=row.file + offset) for row in generated.rows)]
+    untrained = _untrained_cells(rows, config)
+    rows = [row for row in rows if row.group != Group.REFERENCE or row.cell not in untrained]
+    for group, remedy in (
+        (Group.REFERENCE, "no training image that a model was trained on"),
+        (Group.HELD_OUT, "no held-out image: choose another --split, or prepare with a larger data.test_fraction"),
+        (Group.GENERATED, "no generated image: run `mrigen generate` first"),
+    ):
+        if not any(row.group == group for row in rows):
+            raise InputError(f"there is nothing to audit: {remedy}")
+    by_group: dict[tuple[Group, Cell], list[ImageRow]] = defaultdict(list)
+    for row in rows:
+        by_group[row.group, row.cell].append(row)
+    scopes = tuple(_scope(cell, by_group, untrained) for cell in all_cells() if by_group.get((Group.GENERATED, cell)))
+    blocks: list[Block] = []
+    shards: list[tuple[int, ...]] = []
+    for shard in _cut(rows):
+        shards.append(tuple(range(len(blocks), len(blocks) + len(shard))))
+        blocks += shard
+    comparisons = tuple(comparison for scope in scopes for comparison in _comparisons(scope, blocks))
+    hashes = [*real.hashes, *generated.hashes]
+    return AuditPlan(
+        (*real.files, *generated.files),
+        tuple(blocks),
+        tuple(shards),
+        scopes,
+        comparisons,
+        _digest(blocks, scopes, hashes, config),
+    )
+
+
+def _require_comparable(real: ImageIndex, generated: ImageIndex) -> None:
+    refuse_other_shape(real, generated)
+    if real.shape and len(real.shape) != 2:
+        raise InputError(f"the images are volumes of shape {list(real.shape)}: only slices can be audited so far")
+
+
+def _untrained_cells(rows: Sequence[ImageRow], config: Config) -> frozenset[Cell]:
+    """The cells whose images, even those of training subjects, no model saw: as the samples say, or the settings."""
+    said = {row.cell for row in rows if row.group == Group.GENERATED and not row.trained}
+    seen = {row.cell for row in rows if row.group == Group.REFERENCE}
+    return frozenset(
+        cell for cell in all_cells() if cell in said or cell not in seen or str(cell) in config.held_out_cells
+    )
+
+
+def _scope(cell: Cell, rows: Rows, untrained: frozenset[Cell]) -> Scope:
+    if cell not in untrained:
+        return Scope(cell, (cell,), (cell,))
+    near = tuple(
+        other
+        for other in all_cells()
+        if other not in untrained and (other.pathology == cell.pathology or other.modality == cell.modality)
+    )
+    own = rows.get((Group.HELD_OUT, cell), ())
+    enough = len(own) >= MIN_HELD_OUT and len({row.owner for row in own}) >= MIN_HELD_OUT_OWNERS
+    return Scope(cell, near, (cell,) if enough else near)
+
+
+def _cut(rows: Sequence[ImageRow]) -> Iterator[list[Block]]:
+    """Shards of BLOCK_ROWS rows of one group in the order of the files, and in each a block for each cell."""
+    for group in Group:
+        ordered = sorted((row for row in rows if row.group == group), key=lambda row: (row.file, row.row))
+        for start in range(0, len(ordered), BLOCK_ROWS):
+            shard: dict[Cell, list[ImageRow]] = defaultdict(list)
+            for row in ordered[start : start + BLOCK_ROWS]:
+                shard[row.cell].append(row)
+            yield [Block(group, cell, tuple(shard[cell])) for cell in all_cells() if cell in shard]
+
+
+def _comparisons(scope: Scope, blocks: Sequence[Block]) -> Iterator[Comparison]:
+    def chosen(group: Group, cells: tuple[Cell, ...]) -> tuple[int, ...]:
+        return tuple(n for n, block in enumerate(blocks) if block.group == group and block.cell in cells)
+
+    training, held_out = chosen(Group.REFERENCE, scope.references), chosen(Group.HELD_OUT, scope.references)
+    for group, cells in ((Group.GENERATED, (scope.cell,)), (Group.HELD_OUT, scope.yardstick)):
+        for queries in _packed(chosen(group, cells), blocks):
+            yield Comparison(scope.cell, group, queries, training, held_out)
+
+
+def _packed(numbers: Sequence[int], blocks: Sequence[Block]) -> Iterator[tuple[int, ...]]:
+    """Neighbouring blocks together, as long as they hold no more than BLOCK_ROWS images."""
+    pack: list[int] = []
+    size = 0
+    for number in numbers:
+        rows = len(blocks[number].rows)
+        if pack and size + rows > BLOCK_ROWS:
+            yield tuple(pack)
+            pack, size = [], 0
+        pack.append(number)
+        size += rows
+    if pack:
+        yield tuple(pack)
+
+
+def _digest(blocks: Sequence[Block], scopes: Sequence[Scope], hashes: Sequence[str], config: Config) -> str:
+    content = {
+        "version": __version__,
+        "audit": config.audit.model_dump(mode="json"),
+        "feature_size": config.evaluation.feature_size,
+        "plane": config.data.plane,
+        "blocks": [[block.group, [[hashes[row.file], row.row, row.id] for row in block.rows]] for block in blocks],
+        "scopes": [[str(cell) for cell in (scope.cell, *scope.references, *scope.yardstick)] for scope in scopes],
+    }
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()

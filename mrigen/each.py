@@ -1,0 +1,63 @@
+"""The seam to whoever does the work: a stage says what is done with every item, an `Each` where.
+
+`one_by_one` does it in this process; `jobs.each_on_ray` has the one that does it on Ray Data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from mrigen.threads import one_thread
+
+
+class Each(Protocol):
+    """Does the same work on every item, in this process or in many."""
+
+    @property
+    def device(self) -> str:
+        """The torch device of its workers, `cpu` or `cuda`."""
+        ...
+
+    def on_cpu(self) -> Each:
+        """The same for work that has no use for a GPU."""
+        ...
+
+    def __call__(
+        self, work: Callable[..., Any], items: Sequence[Any], title: str, load: Callable[[], Any] | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (place of the item, result) of every item, in any order; `title` is for a progress bar.
+
+        The result is `work(item)`; with `load`, which makes what the work on many items shares, such as a network, once
+        in each worker, it is `work(shared, item)`. Torch computes on one thread, so that a result does not depend on
+        the number of workers. Work may be done twice, so it must be idempotent. The first InputError or OSError that it
+        raises is raised here.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """An `Each` that does the work in this process, without a progress bar."""
+
+    device: str = "cpu"
+
+    def on_cpu(self) -> Self:
+        """The same on the CPU."""
+        return type(self)()
+
+    def __call__(
+        self, work: Callable[..., Any], items: Sequence[Any], title: str, load: Callable[[], Any] | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """As `Each` has it; in the order of the items."""
+        shared: tuple[Any, ...] = ()
+        for place, item in enumerate(items):
+            with one_thread():
+                if load is not None and not shared:
+                    shared = (load(),)
+                result = work(*shared, item)
+            yield place, result
+
+
+one_by_one = OneByOne()

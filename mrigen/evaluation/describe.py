@@ -1,0 +1,119 @@
+"""One shard of an evaluation, from images to a part: features, the judge's answers, how the autoencoder restores them.
+
+Takes rows of the plan; gives a table of `mrigen.evaluation.shard_files.PART_SCHEMA` with a row for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from mrigen.config import Config
+from mrigen.evaluation.shard_files import PART_SCHEMA
+from mrigen.evaluation.shards import Plan
+from mrigen.features.extractors import build_extractors
+from mrigen.features.networks import Networks
+from mrigen.images.index import Group, ImageRow
+from mrigen.metrics.image_quality import psnr, ssim
+from mrigen.records import read_image_file, tensor_numpy, unpack_mask
+
+Pixels = np.ndarray[Any, np.dtype[np.float32]]
+
+COMPUTE_BATCH = 32
+_RESTORED = ("psnr", "ssim", "mae", "lesion_pixels", "lesion_mae", "error_sum")
+
+
+class ShardWorker:
+    """Holds the networks and computes one shard after another.
+
+    The same shard gives the same bits, at the same number of threads, whoever computes it.
+    """
+
+    def __init__(self, plan: Plan, networks: Networks, config: Config, device: str = "cpu") -> None:
+        """Figures of a network that is not among `networks` are left out."""
+        self._plan, self._device = plan, torch.device(device)
+        self._open: tuple[int, pa.Table] | None = None
+        opened = networks.open(config, self._device)
+        self._autoencoder, self._judge = opened.autoencoder, opened.judge
+        self._extractors = build_extractors(plan.extractors, config.evaluation, opened, self._device)
+
+    def __call__(self, index: int) -> pa.Table:
+        """Compute shard number `index` of the plan."""
+        shard = self._plan.shards[index].rows
+        files = groupby(shard, lambda row: row.file)
+        tables = [self._read(number, list(rows)) for number, rows in files]
+        pixels = np.concatenate([tensor_numpy(table["image"]) for table in tables])
+        lesions = [packed for table in tables for packed in table["lesions"].to_pylist()]
+        rows: list[dict[str, object]] = []
+        for start in range(0, len(shard), COMPUTE_BATCH):
+            batch = slice(start, start + COMPUTE_BATCH)
+            rows += self._batch(shard[batch], pixels[batch], lesions[batch])
+        _add_up_errors(rows)
+        return pa.Table.from_pylist(rows, schema=PART_SCHEMA)
+
+    def _read(self, number: int, rows: Sequence[ImageRow]) -> pa.Table:
+        """Image and lesions of rows of one file. The last file is kept, for the next shard needs it too."""
+        if self._open is None or self._open[0] != number:
+            self._open = number, read_image_file(self._plan.files[number], ["image", "lesions"])
+        return self._open[1].take(pa.array([row.row for row in rows]))
+
+    def _batch(
+        self, chosen: Sequence[ImageRow], pixels: Pixels, lesions: Sequence[bytes | None]
+    ) -> Iterator[dict[str, object]]:
+        finite = [bool(np.isfinite(image).all()) for image in pixels]
+        with torch.inference_mode():
+            images = torch.from_numpy(np.nan_to_num(pixels))[:, None].to(self._device)
+            features = [extract(images).float().cpu().numpy() for extract in self._extractors]
+            answers = torch.cat(self._judge(images), dim=1).double().cpu().numpy() if self._judge else None
+            restored = self._restored(images, lesions) if chosen[0].group == Group.HELD_OUT else None
+        for i, row in enumerate(chosen):
+            yield {
+                "group": str(row.group),
+                "id": row.id,
+                "cell": str(row.cell),
+                "owner": row.owner,
+                "slice_mm": row.slice_mm,
+                **(restored[i] if restored is not None and finite[i] else dict.fromkeys(_RESTORED)),
+                "features": [vectors[i].tobytes() for vectors in features] if finite[i] else None,
+                "answers": answers[i].tobytes() if answers is not None and finite[i] else None,
+                "image": pixels[i].astype(np.float16).tobytes() if row.kept and finite[i] else None,
+            }
+
+    def _restored(self, images: Tensor, lesions: Sequence[bytes | None]) -> list[dict[str, object]] | None:
+        """How decode(mean of encode), clipped to [-1, 1], differs from each image."""
+        if self._autoencoder is None:
+            return None
+        restored = self._autoencoder.decode(self._autoencoder.encode(images).mean).clamp(-1.0, 1.0)
+        errors = (restored.double() - images.double()).abs().cpu().numpy()
+        decibels, likeness = psnr(restored, images).tolist(), ssim(restored, images).tolist()
+        masks = [None if packed is None else unpack_mask(packed, images.shape[2:]) for packed in lesions]
+        return [
+            {
+                "psnr": decibels[i],
+                "ssim": likeness[i],
+                "mae": float(errors[i].mean()),
+                "lesion_pixels": None if mask is None else int(mask.sum()),
+                "lesion_mae": None if mask is None or not mask.any() else float(errors[i, 0][mask].mean()),
+                "error_sum": errors[i, 0],
+            }
+            for i, mask in enumerate(masks)
+        ]
+
+
+def _add_up_errors(rows: Sequence[dict[str, object]]) -> None:
+    """Leave the errors of a cell, summed over its rows, on the last of them."""
+    totals: dict[object, Any] = {}
+    last: dict[object, dict[str, object]] = {}
+    for row in rows:
+        if (errors := row["error_sum"]) is not None:
+            totals[row["cell"]] = totals.get(row["cell"], 0.0) + errors
+            last[row["cell"]] = row
+            row["error_sum"] = None
+    for cell, row in last.items():
+        row["error_sum"] = totals[cell].tobytes()

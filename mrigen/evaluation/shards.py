@@ -1,0 +1,143 @@
+"""What an evaluation compares: which images of which cell, cut into shards that do not depend on who works.
+
+Choices are made by hashes of the images' ids, so they do not change with the order of files or rows. A shard holds
+images of one group, and its key names all that its part depends on: the parts of real images are good for the next
+evaluation too, whatever it compares them with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mrigen import __version__
+from mrigen.config import Config, EvaluationConfig
+from mrigen.errors import InputError
+from mrigen.features.names import EFFICIENTNET
+from mrigen.images.index import Group, ImageIndex, ImageRow, hash_order, refuse_other_shape
+from mrigen.labels import Cell, all_cells
+from mrigen.storage import Location
+
+MAX_PER_CELL = 2000
+"""Images of a cell that are looked at, from each group."""
+MIN_PIXELS = 11
+SHARD_ROWS = 128
+"""Images of one shard, the unit of work and of resumption."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Images of one group, the unit of work. `key` is a hash of their content and of how they are looked at."""
+
+    group: Group
+    rows: tuple[ImageRow, ...]
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The images to look at, in shards: held-out, reference, generated. `extractors` name the features taken, and
+    `identities` tell what each of those asked for depends on."""
+
+    files: tuple[Location, ...]
+    shards: tuple[Shard, ...]
+    untrained: frozenset[Cell]
+    extractors: tuple[str, ...]
+    identities: Mapping[str, str]
+    held_out: str
+    """A hash of the images that all others are held against."""
+
+
+def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, networks: Mapping[str, str]) -> Plan:
+    """Choose images cell by cell and cut them into shards, in the order in which the files hold them.
+
+    Of each cell at most MAX_PER_CELL a group are taken, and as many reference images as there are
+    generated ones (as held-out ones, where none were generated). `networks` are hashes of those of the run, as
+    `mrigen.features.networks.Networks` has them. Raises InputError if real and generated images differ in shape, or
+    are too small for SSIM.
+    """
+    refuse_other_shape(real, generated)
+    if real.shape and min(real.shape) < MIN_PIXELS:
+        raise InputError(f"images of {min(real.shape)} pixels are too small to judge: {MIN_PIXELS} are needed")
+    offset = len(real.files)
+    rows = [*real.rows, *(replace(row, file=row.file + offset) for row in generated.rows)]
+    by_group: dict[tuple[Group, Cell], list[ImageRow]] = defaultdict(list)
+    for row in rows:
+        by_group[row.group, row.cell].append(row)
+    chosen: dict[Group, list[ImageRow]] = {group: [] for group in Group}
+    pool = _pool_size(config.evaluation.num_pairs)
+    for cell in all_cells():
+        held_out = _draw(by_group[Group.HELD_OUT, cell], MAX_PER_CELL)
+        samples = _draw(by_group[Group.GENERATED, cell], MAX_PER_CELL)
+        reference = _draw(by_group[Group.REFERENCE, cell], len(samples) or len(held_out))
+        chosen[Group.HELD_OUT] += _keep(held_out, pool)
+        chosen[Group.REFERENCE] += reference if held_out else []
+        chosen[Group.GENERATED] += _keep(samples, pool)
+    hashes = (*real.hashes, *generated.hashes)
+    depends = {EFFICIENTNET: f"imagenet, {config.evaluation.feature_size} pixels", **networks}
+    identities = extractor_identities(config.evaluation, depends)
+    looks = {"version": __version__, "networks": dict(sorted(networks.items())), "extractors": identities}
+    return Plan(
+        (*real.files, *generated.files),
+        tuple(shard for group in Group for shard in _cut(group, chosen[group], hashes, looks)),
+        _untrained(by_group, config),
+        tuple(name for name in identities if name in depends),
+        identities,
+        hashlib.sha256("\n".join(sorted(row.id + row.sha256 for row in chosen[Group.HELD_OUT])).encode()).hexdigest(),
+    )
+
+
+def extractor_identities(settings: EvaluationConfig, depends: Mapping[str, str]) -> dict[str, str]:
+    """What each extractor's features depend on, as a short hash: features of one identity compare, others do not."""
+    return {
+        name: hashlib.sha256(f"{name}: {depends.get(name, 'none')}".encode()).hexdigest()[:16]
+        for name in settings.extractors
+    }
+
+
+def _untrained(by_group: dict[tuple[Group, Cell], list[ImageRow]], config: Config) -> frozenset[Cell]:
+    """The cells that the model never saw: as its samples say, else as the run's configuration and data do."""
+    found = set()
+    for cell in all_cells():
+        if samples := by_group.get((Group.GENERATED, cell)):
+            unseen = not all(row.trained for row in samples)
+        else:
+            unseen = str(cell) in config.held_out_cells or not by_group.get((Group.REFERENCE, cell))
+        if unseen:
+            found.add(cell)
+    return frozenset(found)
+
+
+def _draw(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
+    """`count` rows, as if at random, the same for any order of `rows`."""
+    return sorted(rows, key=lambda row: hash_order(row.id))[:count]
+
+
+def _keep(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
+    """Mark `count` rows as kept, of as many owners as possible: every owner's first, then the second ..."""
+    seen: dict[str, int] = defaultdict(int)
+    turns = []
+    for position, row in enumerate(rows):
+        turns.append((seen[row.owner], position))
+        seen[row.owner] += 1
+    kept = {position for _, position in sorted(turns)[:count]}
+    return [replace(row, kept=position in kept) for position, row in enumerate(rows)]
+
+
+def _pool_size(num_pairs: int) -> int:
+    """As many images as give four times `num_pairs` pairs."""
+    return math.ceil(math.sqrt(8 * num_pairs)) + 1
+
+
+def _cut(group: Group, rows: Sequence[ImageRow], hashes: Sequence[str], looks: Mapping[str, Any]) -> Iterator[Shard]:
+    ordered = sorted(rows, key=lambda row: (row.file, row.row))
+    for start in range(0, len(ordered), SHARD_ROWS):
+        some = ordered[start : start + SHARD_ROWS]
+        images = [[hashes[row.file], row.row, row.id, row.kept] for row in some]
+        content = json.dumps({**looks, "group": group, "images": images}, separators=(",", ":"))
+        yield Shard(group, tuple(some), hashlib.sha256(content.encode()).hexdigest()[:32])

@@ -1,0 +1,1 @@
+"""Networks that turn images into features, ours and published ones, and where their weights come from."""

@@ -1,0 +1,79 @@
+"""Images in memory, with the cell and the owner of each: what classifiers are trained on and judge."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mrigen.images.index import ImageIndex, ImageRow, hash_order
+from mrigen.labels import Cell, Pathology, all_cells
+from mrigen.metrics.resampling import Codes
+from mrigen.records import read_image_file, tensor_numpy
+
+Pixels = np.ndarray[Any, np.dtype[np.float16]]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """`pixels` (N, *spatial) in [-1, 1], and the cell and the owner of each: a subject, or a sample its own."""
+
+    pixels: Pixels
+    cells: tuple[Cell, ...]
+    owners: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.pixels) == len(self.cells) == len(self.owners):
+            raise ValueError("pixels, cells and owners differ in length")
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @classmethod
+    def read(cls, index: ImageIndex, rows: Sequence[ImageRow]) -> LabelledImages:
+        """The pixels of some rows of an index, file by file. Raises InputError for a damaged file."""
+        ordered = sorted(rows, key=lambda row: (row.file, row.row))
+        pixels = [np.empty((0, *(index.shape or ())), np.float16)]
+        for number, some in groupby(ordered, key=lambda row: row.file):
+            taken = pa.array([row.row for row in some])
+            images = read_image_file(index.files[number])["image"].take(taken)
+            pixels.append(tensor_numpy(images).astype(np.float16))
+        return cls(np.concatenate(pixels), tuple(row.cell for row in ordered), tuple(row.owner for row in ordered))
+
+    def finite(self) -> LabelledImages:
+        """Those images whose every value is finite."""
+        kept = np.flatnonzero(np.isfinite(self.pixels).all(axis=tuple(range(1, self.pixels.ndim))))
+        return LabelledImages(
+            self.pixels[kept], tuple(self.cells[i] for i in kept), tuple(self.owners[i] for i in kept)
+        )
+
+
+def draw_per_cell(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
+    """At most `count` rows of each cell, as if at random, the same for any order of `rows`; cell by cell."""
+    by_cell: dict[Cell, list[ImageRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: hash_order(row.id)):
+        by_cell[row.cell].append(row)
+    return [row for cell in all_cells() for row in by_cell[cell][:count]]
+
+
+def cell_codes(cells: Sequence[Cell]) -> Codes:
+    """Cells as numbers: their places in `all_cells()`."""
+    places = {cell: place for place, cell in enumerate(all_cells())}
+    return np.array([places[cell] for cell in cells], np.int64)
+
+
+def owner_codes(owners: Sequence[str]) -> Codes:
+    """Owners as numbers, counted from 0 in the order in which they first occur."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(owner, len(first)) for owner in owners], np.int64)
+
+
+def pathology_codes(cells: Sequence[Cell]) -> Codes:
+    """The pathologies of cells as numbers: their rows in the embedding table."""
+    rows = {pathology: pathology.row for pathology in Pathology}
+    return np.array([rows[cell.pathology] for cell in cells], np.int64)

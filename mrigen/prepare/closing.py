@@ -1,0 +1,184 @@
+"""The beginning and the end of preparing a run: the plan of parts; the quarantine, the sums and `_SUCCESS.json`."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from mrigen.config import DataConfig
+from mrigen.errors import InputError
+from mrigen.labels import Cell, Pathology, all_cells
+from mrigen.prepare.confounds import Traits
+from mrigen.prepare.histograms import Histograms
+from mrigen.prepare.parts import Part, part_key, write_plan
+from mrigen.prepare.survey import ScanFacts
+from mrigen.records import SPLITS, write_table
+from mrigen.sources.scans import Rejected
+from mrigen.storage import Location
+
+QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("class", pa.string())])
+ENOUGH_HELD_OUT = 5
+"""Test subjects of a pathology from which on `evaluate` has intervals (`mrigen.metrics.resampling.MIN_OWNERS`)."""
+LATER_STAGES = ("vae", "latents", "ldm", "model")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a run's `data/` holds."""
+
+    cells: dict[Cell, int]
+    # images of each of the 20 cells
+    splits: dict[str, int]
+    # images of each split
+    num_marked: int
+    # images with a lesion mask, be it empty
+    subjects: dict[str, int]
+    # subjects of each split
+    held_out: dict[Pathology, int]
+    # subjects of the test split, by pathology, of pathologies that there are
+    rejected: tuple[Rejected, ...]
+    traits: dict[Traits, int]
+    # scans by what they show beside their pathology, once prepared
+    geometry: dict[tuple[Cell, str, str], int]
+    # scans by cell, spacing and orientation, as they are in the files
+    histograms: Histograms
+    parts: dict[str, str]
+    # files and their SHA-256
+    num_parts: int
+    num_kept: int
+    # parts in all, and those that stood already
+
+    @property
+    def num_images(self) -> int:
+        """Images in all."""
+        return sum(self.cells.values())
+
+    def empty_splits(self) -> list[str]:
+        """The splits that no subject fell into, with the remedy, a line each."""
+        return [
+            f"no subject fell into the {split} split: add subjects"
+            + (f", or raise data.{split}_fraction" if split != "train" else "")
+            for split, count in self.subjects.items()
+            if not count
+        ]
+
+    def few_held_out(self) -> list[str]:
+        """The pathologies that have too few test subjects for `evaluate` and `audit`, with the remedy, in a line."""
+        few = [f"{pathology} {count}" for pathology, count in self.held_out.items() if count < ENOUGH_HELD_OUT]
+        if not few or not self.subjects["test"]:
+            return []
+        return [
+            f"few subjects in the test split ({', '.join(few)}): evaluate has no interval with fewer than "
+            f"{ENOUGH_HELD_OUT} of a pathology, and with one neither KID nor audit can be had; add subjects, or raise "
+            "data.test_fraction (the split goes by the subjects' names, not by a seed)"
+        ]
+
+
+def begin_preparation(run: Location, parts: Sequence[Part], data: DataConfig) -> None:
+    """Store the plan of parts; take `_SUCCESS.json` away if it stands for others.
+
+    Raises:
+        InputError: if later stages have used the parts it stands for.
+    """
+    success = run / "data" / "_SUCCESS.json"
+    keys = sorted(part_key(part, data) for part in parts)
+    if success.is_file() and success.read_json().get("keys") != keys:
+        for stage in LATER_STAGES:
+            if (run / stage).is_folder():
+                raise InputError(
+                    f"{run / stage} was made from other scans than are there now: use another run folder, "
+                    f"or delete {', '.join(LATER_STAGES)} in this one"
+                )
+        success.delete()
+    write_plan(run, parts)
+
+
+def sum_up(
+    facts: Mapping[Any, ScanFacts],
+    parts: Sequence[Part],
+    reports: Sequence[dict[str, Any]],
+    rejected: Iterable[Rejected],
+) -> Preparation:
+    """Gather the reports of all `parts`, in their order; `facts` are those of every scan in them."""
+    cells: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    num_marked = 0
+    subjects: dict[str, str] = {}
+    traits: Counter[Traits] = Counter()
+    geometry: Counter[tuple[Cell, str, str]] = Counter()
+    histograms = Histograms()
+    for part, report in zip(parts, reports, strict=True):
+        cells.update(report["cells"])
+        splits.update(report["splits"])
+        num_marked += report["num_marked"]
+        subjects.update(report["subjects"])
+        histograms.add_json(report["histograms"])
+        for scan, state in zip(part, report["states"], strict=True):
+            if state is not None:
+                traits[facts[scan].traits(stripped=state == "stripped")] += 1
+                geometry[Cell(scan.pathology, scan.modality), facts[scan].spacing_text, facts[scan].orientation] += 1
+    faulty = [*rejected, *(Rejected(**item) for report in reports for item in report["rejected"])]
+    per_split = Counter(subjects.values())
+    of_pathology: dict[Pathology, set[str]] = defaultdict(set)
+    for part, report in zip(parts, reports, strict=True):
+        for scan in part:
+            name = f"{scan.source}/{scan.subject}"
+            if name in report["subjects"]:
+                of_pathology[scan.pathology].add(name)
+    return Preparation(
+        cells={cell: cells[str(cell)] for cell in all_cells()},
+        splits={split: splits[split] for split in SPLITS},
+        num_marked=num_marked,
+        subjects={split: per_split[split] for split in SPLITS},
+        held_out={
+            pathology: sum(subjects[name] == "test" for name in of_pathology[pathology])
+            for pathology in Pathology
+            if pathology in of_pathology
+        },
+        rejected=tuple(sorted(faulty, key=lambda item: (item.path, item.reason))),
+        traits=dict(traits),
+        geometry=dict(sorted(geometry.items())),
+        histograms=histograms,
+        parts=dict(sorted((report["file"], report["sha256"]) for report in reports if report["file"])),
+        num_parts=len(reports),
+        num_kept=sum(not report["made"] for report in reports),
+    )
+
+
+def write_quarantine(run: Location, rejected: Iterable[Rejected]) -> Location:
+    """Write the table of files left out; gives its place."""
+    rows = [{"path": item.path, "reason": item.reason, "class": item.fault} for item in rejected]
+    file = run / "quarantine" / "quarantine.parquet"
+    write_table(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA), file)
+    return file
+
+
+def finish_preparation(run: Location, preparation: Preparation, keys: Iterable[str], digest: str) -> None:
+    """Drop parts that are of no use any more, and write `_SUCCESS.json` last if there is any image.
+
+    `keys` are the parts' names; `digest` is that of the stage's settings (`training.stage.stage_digest`).
+    """
+    keys, folder = sorted(keys), run / "data"
+    wanted = {*preparation.parts, *(f"_parts/{key}.json" for key in keys), "_parts/plan.json"}
+    for file in folder.files():
+        name = file.path[len(folder.path) + 1 :]
+        if name not in wanted and name.startswith(("part-", "_parts/")):
+            file.delete()
+    if preparation.num_images:
+        (folder / "_SUCCESS.json").write_json(
+            {
+                "stage": "data",
+                "digest": digest,
+                "num_images": preparation.num_images,
+                "cells": {str(cell): count for cell, count in preparation.cells.items()},
+                "images": preparation.splits,
+                "subjects": preparation.subjects,
+                "num_quarantined": len(preparation.rejected),
+                "keys": keys,
+                "parts": preparation.parts,
+            }
+        )

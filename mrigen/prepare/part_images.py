@@ -1,0 +1,132 @@
+"""From scans to the Parquet files of `data/`: one for each part, made and published whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from mrigen.config import DataConfig
+from mrigen.errors import InputError
+from mrigen.labels import Cell
+from mrigen.prepare.histograms import Histograms
+from mrigen.prepare.parts import Part, part_key
+from mrigen.preprocess import PreparedScan, lesions_on_grid, prepare_images, split_of
+from mrigen.preprocess.foreground import Mask
+from mrigen.records import image_schema, pack_mask, to_table, write_table
+from mrigen.sources.reading import read_lesions, read_mask, read_scan
+from mrigen.sources.scans import Rejected, Scan
+from mrigen.storage import Location
+from mrigen.volume import Volume, VolumeError
+
+
+def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[Location]) -> dict[str, Any]:
+    """Make the images of a part's scans: `data/part-<key>.parquet`, then its report `data/_parts/<key>.json`.
+
+    A part whose report stands, and whose Parquet file has the hash that the report tells, is not made again. Scans
+    that cannot be used are in the report's `rejected`; a part of which none can be used has no file. `places` are the
+    sources by the scans' `origin`.
+
+    Returns the report, which is small and fit for JSON, and whether it was made now.
+    """
+    key = part_key(part, data)
+    report_file, part_file = run / "data" / "_parts" / f"{key}.json", run / "data" / f"part-{key}.parquet"
+    if report_file.is_file():
+        report: dict[str, Any] = report_file.read_json()
+        if report["file"] is None or (part_file.is_file() and part_file.sha256() == report["sha256"]):
+            return {**report, "made": False}
+    rows: list[dict[str, Any]] = []
+    states: list[str | None] = []
+    histograms = Histograms()
+    rejected: list[Rejected] = []
+    for scan, content in part.items():
+        try:
+            volume = read_scan(scan, places[scan.origin], max_bytes=data.max_scan_mb << 20)
+            lesions = _find_lesions(scan, volume, data, places[scan.origin], rejected)
+            prepared = prepare_scan(scan, volume, data, places[scan.origin], lesions=lesions)
+        except InputError as error:
+            told = str(error) if scan.path in str(error) else f"{scan.path}: {error}"
+            rejected.append(Rejected(scan.path, told, getattr(error, "fault", "format")))
+            states.append(None)
+            continue
+        rows.extend(image_rows(scan, content, prepared, data))
+        states.append("stripped" if prepared.stripped else "whole")
+        histograms.add(Cell(scan.pathology, scan.modality), prepared.raw_intensities, prepared.scaled_intensities)
+    if rows:
+        write_table(to_table(rows, image_schema([data.image_size] * data.spatial_dims)), part_file)
+    report = {
+        "key": key,
+        "file": part_file.name if rows else None,
+        "sha256": part_file.sha256() if rows else None,
+        "cells": Counter(f"{row['pathology']}:{row['modality']}" for row in rows),
+        "splits": Counter(row["split"] for row in rows),
+        "num_marked": sum(row["lesions"] is not None for row in rows),
+        "subjects": {f"{row['source']}/{row['subject']}": row["split"] for row in rows},
+        "states": states,
+        "histograms": histograms.as_json(),
+        "rejected": [asdict(item) for item in rejected],
+    }
+    report_file.write_json(report)
+    return {**report, "made": True}
+
+
+def prepare_scan(
+    scan: Scan, volume: Volume, data: DataConfig, place: Location, *, lesions: Mask | None = None
+) -> PreparedScan:
+    """Read a scan's brain mask where one is wanted, and make the images of its `volume`.
+
+    Raises:
+        VolumeError: if the mask cannot be read, or no image of the scan shows enough.
+    """
+    max_bytes = data.max_scan_mb << 20
+    mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask and data.head == "strip" else None
+    prepared = prepare_images(volume, data, subject=scan.subject, mask=mask, lesions=lesions)
+    if not prepared.images:
+        low, high = data.slice_range_mm
+        raise VolumeError(f"no slice from {low:g} to {high:g} mm shows {data.min_foreground:.0%} of head", "voxels")
+    return prepared
+
+
+def _find_lesions(
+    scan: Scan, volume: Volume, data: DataConfig, place: Location, rejected: list[Rejected]
+) -> Mask | None:
+    """The lesions of a scan on its grid, None if nobody marked them; a mask that cannot be used costs no image."""
+    if not scan.lesions:
+        return None
+    try:
+        labels = read_lesions(scan, place, max_bytes=data.max_scan_mb << 20)
+        return lesions_on_grid(labels, volume)
+    except VolumeError as error:
+        reason = str(error) if scan.lesions in str(error) else f"{scan.lesions}: {error}"
+        told = f"{reason}; the images of {scan.path} go without a lesion mask"
+        rejected.append(Rejected(scan.lesions, told, error.fault))
+        return None
+
+
+def image_rows(scan: Scan, content: str, prepared: PreparedScan, data: DataConfig) -> list[dict[str, Any]]:
+    """Rows of `records.image_schema` from one scan; `content` is the hash that their ids are made of."""
+    shared = {
+        "subject": scan.subject,
+        "session": scan.session,
+        "source": scan.source,
+        "pathology": scan.pathology.value,
+        "modality": scan.modality.value,
+        "split": split_of(scan.subject, data),
+        "spacing_mm": data.spacing_mm,
+        "licence": scan.licence,
+        "sha256": content,
+    }
+    return [
+        {
+            "id": f"{content[:24]}-{index:03d}",
+            "slice_mm": image.slice_mm,
+            "image": image.image.astype(np.float16),
+            "lesions": None if image.lesions is None else pack_mask(image.lesions),
+            "affine": image.affine.ravel().tolist(),
+            **shared,
+        }
+        for index, image in enumerate(prepared.images)
+    ]

@@ -1,0 +1,143 @@
+"""A first look at scans, before any image is made of them: hashes, headers, and whether a few have a skull."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from mrigen.config import DataConfig
+from mrigen.each import Each
+from mrigen.prepare.confounds import Traits
+from mrigen.prepare.parts import group_scans
+from mrigen.preprocess import find_foreground
+from mrigen.sources.find import Found
+from mrigen.sources.reading import hash_scan, read_scan, scan_header
+from mrigen.sources.scans import Rejected, Scan, drop_unusable
+from mrigen.storage import Location
+from mrigen.volume import VolumeError
+
+LOOKS_PER_GROUP = 3
+"""Scans of each source, pathology and modality whose voxels are looked at."""
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    """What a scan's file tells before its images are made."""
+
+    scan: Scan
+    content: str
+    # hash of the scan's voxels and header, and of its brain mask where that counts
+    identity: str
+    # the same with its lesion mask, if it has one
+    spacing_mm: tuple[float, float, float]
+    orientation: str
+    # where the stored axes point, such as LPS
+    stripped: bool | None
+    # None: not looked at
+
+    @property
+    def spacing_text(self) -> str:
+        """The voxels' size in words, such as 1 x 1 x 3 mm."""
+        return " x ".join(f"{round(length, 2):g}" for length in self.spacing_mm) + " mm"
+
+    def traits(self, *, stripped: bool | None) -> Traits:
+        """What the scan shows beside its pathology, with its head in the state given."""
+        scan, thickness = self.scan, round(max(self.spacing_mm), 1)
+        return Traits(scan.source, scan.pathology, scan.modality, thickness, stripped)
+
+
+def choose_looks(scans: Iterable[Scan]) -> set[Scan]:
+    """The first few scans of every source, pathology and modality."""
+    seen: Counter[tuple[object, ...]] = Counter()
+    chosen = set()
+    for scan in sorted(scans, key=lambda scan: (scan.subject, scan.path)):
+        group = (scan.origin, scan.source, scan.pathology, scan.modality)
+        if seen[group] < LOOKS_PER_GROUP:
+            chosen.add(scan)
+        seen[group] += 1
+    return chosen
+
+
+def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, look: bool) -> ScanFacts | Rejected:
+    """Read a scan's header, hash its files, and, to `look`, tell from its voxels whether the skull was stripped."""
+    place = places[scan.origin]
+    max_bytes = data.max_scan_mb << 20
+    try:
+        header = scan_header(scan, place, max_bytes=max_bytes)
+        stripped = find_foreground(read_scan(scan, place, max_bytes=max_bytes)).stripped if look else None
+        content = hash_scan(scan, place)
+        if scan.mask and data.head == "strip":
+            content = _hash_both(content, Location(place.filesystem, scan.mask))
+    except VolumeError as error:
+        return Rejected(scan.path, _naming(scan, error), error.fault)
+    except (OSError, ValueError) as error:  # a path with a NUL is the second to pyarrow
+        return Rejected(scan.path, f"{scan.path}: cannot be read: {' '.join(str(error).split())}", "missing")
+    identity = _with_lesions(content, scan, place)
+    return ScanFacts(scan, content, identity, header.spacing_mm, header.orientation, stripped)
+
+
+def _with_lesions(content: str, scan: Scan, place: Location) -> str:
+    """The hash of a scan and its lesion mask; what is wrong with a mask is told when the images are made."""
+    lesions = Location(place.filesystem, scan.lesions)
+    try:
+        return _hash_both(content, lesions) if scan.lesions and lesions.is_file() else content
+    except (OSError, ValueError):
+        return content
+
+
+def _hash_both(content: str, mask: Location) -> str:
+    return hashlib.sha256(f"{content} {mask.sha256()}".encode()).hexdigest()
+
+
+def _naming(scan: Scan, error: VolumeError) -> str:
+    """The error's text, which names the file where it does not do so by itself."""
+    return str(error) if scan.path in str(error) else f"{scan.path}: {error}"
+
+
+SURVEY_GROUP = 32
+
+
+OnRejected = Callable[[Rejected], None]
+"""Told of every file that is left out, as soon as that is known. May raise, to stop."""
+
+
+def ignore(item: Rejected) -> None:
+    """An `OnRejected` that goes on in silence: what is left out is in the quarantine."""
+
+
+def survey(
+    found: Found, data: DataConfig, each: Each, on_rejected: OnRejected
+) -> tuple[dict[Scan, ScanFacts], list[Rejected]]:
+    """Read every scan's header, hash it, and look at the heads of a few.
+
+    Returns the facts of the scans that can be used, and everything left out so far: what the sources rejected, files
+    that cannot be read, and copies.
+    """
+    looks = choose_looks(found.scans)
+    groups = [[(scan, scan in looks) for scan in group] for group in group_scans(found.scans, SURVEY_GROUP)]
+    rejected = list(found.rejected)
+    for item in found.rejected:
+        on_rejected(item)
+    facts: dict[Scan, ScanFacts] = {}
+    work = functools.partial(_survey_group, found.places, data)
+    for place, results in each(work, groups, "survey"):
+        for (scan, _), result in zip(groups[place], results, strict=True):
+            if isinstance(result, Rejected):
+                rejected.append(result)
+                on_rejected(result)
+            else:
+                facts[scan] = result
+    ordered = [scan for group in groups for scan, _ in group if scan in facts]
+    kept, copies = drop_unusable(ordered, [facts[scan].content for scan in ordered])
+    for item in copies:
+        on_rejected(item)
+    return {scan: facts[scan] for scan in kept}, [*rejected, *copies]
+
+
+def _survey_group(
+    places: Sequence[Location], data: DataConfig, group: Sequence[tuple[Scan, bool]]
+) -> list[ScanFacts | Rejected]:
+    return [survey_scan(scan, places, data, look=look) for scan, look in group]

@@ -1,0 +1,128 @@
+"""The page of an ablation: the verdict, quality against work and guidance, all settings, and samples of some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Plot
+
+from mrigen.report.rendering import data_uri, embedded_slice, render
+from mrigen.report.study_parts import COLOURS, FAINT, Reasons, blank, level, line, png, tidy
+from mrigen.studies.ablation.settings import SOLVERS, Drop, Setting
+from mrigen.studies.ablation.shards import extractor_names
+from mrigen.studies.ablation.summary import Ablation
+
+SHOWN_CELLS = 6
+_MARKS = dict(zip(SOLVERS, ("s", "o"), strict=True))
+
+
+def figure_titles() -> dict[str, str]:
+    """Titles of the figures, by name."""
+    kids = {f"{name}/kid": f"KID, {name}" for name in extractor_names()}
+    return {**kids, "pathology": "Accuracy of pathology", "modality": "Accuracy of modality"}
+
+
+def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Mapping[str, str], *, plane: str) -> str:
+    """As HTML. `notices` come before all else; `facts` are listed at the end; `plane` is that of the slices."""
+    reasons, titles = Reasons(), figure_titles()
+    count = min(SHOWN_CELLS, len(study.cells))
+    shown = [study.cells[place * len(study.cells) // count] for place in range(count)]
+    return render(
+        "ablation/page.html",
+        plane=plane,
+        title=title,
+        study=study,
+        columns=list(titles.values()),
+        floor=[reasons.shown(study.floor[name]) for name in titles],
+        rows=[
+            {
+                "name": setting_name(setting, study.own),
+                "evaluations": setting.num_evaluations,
+                "figures": [reasons.shown(figures[name]) for name in titles],
+            }
+            for setting, figures in study.rows.items()
+        ],
+        curves=data_uri(curve_plot(study)),
+        guidance=data_uri(guidance_plot(study)),
+        shown_cells=[str(cell) for cell in shown],
+        pictures=[
+            {
+                "name": setting_name(setting, study.own),
+                "images": [embedded_slice(images[cell], synthetic=True) for cell in shown if cell in images],
+            }
+            for setting, images in study.pictures.items()
+        ],
+        reasons=reasons.listed,
+        notices=notices,
+        facts=facts,
+    )
+
+
+def setting_name(setting: Setting, own: Setting) -> str:
+    """What sets a setting apart from the model's own one."""
+    if setting == own:
+        sampler = setting.sampler
+        return f"As used: {sampler.solver}, {sampler.num_steps} steps, scale {sampler.guidance_scale:g}"
+    if setting.drop != Drop.NOTHING:
+        return f"Without {setting.drop}"
+    if setting.sampler.guidance_scale != own.sampler.guidance_scale:
+        scale = setting.sampler.guidance_scale
+        return "Without guidance" if scale == 1.0 else f"Guidance scale {scale:g}"
+    return f"{setting.sampler.solver}, {setting.sampler.num_steps} steps"
+
+
+def curve_plot(study: Ablation) -> bytes:
+    """Every figure against the number of function evaluations, a line for each solver."""
+    sampler = study.own.sampler
+    plot, panels = _panels(study)
+    for name, axes in panels.items():
+        for solver, colour in zip(SOLVERS, COLOURS, strict=False):
+            settings = [
+                setting
+                for setting in study.rows
+                if setting.drop == Drop.NOTHING
+                and setting.sampler.solver == solver
+                and setting.sampler.guidance_scale == sampler.guidance_scale
+            ]
+            settings.sort(key=lambda setting: setting.num_evaluations)
+            figures = [study.rows[setting][name] for setting in settings]
+            line(axes, [s.num_evaluations for s in settings], figures, colour, _MARKS[solver], solver)
+        axes.set_xscale("log")
+        counts = sorted({s.num_evaluations for s in study.rows if s.drop == Drop.NOTHING})
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.minorticks_off()
+        blank(axes, [figures[name] for figures in study.rows.values()])
+    plot.supxlabel("function evaluations a sample", fontsize=9)
+    return png(plot)
+
+
+def guidance_plot(study: Ablation) -> bytes:
+    """Every figure against the guidance scale, at the model's own solver and number of steps."""
+    own = study.own.sampler
+    settings = [
+        setting
+        for setting in study.rows
+        if setting.drop == Drop.NOTHING
+        and (setting.sampler.solver, setting.sampler.num_steps) == (own.solver, own.num_steps)
+    ]
+    settings.sort(key=lambda setting: setting.sampler.guidance_scale)
+    plot, panels = _panels(study)
+    for name, axes in panels.items():
+        scales = [setting.sampler.guidance_scale for setting in settings]
+        label = f"{own.solver}, {own.num_steps} steps"
+        line(axes, scales, [study.rows[setting][name] for setting in settings], COLOURS[1], "o", label)
+        blank(axes, [study.rows[setting][name] for setting in settings])
+    plot.supxlabel("guidance scale", fontsize=9)
+    return png(plot)
+
+
+def _panels(study: Ablation) -> tuple[Plot, dict[str, Axes]]:
+    """A panel for every figure, with the floor drawn in."""
+    titles = figure_titles()
+    plot = Plot(figsize=(3.1 * len(titles), 3.3), dpi=110, layout="constrained")
+    panels = dict(zip(titles, plot.subplots(1, len(titles), squeeze=False)[0], strict=True))
+    for name, axes in panels.items():
+        level(axes, study.floor[name], FAINT, "real images")
+        tidy(axes, titles[name])
+    return plot, panels

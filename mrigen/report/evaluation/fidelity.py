@@ -1,0 +1,75 @@
+"""What the page of an evaluation says of condition fidelity: accuracies, and who was taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mrigen.condition_classifier.fidelity import CLASSES, SIDES, TARGETS
+from mrigen.evaluation.summary import FIDELITY, Evaluation
+from mrigen.images.scopes import Kind
+from mrigen.report.evaluation.tables import WIDE, Column, Notes, figure_table
+
+_ACCURACY = [
+    Column(f"Accuracy of {target}, {side}", f"{FIDELITY}/{target}{suffix}")
+    for target in TARGETS
+    for side, suffix in zip(("generated", "real"), SIDES, strict=True)
+]
+_CALIBRATION = [
+    Column(
+        f"Calibration error of {target}", f"{FIDELITY}/{target}_calibration", f"{FIDELITY}/{target}_real_calibration"
+    )
+    for target in TARGETS
+]
+_COLUMNS = [*_ACCURACY, *_CALIBRATION]
+_MATRICES = {"real": ("Held-out real images", "true"), "generated": ("Generated images", "asked for")}
+"""Titles, and what their rows are."""
+
+
+def fidelity_section(evaluation: Evaluation, notes: Notes) -> dict[str, Any]:
+    """As `fidelity.html` takes it; `reason` says why there is nothing to show."""
+    if evaluation.judge is None:
+        return {"reason": evaluation.rows[0].figures[f"{FIDELITY}/{TARGETS[0]}"].reason}
+    return {
+        "reason": None,
+        "judge": judge_text(evaluation.judge),
+        "pooled": figure_table(evaluation.of_kind(*WIDE), _COLUMNS, notes),
+        "cells": figure_table(evaluation.of_kind(Kind.CELL), _COLUMNS, notes),
+        "confusion": [
+            {
+                "target": target,
+                "classes": CLASSES[target],
+                "sides": [
+                    {"title": title, "corner": corner, "rows": confusion_rows(matrices[side], CLASSES[target])}
+                    for side, (title, corner) in _MATRICES.items()
+                ],
+            }
+            for target, matrices in evaluation.confusion.items()
+        ],
+    }
+
+
+def confusion_rows(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Counts with their share of the row; a row without an image has no shares."""
+    return [
+        {
+            "name": name,
+            "cells": [
+                {"count": count, "share": count / sum(counts) if sum(counts) else None, "right": place == column}
+                for column, count in enumerate(counts)
+            ],
+        }
+        for place, (name, counts) in enumerate(zip(classes, matrix, strict=True))
+    ]
+
+
+def judge_text(judge: Mapping[str, Any]) -> str:
+    """What the classifier was trained and calibrated on, in a sentence."""
+    counts = [count for count in judge["counts"].values() if count]
+    each = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    text = f"The classifier was trained on {sum(counts)} real images of {len(counts)} cells ({each} each)"
+    if not judge["checks"]:
+        return f"{text}; there were no validation images to calibrate it by."
+    temperatures = judge["temperatures"]
+    fitted = " and ".join(f"{temperatures[target]:.2f} for {target}" for target in TARGETS)
+    return f"{text} and calibrated on the validation split: temperature {fitted}."

@@ -1,0 +1,140 @@
+"""The page of an evaluation: the verdict, the figures with plots, and real images above generated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mrigen.condition_classifier.fidelity import TARGETS
+from mrigen.config import Config
+from mrigen.evaluation.summary import FIDELITY, Evaluation
+from mrigen.images.index import Group
+from mrigen.images.scopes import Kind
+from mrigen.metrics.comparison import MAX_IMAGES, MIN_IMAGES
+from mrigen.metrics.image_quality import ms_ssim_betas
+from mrigen.metrics.infinity import NUM_SIZES
+from mrigen.metrics.kernel import MIN_UNITS
+from mrigen.metrics.precision import NUM_NEIGHBOURS
+from mrigen.metrics.resampling import MIN_OWNERS, MIN_OWNERS_IN_CELL
+from mrigen.report.evaluation.extrapolation import extrapolation_section
+from mrigen.report.evaluation.fidelity import fidelity_section
+from mrigen.report.evaluation.plots import answers_plot, error_map_plot, interval_plot
+from mrigen.report.evaluation.tables import WIDE, Column, Notes, figure_table
+from mrigen.report.evaluation.verdict import verdict
+from mrigen.report.rendering import data_uri, embedded_slice, render
+
+_DISTANCES = {
+    "kid": "KID",
+    "fid": "FID",
+    "fid_infinity": "FID at infinity",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+}
+_DIVERSITY = [
+    Column("MS-SSIM, generated", "diversity/ms_ssim_generated"),
+    Column("MS-SSIM, real", "diversity/ms_ssim_real"),
+]
+_QUALITY = [
+    Column("PSNR, dB", "autoencoder-quality/psnr_db"),
+    Column("SSIM", "autoencoder-quality/ssim"),
+    Column("Absolute error", "autoencoder-quality/mae"),
+    Column("Error in lesions", "autoencoder-quality/lesion_mae"),
+]
+
+
+def report_page(
+    *, title: str, evaluation: Evaluation, config: Config, notices: Sequence[str], facts: Mapping[str, str]
+) -> str:
+    """As HTML. `notices` come before all else; `facts` are listed as in `samples_page`."""
+    notes, extrapolation = Notes(), evaluation.extrapolation
+    tables = [_distribution_tables(evaluation, name, notes) for name in config.evaluation.extractors]
+    return render(
+        "evaluation/page.html",
+        plane=config.data.plane,
+        title=title,
+        split=evaluation.split,
+        notices=notices,
+        verdict=verdict(evaluation),
+        distribution=tables,
+        plots=[_uri(plot) for plot in _distance_plots(evaluation)],
+        diversity=figure_table(evaluation.rows, _DIVERSITY, notes),
+        fidelity=fidelity_section(evaluation, notes),
+        accuracies=_uri(_accuracy_plot(evaluation)),
+        extrapolation=extrapolation_section(extrapolation, notes) if extrapolation else None,
+        answers=_uri(answers_plot(extrapolation)) if extrapolation else None,
+        quality=figure_table(evaluation.rows, _QUALITY, notes),
+        error_maps=_uri(error_map_plot(evaluation.error_maps)),
+        reasons=notes.reasons,
+        any_untrained=any(row.scope.untrained for row in evaluation.rows),
+        pictures=_pictures(evaluation),
+        settings=config.evaluation,
+        image_size=config.data.image_size,
+        num_scales=len(ms_ssim_betas(config.data.image_size)),
+        limits={
+            "images": MIN_IMAGES,
+            "owners": MIN_OWNERS,
+            "owners_in_cell": MIN_OWNERS_IN_CELL,
+            "units": MIN_UNITS,
+            "neighbours": NUM_NEIGHBOURS,
+            "all_pairs": MAX_IMAGES,
+            "sizes": NUM_SIZES,
+        },
+        facts=facts,
+    )
+
+
+def _distribution_tables(evaluation: Evaluation, extractor: str, notes: Notes) -> dict[str, Any]:
+    """What one extractor says: a table of what is pooled, and one of the cells."""
+    tables = {"extractor": extractor, "reason": None}
+    if extractor not in evaluation.extractors:
+        return {**tables, "reason": evaluation.rows[0].figures[f"{extractor}/kid"].reason}
+    columns = [Column(title, f"{extractor}/{name}", f"{extractor}/{name}_floor") for name, title in _DISTANCES.items()]
+    narrow = [column for column in columns if not column.name.endswith("fid_infinity")]
+    return {
+        **tables,
+        "pooled": figure_table(evaluation.of_kind(*WIDE), columns, notes),
+        "cells": figure_table(evaluation.of_kind(Kind.CELL), narrow, notes),
+    }
+
+
+def _distance_plots(evaluation: Evaluation) -> list[bytes | None]:
+    plots = []
+    cells = evaluation.of_kind(Kind.CELL)
+    if evaluation.extractors:
+        kids = [(f"KID, {name}", f"{name}/kid", f"{name}/kid_floor") for name in evaluation.extractors]
+        plots.append(interval_plot(cells, kids))
+        lead = evaluation.extractors[0]
+        names = ("precision", "recall", "coverage")
+        panels = [(f"{name.capitalize()}, {lead}", f"{lead}/{name}", f"{lead}/{name}_floor") for name in names]
+        plots.append(interval_plot(evaluation.of_kind(*WIDE), panels))
+    plots.append(interval_plot(cells, [("MS-SSIM", "diversity/ms_ssim_generated", "diversity/ms_ssim_real")]))
+    return plots
+
+
+def _accuracy_plot(evaluation: Evaluation) -> bytes | None:
+    panels = [(f"Accuracy, {target}", f"{FIDELITY}/{target}", f"{FIDELITY}/{target}_real") for target in TARGETS]
+    return interval_plot(evaluation.of_kind(Kind.CELL), panels, real_label="held-out real images")
+
+
+def _pictures(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
+    pictures: dict[str, list[dict[str, Any]]] = {}
+    for row in evaluation.of_kind(Kind.CELL):
+        cell = row.scope.cell
+        assert cell is not None
+        real, generated = (
+            [
+                embedded_slice(image, synthetic=group == Group.GENERATED)
+                for image in evaluation.pictures.get((group, cell), ())
+            ]
+            for group in (Group.HELD_OUT, Group.GENERATED)
+        )
+        if real or generated:
+            pair = {"name": str(cell.modality), "untrained": row.scope.untrained, "real": real, "generated": generated}
+            pictures.setdefault(str(cell.pathology), []).append(pair)
+    return pictures
+
+
+def _uri(png: bytes | None) -> str | None:
+    return None if png is None else data_uri(png)

@@ -1,0 +1,51 @@
+"""A stage of a run: whether it is finished, with which settings, and the mark that closes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from mrigen.config import Config
+from mrigen.errors import InputError
+from mrigen.storage import Location
+
+SUCCESS = "_SUCCESS.json"
+
+# The sections of the configuration that decide a stage's result.
+_DECIDING = {
+    "data": ("data",),
+    "vae": ("seed", "held_out_cells", "precision", "data", "autoencoder"),
+    "latents": ("seed", "held_out_cells", "precision", "data", "autoencoder"),
+    "ldm": ("seed", "held_out_cells", "precision", "data", "autoencoder", "denoiser", "diffusion"),
+}
+
+
+def stage_digest(config: Config, stage: str) -> str:
+    """SHA-256 over the settings that decide what `stage` (data, vae, latents or ldm) leaves behind."""
+    tree = config.model_dump(mode="json")
+    deciding = {section: tree[section] for section in _DECIDING[stage]}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+
+def is_finished(run: Location, config: Config, stage: str) -> bool:
+    """Whether `stage` is closed in `run`. Raises InputError if it was closed under other settings."""
+    mark = run / stage / SUCCESS
+    if not mark.is_file():
+        return False
+    if mark.read_json()["digest"] != stage_digest(config, stage):
+        raise InputError(
+            f"{run / stage} was made with other settings than now asked for: "
+            f"use another run folder, or delete it and what follows from it"
+        )
+    return True
+
+
+def require_finished(run: Location, config: Config, stage: str, verb: str) -> None:
+    """Raise InputError that names the verb to run first, unless `stage` is closed in `run`."""
+    if not is_finished(run, config, stage):
+        raise InputError(f"{run / stage} is missing or unfinished: run `mrigen {verb} {run}` first")
+
+
+def finish(run: Location, config: Config, stage: str) -> None:
+    """Close `stage`: everything in it is published."""
+    (run / stage / SUCCESS).write_json({"stage": stage, "digest": stage_digest(config, stage)})

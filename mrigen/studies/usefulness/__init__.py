@@ -1,0 +1,1 @@
+"""Whether generated images help to train a classifier of real ones."""

@@ -1,0 +1,120 @@
+"""A whole evaluation in this process, without Ray, and a cohort of brain-like images to evaluate against."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.ndimage import gaussian_filter
+
+from mrigen.condition_classifier.classifier import Trained
+from mrigen.condition_classifier.store import find_or_train
+from mrigen.config import Config
+from mrigen.evaluation.describe import ShardWorker
+from mrigen.evaluation.described import Found, gather
+from mrigen.evaluation.figure_tasks import Judge, judging_tasks
+from mrigen.evaluation.shards import Plan, make_plan
+from mrigen.evaluation.summary import Evaluation, Row, summarise
+from mrigen.features.networks import find_networks
+from mrigen.images.index import ImageIndex, index_generated, index_real
+from mrigen.labels import Cell
+from mrigen.records import image_schema, to_table, write_table
+from mrigen.storage import Location
+from tests.fake_run import SIZE, close_data
+
+T1W, T2W = Cell.parse("Healthy:T1w"), Cell.parse("Healthy:T2w")
+Pixels = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def plan_of(run: Path, config: Config) -> Plan:
+    real = index_real(Location.parse(run / "data"), "test")
+    samples = run / "samples"
+    generated = index_generated(Location.parse(samples)) if samples.is_dir() else ImageIndex()
+    return make_plan(real, generated, config, find_networks(Location.parse(run), config).hashes)
+
+
+def parts_of(run: Path, plan: Plan, config: Config) -> list[pa.Table]:
+    worker = ShardWorker(plan, find_networks(Location.parse(run), config), config)
+    return [worker(index) for index in range(len(plan.shards))]
+
+
+def found_in(parts: Iterable[pa.Table]) -> Found:
+    return gather(parts, (SIZE, SIZE))
+
+
+def judged(found: Found, plan: Plan, config: Config, **known: Any) -> Evaluation:
+    """`known` is what `summarise` may be told beside."""
+    judge = Judge(found, plan, config, split="test", no_samples=known.get("no_samples"))
+    judgements = {task: judge(task) for task in judging_tasks(plan)}
+    return summarise(found, judgements, plan, config, split="test", **known)
+
+
+def judge_of(run: Path, config: Config) -> Trained | None:
+    networks = find_networks(Location.parse(run), config)
+    return find_or_train(networks.judge, config, networks.classifiers) if networks.judge else None
+
+
+def evaluated(run: Path, config: Config, **known: Any) -> Evaluation:
+    plan, networks = plan_of(run, config), find_networks(Location.parse(run), config)
+    found = found_in(parts_of(run, plan, config))
+    return judged(found, plan, config, judge=judge_of(run, config), absent=networks.absent, **known)
+
+
+def row_named(evaluation: Evaluation, name: object) -> Row:
+    return next(row for row in evaluation.rows if row.name == str(name))
+
+
+def brain(cell: Cell, subject: str, slice_: int = 0) -> Pixels:
+    """A slice (SIZE, SIZE): head, ventricles and texture of a subject, as the cell's modality shows them."""
+
+    def random(*key: object) -> np.random.Generator:
+        return np.random.default_rng(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big"))
+
+    own, noise = random(subject), random(subject, slice_, cell)
+    width, height, ventricle = own.uniform(0.6, 0.8), own.uniform(0.75, 0.95), own.uniform(0.1, 0.3)
+    x, y = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    head = (x / width) ** 2 + (y / height) ** 2 < 1 - 0.1 * slice_
+    inner = (np.abs(x) / ventricle) ** 2 + (y / (2 * ventricle)) ** 2 < 1
+    texture = gaussian_filter(own.normal(size=(SIZE, SIZE)), 1.0) + 0.3 * noise.normal(size=(SIZE, SIZE))
+    tissue, fluid = (0.4, -0.7) if cell == T1W else (-0.3, 0.9)
+    image = np.where(inner, fluid, tissue + 0.25 * texture)
+    return np.where(head, np.clip(image, -1, 1), -1).astype(np.float32)
+
+
+def write_cohort(run: Path, subjects: Mapping[str, int], *, slices: int = 4) -> None:
+    """`data/` of both cells."""
+    rows = []
+    for cell in (T1W, T2W):
+        for split, count in subjects.items():
+            for number in range(count):
+                for k in range(slices):
+                    name = f"{split}{number:03d}-{cell.modality}-{k}"
+                    rows.append(
+                        {
+                            "id": name,
+                            "subject": f"{split}{number:03d}",
+                            "session": "",
+                            "source": "made up",
+                            "pathology": str(cell.pathology),
+                            "modality": str(cell.modality),
+                            "split": split,
+                            "slice_mm": 6.0 * k,
+                            "image": brain(cell, f"{split}{number}", k),
+                            "affine": [float(i) for i in range(16)],
+                            "lesions": None,
+                            "spacing_mm": 3.0,
+                            "licence": "",
+                            "sha256": hashlib.sha256(name.encode()).hexdigest(),
+                        }
+                    )
+    write_table(to_table(rows, image_schema((SIZE, SIZE))), Location.parse(run / "data" / "part-00000.parquet"))
+    close_data(run)
+
+
+def fresh_brains(cell: Cell, count: int) -> Sequence[Pixels]:
+    """Slices of subjects that are in no split, one of each."""
+    return [brain(cell, f"new{number}", number % 4) for number in range(count)]

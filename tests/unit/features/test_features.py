@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.datasets import load_sample_image
+
+from mrigen.features.efficientnet import FeatureExtractor
+from mrigen.metrics.distribution import frechet_distance
+from tests.fake_run import made_up_image
+
+DAISY = 985
+"""The ImageNet class of a flower with rays of petals."""
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    return FeatureExtractor(64)
+
+
+def some_images(n: int) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(made_up_image(i))[None] for i in range(n)])
+
+
+def test_features_are_finite_and_as_many_as_promised(extractor: FeatureExtractor) -> None:
+    features = extractor(some_images(3))
+    assert features.shape == (3, extractor.num_features)
+    assert bool(torch.isfinite(features).all())
+    assert not features.requires_grad
+
+
+def test_equal_batches_give_equal_bits_and_another_instance_too(extractor: FeatureExtractor) -> None:
+    images = some_images(4)
+    assert torch.equal(extractor(images), extractor(images))
+    assert torch.equal(extractor(images), FeatureExtractor(64)(images))
+
+
+def test_training_mode_cannot_be_switched_on(extractor: FeatureExtractor) -> None:
+    images = some_images(2)
+    before = extractor(images)
+    assert torch.equal(extractor.train()(images), before)
+    assert not extractor.training
+
+
+def test_the_weights_know_a_flower() -> None:
+    """Weights, scaling of the levels and pooling are right if the network's own head recognises a photograph."""
+    photo = torch.from_numpy(load_sample_image("flower.jpg").copy()).float().mean(-1)[None, None] / 127.5 - 1
+    square = photo[..., 100:-100]
+    extractor = FeatureExtractor(224)
+    logits = extractor._network._fc(extractor(square))
+    assert DAISY in logits[0].topk(5).indices.tolist()
+
+
+def test_the_network_sees_what_it_was_trained_on(extractor: FeatureExtractor) -> None:
+    """8-bit levels 0 and 255 as (level - 127) / 128, in three equal channels, resized, clipped."""
+    seen: list[torch.Tensor] = []
+    hook = extractor._network._conv_stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    extractor(torch.tensor([-1.0, 1.0, 3.0]).view(3, 1, 1, 1).expand(3, 1, 16, 16))
+    hook.remove()
+    assert seen[0].shape == (3, 3, 64, 64)
+    for image, level in zip(seen[0], (0.0, 255.0, 255.0), strict=True):
+        assert image.unique().tolist() == pytest.approx([(level - 127.0) / 128.0])
+
+
+def test_the_more_noise_the_farther(extractor: FeatureExtractor) -> None:
+    images = some_images(16)
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    clean = extractor(images)
+    distances = [frechet_distance(clean, extractor(images + level * noise)) for level in (0.0, 0.05, 0.2, 0.6)]
+    assert distances[0] == pytest.approx(0.0, abs=1e-3)
+    assert distances == sorted(distances)
+    assert distances[1] > 1e-2
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (1, 3, 64, 64)])
+def test_wrong_shapes_are_refused(extractor: FeatureExtractor, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="images must be"):
+        extractor(torch.zeros(shape))

@@ -1,0 +1,169 @@
+"""Parts of `data/`: what is in them, and that they are made whole, once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+
+from mrigen.config import load_config
+from mrigen.labels import Modality, Pathology
+from mrigen.prepare.part_images import prepare_part
+from mrigen.preprocess import scan_images, slice_heights, split_of
+from mrigen.records import image_schema, tensor_numpy, unpack_mask
+from mrigen.sources.reading import hash_scan
+from mrigen.sources.scans import Scan, drop_unusable
+from mrigen.storage import Location
+from mrigen.volume import Volume, nifti_bytes
+from tests.fake_scans import made_up_scan, write_scan
+
+DATA = load_config("tiny").data.model_copy(update={"image_size": 32, "spacing_mm": 6.0})
+
+
+def scan(path: Path, subject: str = "a", modality: Modality = Modality.T1W) -> Scan:
+    return Scan(str(path), subject, "", "made up", Pathology.SCLEROSIS, modality, "CC0")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Location:
+    """A folder of two good scans and three bad ones."""
+    folder = tmp_path / "scans"
+    write_scan(folder / "a.nii.gz", 1)
+    write_scan(folder / "b.nii.gz", 2, stripped=False)
+    (folder / "text.nii.gz").write_bytes(b"hello")
+    (folder / "cut.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:2000])
+    return Location.parse(folder)
+
+
+def work(source: Location, *names: str) -> dict[Scan, str]:
+    scans = [scan(Path(source.path) / name, subject=name[0]) for name in names]
+    return drop_unusable(scans, [hash_scan(one, source) for one in scans])[0]
+
+
+def test_a_part_holds_the_images_of_its_scans(tmp_path: Path, source: Location) -> None:
+    run = Location.parse(tmp_path / "run")
+    scans = work(source, "a.nii.gz", "b.nii.gz")
+    report = prepare_part(run, scans, DATA, [source])
+    table = pq.read_table(Path(run.path) / "data" / report["file"])
+    assert table.schema == image_schema([32, 32])
+    rows: list[dict[str, Any]] = table.drop_columns("image").to_pylist()
+    heights = {subject: slice_heights(DATA, subject) for subject in "ab"}
+    assert [(row["subject"], row["slice_mm"]) for row in rows] == [
+        (subject, pytest.approx(height)) for subject in "ab" for height in heights[subject]
+    ]
+    assert len({row["id"] for row in rows}) == len(rows)
+    digests = {s.subject: digest for s, digest in scans.items()}
+    for row in rows:
+        assert row["sha256"] == digests[row["subject"]]
+        assert row["id"].startswith(row["sha256"][:24])
+        assert row["split"] == split_of(row["subject"], DATA)
+        assert (row["pathology"], row["modality"], row["licence"]) == ("Sclerosis", "T1w", "CC0")
+        assert row["affine"][11] == pytest.approx(row["slice_mm"], abs=4.1)
+    expected = np.stack([image.image for image in scan_images(made_up_scan(1), DATA, subject="a")])
+    stored = tensor_numpy(table["image"])[: len(expected)]
+    assert np.median(np.abs(stored - expected)) < 0.01  # voxels were rounded to whole numbers, pixels to float16
+    assert report["cells"] == {"Sclerosis:T1w": len(rows)}
+    assert report["states"] == ["stripped", "whole"]
+    assert report["subjects"] == {f"made up/{s}": split_of(s, DATA) for s in "ab"}
+    counts = report["histograms"]["Sclerosis:T1w"]
+    assert sum(counts["before"]) == sum(counts["after"]) > 1000
+
+
+def test_bad_scans_are_reported_and_do_not_hinder_the_good(tmp_path: Path, source: Location) -> None:
+    run = Location.parse(tmp_path / "run")
+    report = prepare_part(run, work(source, "a.nii.gz", "text.nii.gz", "cut.nii.gz"), DATA, [source])
+    assert report["made"]
+    assert report["subjects"].keys() == {"made up/a"}
+    assert report["states"] == ["stripped", None, None]
+    assert {Path(item["path"]).name: item["fault"] for item in report["rejected"]} == {
+        "text.nii.gz": "format",
+        "cut.nii.gz": "truncated",
+    }
+    assert all(item["path"] in item["reason"] for item in report["rejected"])
+
+
+def test_a_part_of_bad_scans_alone_has_no_file(tmp_path: Path, source: Location) -> None:
+    run = Location.parse(tmp_path / "run")
+    report = prepare_part(run, work(source, "text.nii.gz"), DATA, [source])
+    assert report["file"] is None
+    assert not (run / "data").files(".parquet")
+    assert not prepare_part(run, work(source, "text.nii.gz"), DATA, [source])["made"]
+
+
+def test_a_scan_without_a_slice_is_told(tmp_path: Path, source: Location) -> None:
+    high = DATA.model_copy(update={"slice_range_mm": (90.0, 120.0)})
+    report = prepare_part(Location.parse(tmp_path / "run"), work(source, "a.nii.gz"), high, [source])
+    (item,) = report["rejected"]
+    assert "no slice from 90 to 120 mm" in item["reason"]
+
+
+def test_a_whole_part_is_kept_and_a_damaged_one_made_again(
+    tmp_path: Path, source: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Location.parse(tmp_path / "run")
+    scans = work(source, "a.nii.gz")
+    first = prepare_part(run, scans, DATA, [source])
+    assert first["made"]
+    file = run / "data" / first["file"]
+    whole = file.read_bytes()
+    again = prepare_part(run, scans, DATA, [source])
+    assert not again["made"]
+    assert {**again, "made": True} == first
+
+    file.write_bytes(whole[:-1])
+    assert prepare_part(run, scans, DATA, [source])["made"]
+    assert file.read_bytes() == whole
+    file.delete()
+    assert prepare_part(run, scans, DATA, [source])["made"]
+    assert file.read_bytes() == whole
+
+    (run / "data" / "_parts" / f"{first['key']}.json").delete()  # as if killed between the two files
+    assert prepare_part(run, scans, DATA, [source])["made"]
+    assert file.read_bytes() == whole
+    assert len((run / "data").files(".parquet")) == 1
+
+
+def test_scans_are_read_from_storage_that_is_no_disk(tmp_path: Path, source: Location) -> None:
+    store = Location(pafs.SubTreeFileSystem(source.path, pafs.LocalFileSystem()), "")
+    scans = [scan(Path(name), subject="a") for name in ("a.nii.gz", "text.nii.gz", "nothing.nii.gz")]
+    kept, missing = drop_unusable(scans, [hash_scan(one, store) for one in scans])
+    assert [item.path for item in missing] == ["nothing.nii.gz"]
+    remote = prepare_part(Location.parse(tmp_path / "remote"), kept, DATA, [store])
+    local = prepare_part(Location.parse(tmp_path / "local"), work(source, "a.nii.gz"), DATA, [source])
+    assert remote["sha256"] == local["sha256"]
+    (item,) = remote["rejected"]
+    assert "text.nii.gz: " in item["reason"]
+    assert "mrigen-" not in item["reason"]
+
+
+def test_lesion_masks_go_into_the_images_and_a_broken_one_costs_no_image(tmp_path: Path, source: Location) -> None:
+    folder, base = Path(source.path), made_up_scan(1)
+    box = np.zeros_like(base.array)
+    box[20:30, 20:30, 20:30] = 3
+    (folder / "lesions.nii.gz").write_bytes(nifti_bytes(Volume(box, base.affine), description="made up"))
+    (folder / "broken.nii.gz").write_bytes(b"hello")
+    scans = {
+        replace(scan(folder / "a.nii.gz", "a"), lesions=str(folder / "lesions.nii.gz")): "1" * 64,
+        replace(scan(folder / "b.nii.gz", "b"), lesions=str(folder / "broken.nii.gz")): "2" * 64,
+        scan(folder / "b.nii.gz", "c"): "3" * 64,
+    }
+    report = prepare_part(Location.parse(tmp_path / "run"), scans, DATA, [source])
+    table = pq.read_table(tmp_path / "run" / "data" / report["file"], columns=["subject", "slice_mm", "lesions"])
+    packed = {subject: [row["lesions"] for row in table.to_pylist() if row["subject"] == subject] for subject in "abc"}
+    assert packed["b"] == [None] * len(packed["b"])
+    assert packed["c"] == [None] * len(packed["c"])
+    truth = [one.lesions for one in scan_images(base, DATA, subject="a", lesions=box > 0)]
+    assert [unpack_mask(bits, (32, 32)).tolist() for bits in packed["a"]] == [mask.tolist() for mask in truth]
+    assert any(mask.any() for mask in truth)
+    assert not all(mask.any() for mask in truth)
+    (item,) = report["rejected"]
+    assert item["path"] == str(folder / "broken.nii.gz")
+    assert item["reason"].startswith(item["path"])
+    assert item["reason"].endswith("b.nii.gz go without a lesion mask")
+    assert report["states"] == ["stripped", "whole", "whole"]
+    assert report["num_marked"] == len(packed["a"])

@@ -1,0 +1,105 @@
+"""Parts of `data/`: whole subjects, names that tell content, and a plan that added files only add to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mrigen.config import DataConfig
+from mrigen.labels import Modality, Pathology
+from mrigen.prepare import parts
+from mrigen.prepare.parts import group_scans, part_key, plan_parts, read_plan, scan_key, scans_per_part, write_plan
+from mrigen.sources.scans import Scan
+from mrigen.storage import Location
+
+DATA = DataConfig()
+
+
+def scan(subject: int, number: int = 0) -> Scan:
+    path = f"/x/{subject:03d}-{number}.nii"
+    return Scan(path, f"s{subject:03d}", "", "x", Pathology.HEALTHY, Modality.PD, "CC0")
+
+
+def contents(*subjects: int) -> dict[Scan, str]:
+    return {scan(subject, number): f"{subject}-{number}" for subject in subjects for number in range(3)}
+
+
+def stored(planned: list[dict[Scan, str]]) -> list[list[str]]:
+    return [[scan_key(one, content) for one, content in part.items()] for part in planned]
+
+
+def test_groups_hold_whole_subjects_and_all_of_them() -> None:
+    scans = [scan(subject, number) for subject in range(20) for number in range(1 + subject % 5)]
+    groups = group_scans(reversed(scans), target=8)
+    assert [s for group in groups for s in group] == sorted(scans, key=lambda s: s.path)
+    assert all(8 <= len(group) < 8 + 5 for group in groups[:-1])
+    subjects = [s.subject for group in groups for s in {s.subject: s for s in group}.values()]
+    assert len(subjects) == len(set(subjects)) == 20
+    assert group_scans([]) == []
+
+
+def test_a_scans_key_is_its_content_and_labels_and_not_its_place() -> None:
+    one = scan(1)
+    key = scan_key(one, "aa")
+    assert scan_key(replace(one, path="/elsewhere", origin=3, mask="/m.nii"), "aa") == key
+    others = [
+        scan_key(one, "bb"),
+        scan_key(replace(one, modality=Modality.T1W), "aa"),
+        scan_key(replace(one, pathology=Pathology.SCLEROSIS), "aa"),
+        scan_key(replace(one, subject="s2"), "aa"),
+        scan_key(replace(one, frame=1), "aa"),
+        scan_key(replace(one, orientation="RAS"), "aa"),
+        scan_key(replace(one, licence="MIT"), "aa"),
+    ]
+    assert len({key, *others}) == 8
+
+
+def test_a_parts_name_follows_scans_settings_and_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = contents(1)
+    key = part_key(part, DATA)
+    assert part_key(dict(part), DATA) == key
+    assert part_key(contents(2), DATA) != key
+    assert part_key(part, DATA.model_copy(update={"slice_step_mm": 7.0})) != key
+    monkeypatch.setattr(parts, "FORMAT", parts.FORMAT + 1)
+    assert part_key(part, DATA) != key
+
+
+def test_added_scans_make_parts_of_their_own() -> None:
+    before = plan_parts(contents(1, 3, 5, 7), [], target=4)
+    assert [len(part) for part in before] == [6, 6]
+    after = plan_parts(contents(0, 1, 2, 3, 5, 7), stored(before), target=4)
+    assert after[:2] == before
+    assert after[2:] == [contents(0, 2)]
+
+
+def test_scans_that_are_gone_change_only_their_part() -> None:
+    before = plan_parts(contents(1, 3, 5, 7), [], target=4)
+    assert plan_parts(contents(1, 5, 7), stored(before), target=4) == [contents(1), before[1]]
+    assert plan_parts(contents(5, 7), stored(before), target=4) == [before[1]]
+
+
+def test_a_changed_file_is_a_new_scan() -> None:
+    before = plan_parts(contents(1, 3), [], target=3)
+    changed = {**contents(1, 3), scan(1, 0): "other"}
+    assert plan_parts(changed, stored(before), target=3) == [
+        {scan(1, 1): "1-1", scan(1, 2): "1-2"},
+        before[1],
+        {scan(1, 0): "other"},
+    ]
+
+
+def test_the_plan_is_stored_in_the_run(tmp_path: Path) -> None:
+    run = Location.parse(tmp_path)
+    assert read_plan(run) == []
+    planned = plan_parts(contents(1, 3), [], target=3)
+    write_plan(run, planned)
+    assert plan_parts(contents(1, 3), read_plan(run), target=99) == planned
+
+
+def test_large_images_make_smaller_parts() -> None:
+    assert scans_per_part(DATA) == parts.MAX_SCANS
+    volumes = DATA.model_copy(update={"spatial_dims": 3, "image_size": 256})
+    assert scans_per_part(volumes) == 8
+    assert scans_per_part(volumes.model_copy(update={"image_size": 512})) == 1

@@ -1,0 +1,113 @@
+"""The survey: headers, hashes and a few heads, before any image is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mrigen.config import DataConfig
+from mrigen.labels import Modality, Pathology
+from mrigen.prepare.survey import LOOKS_PER_GROUP, ScanFacts, choose_looks, survey_scan
+from mrigen.sources.options import Source
+from mrigen.sources.scans import Rejected, Scan
+from mrigen.stages import prepare as steps
+from mrigen.storage import Location
+from tests.fake_scans import write_bids, write_scan
+
+DATA = DataConfig()
+
+
+def scan(path: Path, subject: str = "a") -> Scan:
+    return Scan(str(path), subject, "", "set", Pathology.SCLEROSIS, Modality.T1W, "CC0")
+
+
+def test_a_few_of_every_source_and_cell_are_looked_at() -> None:
+    scans = [scan(Path(f"/{k}"), f"{k:02d}") for k in range(9)]
+    others = [replace(one, modality=Modality.PD) for one in scans] + [replace(scans[0], origin=1)]
+    looks = choose_looks([*reversed(scans), *others])
+    assert looks & set(scans) == set(scans[:LOOKS_PER_GROUP])
+    assert len(looks) == 2 * LOOKS_PER_GROUP + 1
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_facts_come_from_the_header_and_the_head_from_a_look(tmp_path: Path, stripped: bool) -> None:
+    one = scan(write_scan(tmp_path / "a.nii.gz", 1, stripped=stripped))
+    places = [Location.parse(tmp_path)]
+    seen, header = (survey_scan(one, places, DATA, look=look) for look in (True, False))
+    assert isinstance(seen, ScanFacts)
+    assert (seen.spacing_text, seen.orientation, seen.stripped) == ("4 x 4 x 4 mm", "RAS", stripped)
+    assert header == replace(seen, stripped=None)
+    assert seen.traits(stripped=None).thickness_mm == 4.0
+
+
+def test_a_mask_counts_in_the_hash_only_where_it_is_used(tmp_path: Path) -> None:
+    one = scan(write_scan(tmp_path / "a.nii.gz", 1))
+    mask = write_scan(tmp_path / "mask.nii.gz", 2)
+    places = [Location.parse(tmp_path)]
+
+    def content(with_mask: bool, data: DataConfig) -> str:
+        facts = survey_scan(replace(one, mask=str(mask) if with_mask else ""), places, data, look=False)
+        assert isinstance(facts, ScanFacts)
+        return facts.content
+
+    strip = DataConfig(head="strip")
+    assert content(True, DATA) == content(False, DATA) == content(False, strip)
+    assert content(True, strip) != content(False, strip)
+
+
+def test_a_lesion_mask_counts_in_the_identity_alone_and_a_bad_one_costs_no_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = scan(write_scan(tmp_path / "a.nii.gz", 1))
+    places = [Location.parse(tmp_path)]
+
+    def facts(lesions: str) -> ScanFacts:
+        found = survey_scan(replace(one, lesions=lesions), places, DATA, look=False)
+        assert isinstance(found, ScanFacts)
+        return found
+
+    masks = [str(write_scan(tmp_path / f"{name}.nii.gz", seed)) for seed, name in enumerate("xyz")]
+    assert len({facts(mask).identity for mask in masks}) == 3
+    assert len({facts(mask).content for mask in masks}) == 1
+    unmarked = facts("")
+    assert unmarked.identity == unmarked.content
+    for bad in (str(tmp_path / "none.nii.gz"), str(tmp_path), f"{tmp_path}/a\0.nii"):
+        assert facts(bad).identity == unmarked.content
+
+    whole = Location.sha256
+
+    def forbidden(self: Location) -> str:
+        if self.path == masks[0]:
+            raise PermissionError(13, "Permission denied")
+        return whole(self)
+
+    monkeypatch.setattr(Location, "sha256", forbidden)
+    assert facts(masks[0]).identity == unmarked.content
+
+
+def test_bad_files_and_missing_masks_come_back_with_their_reason(tmp_path: Path) -> None:
+    (tmp_path / "b.nii.gz").write_bytes(b"no scan")
+    places = [Location.parse(tmp_path)]
+    bad = survey_scan(scan(tmp_path / "b.nii.gz"), places, DATA, look=False)
+    assert isinstance(bad, Rejected)
+    assert (bad.fault, str(tmp_path / "b.nii.gz") in bad.reason) == ("format", True)
+    unmasked = replace(scan(write_scan(tmp_path / "a.nii.gz", 1)), mask=str(tmp_path / "none.nii.gz"))
+    missing = survey_scan(unmasked, places, DataConfig(head="strip"), look=False)
+    assert isinstance(missing, Rejected)
+    assert missing.fault == "missing"
+    assert "none.nii.gz" in missing.reason
+
+
+def test_everything_left_out_is_told_once(tmp_path: Path) -> None:
+    tree = write_bids(tmp_path / "tree", {"a": "MS", "b": "flu", "c": "control"}, ("T1w",))
+    copy = tree / "sub-c/anat/sub-c_run-2_T1w.nii.gz"
+    copy.write_bytes((tree / "sub-c/anat/sub-c_T1w.nii.gz").read_bytes())
+    (tree / "sub-a/anat/sub-a_FLAIR.nii.gz").write_bytes(b"no scan")
+    told: list[Rejected] = []
+    found = steps.find_all([Source(Location.parse(tree))])
+    facts, rejected = steps.survey(found, DATA, steps.one_by_one, told.append)
+    assert told == rejected
+    assert sorted(item.fault for item in told) == ["duplicate", "format", "label"]
+    assert sorted(one.subject for one in facts) == ["a", "c"]
