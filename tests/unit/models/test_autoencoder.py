@@ -6,7 +6,8 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from mrigen.config import AutoencoderConfig, load_config
-from mrigen.models.autoencoder import Autoencoder, Posterior
+from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.codec import Posterior
 from mrigen.models.losses import autoencoder_loss, gradient_error
 
 
