@@ -1,7 +1,8 @@
-"""Pixel space, through every stage after `prepare`: the denoiser is trained on images, and its samples are images."""
+"""Pixel space, through every stage: the denoiser is trained on images, and its samples are images."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,36 +10,29 @@ import pytest
 import torch
 
 from mrigen.checkpoint import load_model
-from mrigen.config import Config
+from mrigen.config import Config, load_config
 from mrigen.errors import InputError
 from mrigen.features.networks import find_networks
-from mrigen.labels import Cell, all_cells
+from mrigen.labels import Cell
 from mrigen.models.codec import Pixels
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.records import read_table, tensor_numpy
 from mrigen.run import stage_digest
 from mrigen.storage import Location
-from mrigen.training.accelerator import make_accelerator
-from mrigen.training.latents import encode_run
-from mrigen.training.ldm import train_denoiser
-from mrigen.training.vae import train_autoencoder
-from tests.fake_run import SIZE, tiny_config, write_data
+from mrigen.training.__main__ import command
+from tests.unit.test_checkpoint import resealed
 
-CONFIG = tiny_config("codec=pixels", "denoiser.training.num_steps=2")
-
-
-def quiet(step, values):
-    """A report that says nothing."""
+SETTINGS = ["codec=pixels", "data.image_size=32", "data.spacing_mm=6", "denoiser.training.num_steps=2"]
+CONFIG = load_config("tiny", overrides=SETTINGS)
+SIZE = CONFIG.data.image_size
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """From a phantom to samples, as `python -m mrigen.training` does it."""
     folder = tmp_path_factory.mktemp("pixels")
-    write_data(folder, all_cells()[:4], {"train": 2, "val": 1, "test": 1})
-    where, accelerator = Location.parse(folder), make_accelerator(CONFIG)
-    train_autoencoder(CONFIG, where, accelerator, quiet)
-    encode_run(CONFIG, where)
-    train_denoiser(CONFIG, where, accelerator, quiet)
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    command.main([str(folder), "--phantom", "4", "--preset", "tiny", *settings], standalone_mode=False)
     return folder
 
 
@@ -67,13 +61,10 @@ def test_samples_are_images_in_the_scale_of_the_training_images(run):
     sample = Pipeline(model).sample([SampleRequest(Cell.parse("Healthy:T1w"), 1, CONFIG.sampler)])[0]
     assert sample.image.shape == (SIZE, SIZE)
     assert sample.volume().array.shape == (SIZE, SIZE, 1)
+    assert len(list((run / "samples").rglob("*.nii.gz"))) == 20
 
 
 def test_a_missing_scale_is_an_error(run, tmp_path):
-    import shutil
-
-    from tests.unit.test_checkpoint import resealed
-
     folder = shutil.copytree(run / "model", tmp_path / "model")
     resealed(folder, "statistics.json", lambda tree: tree.update(std=[]))
     with pytest.raises(InputError, match=r"statistics\.json: mean and std must hold one number a channel"):
@@ -81,7 +72,7 @@ def test_a_missing_scale_is_an_error(run, tmp_path):
 
 
 def test_the_codec_is_part_of_what_decides_a_stage_and_its_default_leaves_hashes_as_they_were():
-    latent = tiny_config()
+    latent = load_config("tiny", overrides=SETTINGS[1:])
     assert stage_digest(latent, "ldm") != stage_digest(CONFIG, "ldm")
     assert stage_digest(latent, "data") == stage_digest(CONFIG, "data")
     assert Config().digest() == "da545a36546b2b2023812ea917f65683322035983312a7608062d9d32e9626d2"
