@@ -10,6 +10,7 @@ import click
 from jobs.options import input_folder, output_location
 from jobs.placement import Placement, worker_options
 from mrigen.labels import Cell
+from mrigen.solvers import SOLVERS
 
 
 @click.command("generate")
@@ -19,7 +20,7 @@ from mrigen.labels import Cell
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the data set.")
 @click.option("--cells", metavar="CELLS", help="Cells such as Glioblastoma:FLAIR,MS:PD.  [default: all 20]")
 @click.option("--allow-untrained", is_flag=True, help="Also generate cells that the model never saw; they are marked.")
-@click.option("--solver", help="ddim or dpmpp-2m.  [default: the model's]")
+@click.option("--solver", help=f"{', '.join(SOLVERS)}.  [default: the model's]")
 @click.option("--num-steps", type=int, help="Network calls a sample.  [default: the model's]")
 @click.option("--guidance-scale", type=float, help="1 is no guidance, more is stronger.  [default: the model's]")
 @click.option("--slice-mm", type=float, help="Height of the slices above the brain's centre.  [default: drawn]")
