@@ -32,8 +32,6 @@ class Sampler:
     """Holds the model and makes the files of orders, batched over all that it works on."""
 
     def __init__(self, model: Location | None, model_sha256: str, device: str) -> None:
-        from mrigen.pipeline import SampleRequest
-
         pipeline = load_pipeline(model, device)
         if pipeline.model_sha256 != model_sha256:
             raise RuntimeError(
@@ -41,11 +39,11 @@ class Sampler:
                 f"{pipeline.model_sha256[:12]}: start it again"
             )
 
-        def kind(request: SampleRequest) -> tuple[object, ...]:
-            sampler = request.sampler
-            return sampler.solver, sampler.num_steps, sampler.guidance_scale == 1.0, sampler.compute_batch
-
-        self._batcher = Batcher(pipeline.sample, kind=kind, size=lambda request: request.sampler.compute_batch)
+        self._batcher = Batcher(
+            pipeline.sample,
+            kind=lambda request: request.sampler.batch_key,
+            size=lambda request: request.sampler.compute_batch,
+        )
 
     async def make(self, order: Order) -> list[SampleFile]:
         """The files of an order."""

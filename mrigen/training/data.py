@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import torch
 
 from mrigen.errors import InputError
-from mrigen.labels import Cell, Modality, Pathology, all_cells
-from mrigen.models.conditioning import Conditions
+from mrigen.labels import Cell, Modality, all_cells
+from mrigen.models.conditioning import CONDITIONS, Categorical, Conditions, Continuous
 from mrigen.records import read_file
 from mrigen.storage import Location
 
@@ -54,7 +54,7 @@ class TrainingRows:
         with contextlib.ExitStack() as stack:
             streams = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
             for file in files:
-                table = _of_split(read_file(file, ["split", *_LABELS, *tensors]), split, without)
+                table = _of_split(read_file(file, ["split", *CONDITIONS, *tensors]), split, without)
                 types = {name: table.schema.field(name).type for name in tensors}
                 if not labels:
                     expected = types
@@ -64,11 +64,10 @@ class TrainingRows:
                     for chunk in table[name].chunks:
                         if len(chunk):
                             chunk.to_numpy_ndarray().tofile(stream)
-                labels.append(table.select(_LABELS))
+                labels.append(table.select(list(CONDITIONS)))
         table = pa.concat_tables(labels)
-        self._pathology = _codes(table["pathology"], Pathology)
-        self._modality = _codes(table["modality"], Modality)
-        self.slice_mm = np.array(table["slice_mm"].to_numpy(), np.float32)
+        self._conditions = Conditions({name: _values(table[name], CONDITIONS[name]) for name in CONDITIONS})
+        self.slice_mm = self._conditions.values["slice_mm"].numpy()
         self._tensors = {name: _mapped(path, (len(table), *expected[name].shape)) for name, path in paths.items()}
 
     def __len__(self) -> int:
@@ -78,12 +77,9 @@ class TrainingRows:
     def counts(self) -> dict[Cell, int]:
         """Number of rows of every cell."""
         cells = all_cells()
-        numbers = np.bincount(self._pathology * len(Modality) + self._modality, minlength=len(cells))
+        pathology, modality = (self._conditions.values[name].numpy() for name in ("pathology", "modality"))
+        numbers = np.bincount(pathology * len(Modality) + modality, minlength=len(cells))
         return dict(zip(cells, numbers.tolist(), strict=True))
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of one row of the named tensor column."""
-        return tuple(self._tensors[name].shape[1:])
 
     def tensor(self, name: str, rows: Array) -> torch.Tensor:
         """The named tensor column at `rows`, float32 (rows, *shape)."""
@@ -91,14 +87,7 @@ class TrainingRows:
 
     def conditions(self, rows: Array) -> Conditions:
         """The conditions at `rows`."""
-        return Conditions(
-            torch.from_numpy(self._pathology[rows]),
-            torch.from_numpy(self._modality[rows]),
-            torch.from_numpy(self.slice_mm[rows]),
-        )
-
-
-_LABELS = ["pathology", "modality", "slice_mm"]
+        return self._conditions[torch.from_numpy(rows)]
 
 
 def _of_split(table: pa.Table, split: str, without: Collection[str]) -> pa.Table:
@@ -108,12 +97,15 @@ def _of_split(table: pa.Table, split: str, without: Collection[str]) -> pa.Table
     return table.filter(pc.and_(pc.equal(table["split"], split), pc.invert(left_out)))
 
 
-def _codes(labels: pa.ChunkedArray, known: type[Pathology] | type[Modality]) -> Array:
-    """The place of every label among those known, int64: its row in the embedding table."""
-    codes = pc.index_in(labels, pa.array([label.value for label in known]))
-    if codes.null_count:
-        raise InputError(f"unknown {known.__name__.lower()} among {pc.unique(labels).to_pylist()}: prepare it anew")
-    return np.array(codes.to_numpy(), np.int64)
+def _values(column: pa.ChunkedArray, condition: Categorical | Continuous) -> torch.Tensor:
+    """A column as `Conditions` hold it: rows of the embedding table, int64, or float32 numbers."""
+    if isinstance(condition, Continuous):
+        return torch.from_numpy(np.array(column.to_numpy(), np.float32))
+    rows = pc.index_in(column, pa.array([label.value for label in condition.labels]))
+    if rows.null_count:
+        known = ", ".join(condition.labels)
+        raise InputError(f"unknown labels among {pc.unique(column).to_pylist()}: known are {known}")
+    return torch.from_numpy(np.array(rows.to_numpy(), np.int64))
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Array:

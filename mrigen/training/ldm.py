@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from mrigen.checkpoint import load_autoencoder, save_model
+from mrigen.checkpoint import load_codec, save_model
 from mrigen.config import Config
 from mrigen.diffusion import NoiseSchedule
 from mrigen.errors import InputError
@@ -18,7 +18,7 @@ from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.run import finish, is_finished, stage_digest
-from mrigen.sampling import initial_noise, solve
+from mrigen.sampling import sample_noise, solve
 from mrigen.storage import Location
 from mrigen.training.data import Places, TrainingRows, evenly_spaced
 from mrigen.training.journal import Journal, Report
@@ -52,8 +52,7 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
             raise InputError(f"{latents} holds no training latent: its `train` split is empty")
         statistics = read_statistics(latents)
         schedule = NoiseSchedule.build(config.diffusion).to(device)
-        with (run / "vae").as_local() as folder:
-            autoencoder = load_autoencoder(folder).to(device)
+        codec = load_codec(config, run / "vae").to(device)
 
         torch.manual_seed(config.seed)
         model = Denoiser.build(config).to(device)
@@ -74,17 +73,17 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
             if journal and journal.preview_due(done):
                 with state.averaged():
                     held_out_loss = validation_loss(model, validation, config, statistics, schedule)
-                    samples = one_of_each_cell(model, rows.shape("mean"), config, schedule)
+                    samples = one_of_each_cell(model, config, schedule)
                 if held_out_loss is not None:
                     journal.scalars(done, {"val_loss": held_out_loss})
-                journal.preview(done, autoencoder.decode(statistics.restored(samples)), len(Modality))
+                journal.preview(done, codec.decode(statistics.restored(samples)), len(Modality))
             if journal and done % settings.checkpoint_every == 0 and done < settings.num_steps:
                 state.save(done)
                 journal.flush()
 
         if journal:
             with state.averaged():
-                save_model(run / "model", autoencoder, model, config, statistics, rows.counts, rows.slice_mm)
+                save_model(run / "model", codec, model, config, statistics, rows.counts, rows.slice_mm)
             journal.close()
             finish(run, config, "ldm")
             checkpoints.delete()
@@ -110,8 +109,8 @@ def validation_loss(
 
 
 @torch.no_grad()
-def one_of_each_cell(model: Denoiser, shape: tuple[int, ...], config: Config, schedule: NoiseSchedule) -> Tensor:
-    """One standardised latent of every cell (20, *shape), without guidance, by the same noise each time."""
+def one_of_each_cell(model: Denoiser, config: Config, schedule: NoiseSchedule) -> Tensor:
+    """One standardised latent of every cell (20, C, *spatial), without guidance, by the same noise each time."""
     device = next(model.parameters()).device
     cells = all_cells()
     conditions = Conditions.of(cells, [0.0] * len(cells)).to(device)
@@ -120,5 +119,7 @@ def one_of_each_cell(model: Denoiser, shape: tuple[int, ...], config: Config, sc
         predicted: Tensor = model(latents, torch.full((len(cells),), timestep, device=device), conditions)
         return predicted
 
-    noise = initial_noise(range(len(cells)), shape).to(device)
-    return solve(predict_v, noise, schedule, config.sampler.solver, config.sampler.num_steps)
+    def noise(step: int) -> Tensor:
+        return sample_noise(range(len(cells)), config.latent_shape, step).to(device)
+
+    return solve(config.sampler.solver, predict_v, noise, schedule, config.sampler.num_steps)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mrigen.config import Config
 from mrigen.diffusion import NoiseSchedule, add_noise, min_snr_weight, velocity
-from mrigen.models.autoencoder import Posterior
-from mrigen.models.conditioning import Conditions, drop_conditions
+from mrigen.models.codec import Posterior
+from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.training.data import Array, Places, TrainingRows, normal
 from mrigen.training.prefetch import to_device
@@ -43,7 +43,7 @@ class Draw:
         Timesteps are stratified over the global batch: one in each of `places.batch_size` equal parts.
         """
         generators = places.generators()
-        uniform = torch.from_numpy(np.stack([generator.random(5) for generator in generators]))
+        uniform = torch.from_numpy(np.stack([generator.random(1 + NUM_UNIFORMS) for generator in generators]))
         posterior = Posterior(latents.tensor("mean", rows), latents.tensor("logvar", rows))
         shape = posterior.mean.shape[1:]
         x0 = statistics.standardised(posterior.sample(normal(generators, shape)))
@@ -53,15 +53,7 @@ class Draw:
         timesteps = (fraction * num_timesteps).long().clamp(max=num_timesteps - 1)
         conditions = latents.conditions(rows)
         if dropout:
-            settings = config.denoiser
-            conditions = drop_conditions(
-                conditions,
-                uniform[:, 1:],
-                pathology=settings.pathology_dropout,
-                modality=settings.modality_dropout,
-                position=settings.position_dropout,
-                joint=settings.joint_dropout,
-            )
+            conditions = drop_conditions(conditions, uniform[:, 1:], config.denoiser)
         return cls(x0, noise, timesteps, conditions)
 
     def to(self, device: torch.device) -> Draw:

@@ -39,8 +39,6 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
     world, rank = accelerator.num_processes, accelerator.process_index
     if settings.batch_size % world:
         raise InputError(f"autoencoder.training.batch_size {settings.batch_size} is no multiple of {world} workers")
-    if config.data.spatial_dims != 2:
-        raise InputError(f"data.spatial_dims is {config.data.spatial_dims}: the autoencoder takes 2-D slices so far")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
         prepared_parts(run / "data")
         rows = TrainingRows(run / "data", "train", ["image"], Path(scratch), config.held_out_cells)
@@ -53,12 +51,10 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
         checkpoints = Checkpoints(run / "vae" / "checkpoints", stage_digest(config, "vae"))
         state = TrainingState(model, settings, accelerator, checkpoints)
         journal = Journal(run / "vae", settings, state.first_step, report) if accelerator.is_main_process else None
-        side = config.data.image_size // config.autoencoder.downsampling
-        latent_shape = (config.autoencoder.latent_channels, side, side)
 
         def prepare(step: int) -> tuple[Tensor, Tensor]:
             places = Places.of_rank(rank, world, settings.batch_size, config.seed, step)
-            images, noise = autoencoder_batch(rows, places, latent_shape)
+            images, noise = autoencoder_batch(rows, places, config.latent_shape)
             return to_device(images, device), to_device(noise, device)
 
         for step, (images, noise) in prefetched(prepare, range(state.first_step, settings.num_steps)):
