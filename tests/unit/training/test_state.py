@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from mrigen.config import TrainingConfig
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
+from mrigen.training.journal import Journal
 from mrigen.training.prefetch import AHEAD, prefetched
 from mrigen.training.state import Checkpoints, TrainingState, learning_rate
 from tests.fake_run import tiny_config
@@ -78,3 +80,15 @@ def test_what_a_batch_raises_is_raised_at_its_step():
     assert [next(batches), next(batches)] == [(0, 0), (1, 1)]
     with pytest.raises(ZeroDivisionError):
         next(batches)
+
+
+def test_scalars_come_every_log_every_steps_and_after_ten_seconds_at_the_latest(tmp_path, monkeypatch):
+    now, seen = [100.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    settings = TrainingConfig(num_steps=12, log_every=5)
+    journal = Journal(Location.parse(tmp_path), settings, 0, lambda step, values: seen.append((step, values)))
+    for done in range(1, 13):
+        now[0] += 11.0 if done == 7 else 0.1
+        journal.step(done, {"loss": torch.tensor(float(done))})
+    journal.close()
+    assert seen == [(done, {"loss": float(done)}) for done in (5, 7, 10, 12)]
