@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -130,14 +130,17 @@ def save_model(
     (folder / SUMS).write_bytes(sums.encode())
 
 
-def scheduler(config: Config) -> DDIMScheduler:
+def scheduler(config: Config) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
     """diffusers' scheduler of the same noise levels and objective, for who loads the U-Net there."""
+    settings = config.diffusion
+    if settings.prediction == "flow":
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=settings.num_train_timesteps)
     return DDIMScheduler(
-        num_train_timesteps=config.diffusion.num_train_timesteps,
+        num_train_timesteps=settings.num_train_timesteps,
         beta_start=0.00085,
         beta_end=0.012,
-        beta_schedule="squaredcos_cap_v2" if config.diffusion.schedule == "cosine" else "scaled_linear",
-        prediction_type="v_prediction",
+        beta_schedule="squaredcos_cap_v2" if settings.schedule == "cosine" else "scaled_linear",
+        prediction_type="v_prediction" if settings.prediction == "v" else "epsilon",
         timestep_spacing="trailing",
         clip_sample=False,
     )

@@ -178,15 +178,34 @@ class DenoiserConfig(Section):
         return self
 
 
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
 class DiffusionConfig(Section):
-    """The forward process and the weight of each timestep; the network predicts v (Salimans and Ho 2022)."""
+    """The forward process, what the network predicts, and the weight of each timestep."""
 
     num_train_timesteps: int = Field(1000, ge=10)
     """Noise levels from the clean image to noise."""
-    schedule: Literal["cosine", "scaled_linear"] = "cosine"
-    """cosine: Nichol and Dhariwal 2021, eq. 17; scaled_linear: Rombach et al. 2022."""
+    schedule: Literal["cosine", "scaled_linear", "linear"] = "cosine"
+    """cosine: Nichol and Dhariwal 2021, eq. 17; scaled_linear: Rombach et al. 2022; linear: the straight path of flow
+    matching."""
+    prediction: Literal["v", "epsilon", "flow"] = "v"
+    """v: Salimans and Ho 2022; epsilon: Ho et al. 2020, on the schedule scaled_linear, for cosine ends where the noise
+    tells nothing of the image; flow: Lipman et al. 2023, on the schedule linear."""
+    timesteps: Literal["uniform", "logit_normal"] = "uniform"
+    """How often each noise level is trained: all alike, or the middle more than the ends (Esser et al. 2024)."""
     min_snr_gamma: PositiveFloat | None = 5.0
-    """Min-SNR loss weighting (Hang et al. 2023); null weighs the errors of v alike at every timestep."""
+    """Min-SNR loss weighting (Hang et al. 2023); null weighs the errors of the prediction alike at every timestep."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if (self.prediction == "flow") != (self.schedule == "linear"):
+            raise ValueError(
+                f"prediction {self.prediction} and schedule {self.schedule} do not go together: flow and linear do"
+            )
+        if self.prediction == "epsilon" and self.schedule != "scaled_linear":
+            raise ValueError(f"prediction epsilon needs schedule scaled_linear, not {self.schedule}")
+        return self
 
 
 class SamplerConfig(Section):
@@ -195,22 +214,37 @@ class SamplerConfig(Section):
     solver: SolverName = "dpmpp-2m"
     """One of `mrigen.solvers.SOLVERS`."""
     num_steps: int = Field(20, ge=1, le=1000)
-    """Steps of the solver, each of which calls the denoiser once, or twice with guidance."""
+    """Steps of the solver, each of which calls the denoiser once, and once more for each term of guidance."""
     guidance_scale: float = Field(2.0, ge=0.0, le=50.0)
-    """1 is no guidance, 0 ignores the condition, more follows it more closely."""
+    """1 is no guidance, 0 ignores the condition, more follows it more closely (Ho and Salimans 2021)."""
+    pathology_scale: float = Field(0.0, ge=0.0, le=50.0)
+    """Scale of a guidance term of the pathology alone, and below of the modality alone, beside that of both together.
+    With guidance_scale 0, guidance is composed of the two (Liu et al. 2022, eq. 11): for pairs never seen together."""
+    modality_scale: float = Field(0.0, ge=0.0, le=50.0)
+    """As pathology_scale."""
+    guidance_interval: tuple[Share, Share] = (0.0, 1.0)
+    """Part of the schedule in which guidance acts, 0 being the clean end (Kynkäänniemi et al. 2024); elsewhere the
+    denoiser is asked once, with all conditions."""
     compute_batch: int = Field(8, ge=1, le=1024)
     """Samples that the networks see at once; short batches are padded to it, so that no
     neighbour changes a bit of a sample."""
 
     @property
-    def is_guided(self) -> bool:
-        """Whether the denoiser is also asked without the condition."""
-        return self.guidance_scale != 1.0
+    def guidance_terms(self) -> tuple[str, ...]:
+        """The scales whose terms are computed, beside the null; none without guidance."""
+        terms = tuple(name for name in ("guidance_scale", "pathology_scale", "modality_scale") if getattr(self, name))
+        return () if terms == ("guidance_scale",) and self.guidance_scale == 1.0 else terms or ("guidance_scale",)
 
     @property
     def batch_key(self) -> tuple[Hashable, ...]:
         """What samples must agree in to share a compute batch."""
-        return self.solver, self.num_steps, self.compute_batch, self.is_guided
+        return self.solver, self.num_steps, self.compute_batch, self.guidance_terms, self.guidance_interval
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.guidance_interval[0] > self.guidance_interval[1]:
+            raise ValueError(f"guidance_interval {list(self.guidance_interval)} must be [lower, upper]")
+        return self
 
 
 class WeightsConfig(Section):

@@ -1,12 +1,13 @@
-"""The forward process: noise levels, noisy latents, the target v and its weight, as pure functions.
+"""The forward process: noise levels, noisy latents, what the network predicts, and its weight, as pure functions.
 
-A noise level is a pair (alpha, sigma) with alpha^2 + sigma^2 = 1 (variance preserving), and a noisy
-latent is alpha * x0 + sigma * noise (Ho et al. 2020, eq. 4).
+At a noise level (alpha, sigma) a noisy latent is alpha * x0 + sigma * noise (Ho et al. 2020, eq. 4). Two schedules
+preserve the variance, alpha^2 + sigma^2 = 1; the third is the straight path of flow matching, alpha + sigma = 1.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,9 @@ class NoiseSchedule:
     @classmethod
     def build(cls, config: DiffusionConfig) -> NoiseSchedule:
         """The schedule that the configuration names."""
+        if config.schedule == "linear":  # Lipman et al. 2023; Liu et al. 2023: from the first step above 0 up to 1
+            sigma = torch.arange(1, config.num_train_timesteps + 1, dtype=torch.float64) / config.num_train_timesteps
+            return cls(1.0 - sigma, sigma)
         betas = _cosine_betas if config.schedule == "cosine" else _scaled_linear_betas
         alpha_bar = torch.cumprod(1.0 - betas(config.num_train_timesteps), dim=0)
         return cls(alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt())
@@ -64,19 +68,58 @@ def add_noise(x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor
     return alpha * x0 + sigma * noise
 
 
-def velocity(x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The training target v = alpha * noise - sigma * x0 (Salimans and Ho 2022, section 4)."""
-    return alpha * noise - sigma * x0
+@dataclass(frozen=True)
+class Prediction:
+    """What a network may be asked for: its training target, and the clean latent that its answer implies.
+
+    Both take tensors (B, C, *spatial) and alpha and sigma that multiply them. `slope` is how far the clean latent moves
+    with the answer, by which an error of the one becomes an error of the other.
+    """
+
+    target: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    """`target(x0, noise, alpha, sigma)`"""
+    clean: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    """`clean(noisy, predicted, alpha, sigma)`"""
+    slope: Callable[[Tensor, Tensor], Tensor]
+    """`slope(alpha, sigma)`"""
 
 
-def denoised(noisy: Tensor, v: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The clean latent that a noisy one and its v imply: alpha * noisy - sigma * v (ibid., appendix D)."""
-    return alpha * noisy - sigma * v
+PREDICTIONS = {
+    # Salimans and Ho 2022, section 4 and appendix D
+    "v": Prediction(
+        target=lambda x0, noise, alpha, sigma: alpha * noise - sigma * x0,
+        clean=lambda noisy, v, alpha, sigma: alpha * noisy - sigma * v,
+        slope=lambda alpha, sigma: sigma,
+    ),
+    # Ho et al. 2020, eq. 14 and 15
+    "epsilon": Prediction(
+        target=lambda x0, noise, alpha, sigma: noise,
+        clean=lambda noisy, epsilon, alpha, sigma: (noisy - sigma * epsilon) / alpha,
+        slope=lambda alpha, sigma: sigma / alpha,
+    ),
+    # Lipman et al. 2023, eq. 23 with sigma_min = 0: the velocity along the straight path
+    "flow": Prediction(
+        target=lambda x0, noise, alpha, sigma: noise - x0,
+        clean=lambda noisy, flow, alpha, sigma: noisy - sigma * flow,
+        slope=lambda alpha, sigma: sigma,
+    ),
+}
+"""By the name in `DiffusionConfig.prediction`."""
 
 
-def min_snr_weight(alpha: Tensor, sigma: Tensor, gamma: float | None) -> Tensor:
-    """Weight of the squared error of v: min(SNR, gamma) / (SNR + 1) (Hang et al. 2023, eq. 7); 1 without gamma."""
-    if gamma is None:
+def loss_weight(alpha: Tensor, sigma: Tensor, config: DiffusionConfig) -> Tensor:
+    """Weight of the squared error of the prediction; 1 without `min_snr_gamma`.
+
+    With it, the weight of the clean latent's squared error is min(SNR, gamma) (Hang et al. 2023, eq. 7).
+    """
+    if config.min_snr_gamma is None:
         return torch.ones_like(alpha)
     snr = (alpha / sigma).square()
-    return snr.clamp(max=gamma) / (snr + 1.0)
+    return snr.clamp(max=config.min_snr_gamma) * PREDICTIONS[config.prediction].slope(alpha, sigma).square()
+
+
+def training_timesteps(fraction: Tensor, config: DiffusionConfig) -> Tensor:
+    """Timesteps (B,), int64, of numbers in [0, 1): evenly spread, or logit-normal (Esser et al. 2024, section 3.1)."""
+    if config.timesteps == "logit_normal":
+        fraction = torch.special.ndtri(fraction.double()).sigmoid()
+    return (fraction * config.num_train_timesteps).long().clamp(0, config.num_train_timesteps - 1)

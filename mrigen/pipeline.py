@@ -7,7 +7,8 @@ no neighbour, batch, worker or retry changes a bit of it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Sequence
+import functools
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -30,6 +31,12 @@ from mrigen.storage import Location
 from mrigen.threads import one_thread
 from mrigen.volume import Volume
 
+_TERMS: dict[str, Callable[[Conditions], Conditions]] = {
+    "guidance_scale": lambda conditions: conditions,
+    "pathology_scale": lambda conditions: conditions.without("modality"),
+    "modality_scale": lambda conditions: conditions.without("pathology"),
+}
+"""What the denoiser is asked for each term of guidance."""
 INTENSITY_MAX = 1000.0
 """Intensity of the brightest voxel that a volume can hold; -1 of the model's range is 0."""
 
@@ -63,7 +70,6 @@ class Sample:
 
     def provenance(self) -> dict[str, Any]:
         """What a sidecar, a header or a page says of the image: that it is synthetic, and how to make it again."""
-        sampler = self.request.sampler
         return {
             "synthetic": True,
             "generator": f"mrigen {__version__}",
@@ -72,10 +78,7 @@ class Sample:
             "trained_cell": self.trained_cell,
             "seed": self.request.seed,
             "slice_mm": round(self.slice_mm, 4),
-            "solver": sampler.solver,
-            "num_steps": sampler.num_steps,
-            "guidance_scale": sampler.guidance_scale,
-            "compute_batch": sampler.compute_batch,
+            **self.request.sampler.model_dump(mode="json"),
             "model_sha256": self.model_sha256,
         }
 
@@ -166,19 +169,27 @@ class Pipeline:
         sampler = requests[0].sampler
         heights = [self.slice_mm_of(request) for request in requests]
         conditions = Conditions.of([request.cell for request in requests], heights).to(self.device)
-        both = conditions.joined(conditions.without_cell())
-        scale = torch.tensor([request.sampler.guidance_scale for request in requests], device=self.device)
+        terms = sampler.guidance_terms
+        alone = [*(_TERMS[name](conditions) for name in terms), conditions.without_cell()]
+        asked = functools.reduce(Conditions.joined, alone)
+        scales = [
+            torch.tensor([getattr(request.sampler, name) for request in requests], device=self.device) for name in terms
+        ]
+        lowest, highest = sampler.guidance_interval
 
-        def predict_v(latents: Tensor, timestep: int) -> Tensor:
-            if not sampler.is_guided:
+        def predict(latents: Tensor, timestep: int) -> Tensor:
+            if not terms or not lowest <= timestep / (self._schedule.num_timesteps - 1) <= highest:
                 return self._predict(latents, timestep, conditions)
-            predicted, predicted_null = self._predict(torch.cat([latents, latents]), timestep, both).chunk(2)
-            return guided(predicted, predicted_null, scale)
+            repeated = torch.cat([latents] * (len(terms) + 1))
+            *predictions, null = self._predict(repeated, timestep, asked).chunk(len(terms) + 1)
+            return guided(null, zip(scales, predictions, strict=True))
 
         def noise(step: int) -> Tensor:
             return sample_noise([request.seed for request in requests], self.config.latent_shape, step).to(self.device)
 
-        latents = solve(sampler.solver, predict_v, noise, self._schedule, sampler.num_steps)
+        latents = solve(
+            sampler.solver, predict, noise, self._schedule, sampler.num_steps, self.config.diffusion.prediction
+        )
         images = self._codec.decode(self.model.statistics.restored(latents))
         return images[:, 0].clamp(-1.0, 1.0).float().cpu().numpy()
 

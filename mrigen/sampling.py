@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrigen.diffusion import NoiseSchedule, denoised
+from mrigen.diffusion import PREDICTIONS, NoiseSchedule
 from mrigen.labels import Cell
 from mrigen.solvers import CLEAN, SOLVERS, Level
 
-PredictV = Callable[[Tensor, int], Tensor]
-"""Noisy latents (B, C, *spatial) and their timestep -> v."""
+Predict = Callable[[Tensor, int], Tensor]
+"""Noisy latents (B, C, *spatial) and their timestep -> what the network predicts, such as v."""
 NoiseSource = Callable[[int], Tensor]
 """The number of a step, from 1, or 0 for where the walk starts -> standard normal noise (B, C, *spatial)."""
 
@@ -52,26 +52,33 @@ def sampling_timesteps(num_train_timesteps: int, num_steps: int) -> list[int]:
     return [round(num_train_timesteps * (1 - i / num_steps)) - 1 for i in range(num_steps)]
 
 
-def guided(predict: Tensor, predict_null: Tensor, guidance_scale: Tensor) -> Tensor:
-    """Classifier-free guidance: null + scale * (conditional - null) (Ho and Salimans 2021); scale is (B,)."""
-    scale = guidance_scale.view((-1,) + (1,) * (predict.dim() - 1))
-    return predict_null + scale * (predict - predict_null)
+def guided(null: Tensor, terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Null + the sum over terms (scale (B,), prediction (B, C, *spatial)) of scale * (prediction - null).
+
+    One term is classifier-free guidance (Ho and Salimans 2021), several compose conditions (Liu et al. 2022, eq. 11).
+    """
+    result = null
+    for scale, predicted in terms:
+        result = result + scale.view((-1,) + (1,) * (null.dim() - 1)) * (predicted - null)
+    return result
 
 
 @torch.no_grad()
-def solve(solver: str, predict_v: PredictV, noise: NoiseSource, schedule: NoiseSchedule, num_steps: int) -> Tensor:
+def solve(
+    solver: str, predict: Predict, noise: NoiseSource, schedule: NoiseSchedule, num_steps: int, prediction: str = "v"
+) -> Tensor:
     """Integrate from pure noise to clean latents (B, C, *spatial) by the solver of that name in `SOLVERS`.
 
-    The network is called `num_steps` times, once a timestep.
+    `predict` is called `num_steps` times, once a timestep; `prediction` names, in `PREDICTIONS`, what it gives.
     """
-    chosen = SOLVERS[solver]
+    chosen, clean = SOLVERS[solver], PREDICTIONS[prediction].clean
     timesteps = sampling_timesteps(schedule.num_timesteps, num_steps)
     levels = [_level(schedule, timestep) for timestep in timesteps] + [CLEAN]
     latents = noise(0)
     estimates: list[Tensor] = []
     for i, timestep in enumerate(timesteps):
         alpha, sigma = torch.tensor(levels[i].alpha), torch.tensor(levels[i].sigma)
-        x0 = denoised(latents, predict_v(latents, timestep), alpha, sigma)
+        x0 = clean(latents, predict(latents, timestep), alpha, sigma)
         estimates = [*estimates, x0][-chosen.num_estimates :]
         fresh = noise(i + 1) if chosen.stochastic else None
         latents = chosen.step(latents, estimates, levels[i + 1 - len(estimates) : i + 2], fresh)

@@ -66,10 +66,13 @@ def dpmpp_2m_step(noisy: Tensor, estimates: Sequence[Tensor], levels: Sequence[L
 
 
 def ddpm_step(noisy: Tensor, estimates: Sequence[Tensor], levels: Sequence[Level], noise: Tensor | None) -> Tensor:
-    """One ancestral step: DDIM with eta = 1, which is DDPM's posterior (Song et al. 2021, eq. 12 and 16)."""
+    """One ancestral step: DDIM with eta = 1, which is DDPM's posterior (Song et al. 2021, eq. 12 and 16).
+
+    Written so that it holds where the variance is not preserved, too (Kingma et al. 2021, eq. 31).
+    """
     assert noise is not None
     x0, (here, there) = estimates[-1], levels[-2:]
-    spread = there.sigma / here.sigma * math.sqrt(1.0 - (here.alpha / there.alpha) ** 2)
+    spread = there.sigma / here.sigma * math.sqrt(here.sigma**2 - (here.alpha / there.alpha * there.sigma) ** 2)
     direction = (noisy - here.alpha * x0) / here.sigma
     return there.alpha * x0 + math.sqrt(there.sigma**2 - spread**2) * direction + spread * noise
 

@@ -80,7 +80,7 @@ def _write_sample(row: Mapping[str, Any], sample: Sample, folder: Location) -> d
     file = folder / path
     _sidecar(file).write_bytes((json.dumps(sidecar, indent=2) + "\n").encode())
     file.write_bytes(data)
-    fields = ("solver", "num_steps", "guidance_scale", "compute_batch", "model_sha256", "trained_cell", "slice_mm")
+    fields = (*SamplerConfig.model_fields, "model_sha256", "trained_cell", "slice_mm")
     return {
         **{name: row[name] for name in ("id", "shard", "pathology", "modality", "index", "seed")},
         **{name: provenance[name] for name in fields},

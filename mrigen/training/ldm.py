@@ -115,11 +115,11 @@ def one_of_each_cell(model: Denoiser, config: Config, schedule: NoiseSchedule) -
     cells = all_cells()
     conditions = Conditions.of(cells, [0.0] * len(cells)).to(device)
 
-    def predict_v(latents: Tensor, timestep: int) -> Tensor:
+    def predict(latents: Tensor, timestep: int) -> Tensor:
         predicted: Tensor = model(latents, torch.full((len(cells),), timestep, device=device), conditions)
         return predicted
 
     def noise(step: int) -> Tensor:
         return sample_noise(range(len(cells)), config.latent_shape, step).to(device)
 
-    return solve(config.sampler.solver, predict_v, noise, schedule, config.sampler.num_steps)
+    return solve(config.sampler.solver, predict, noise, schedule, config.sampler.num_steps, config.diffusion.prediction)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mrigen.config import Config
-from mrigen.diffusion import NoiseSchedule, add_noise, min_snr_weight, velocity
+from mrigen.diffusion import PREDICTIONS, NoiseSchedule, add_noise, loss_weight, training_timesteps
 from mrigen.models.codec import Posterior
 from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
 from mrigen.models.latent_space import LatentStatistics
@@ -48,9 +48,8 @@ class Draw:
         shape = posterior.mean.shape[1:]
         x0 = statistics.standardised(posterior.sample(normal(generators, shape)))
         noise = normal(generators, shape)
-        num_timesteps = config.diffusion.num_train_timesteps
         fraction = (torch.from_numpy(places.strata()) + uniform[:, 0]) / places.batch_size
-        timesteps = (fraction * num_timesteps).long().clamp(max=num_timesteps - 1)
+        timesteps = training_timesteps(fraction, config.diffusion)
         conditions = latents.conditions(rows)
         if dropout:
             conditions = drop_conditions(conditions, uniform[:, 1:], config.denoiser)
@@ -63,10 +62,10 @@ class Draw:
 
 
 def denoiser_loss(
-    predict_v: Callable[[Tensor, Tensor, Conditions], Tensor], draw: Draw, schedule: NoiseSchedule, config: Config
+    predict: Callable[[Tensor, Tensor, Conditions], Tensor], draw: Draw, schedule: NoiseSchedule, config: Config
 ) -> Tensor:
-    """Weighted mean squared error of the predicted v, a scalar (Salimans and Ho 2022; Hang et al. 2023)."""
+    """Weighted mean squared error of what the network predicts, a scalar."""
     alpha, sigma = schedule.at(draw.timesteps, draw.x0)
-    predicted = predict_v(add_noise(draw.x0, draw.noise, alpha, sigma), draw.timesteps, draw.conditions)
-    error = (predicted - velocity(draw.x0, draw.noise, alpha, sigma)).square()
-    return (min_snr_weight(alpha, sigma, config.diffusion.min_snr_gamma) * error).mean()
+    predicted = predict(add_noise(draw.x0, draw.noise, alpha, sigma), draw.timesteps, draw.conditions)
+    target = PREDICTIONS[config.diffusion.prediction].target(draw.x0, draw.noise, alpha, sigma)
+    return (loss_weight(alpha, sigma, config.diffusion) * (predicted - target).square()).mean()

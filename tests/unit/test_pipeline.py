@@ -96,6 +96,33 @@ def test_no_guidance_is_the_conditional_model(pipeline):
     np.testing.assert_allclose(plain, mixed, atol=1e-4)
 
 
+def test_guidance_acts_within_its_interval_alone(pipeline):
+    cell = Cell.parse("Healthy:T2w")
+    plain, nowhere, late, everywhere = (
+        pipeline.sample([request(cell, **settings)])[0].image
+        for settings in (
+            {"guidance_scale": 1.0},
+            {"guidance_interval": (0.0, 0.1)},  # three steps are none of them that near to the end
+            {"guidance_interval": (0.0, 0.5)},
+            {},
+        )
+    )
+    np.testing.assert_array_equal(plain, nowhere)
+    assert all(np.abs(late - other).max() > 1e-4 for other in (plain, everywhere))
+
+
+def test_terms_of_guidance_add_up(pipeline):
+    """Both terms at once differ from each alone; and of a scale of zero nothing is left."""
+    cell = Cell.parse("Healthy:T2w")
+    images = [
+        pipeline.sample([request(cell, guidance_scale=0.0, pathology_scale=p, modality_scale=m)])[0].image
+        for p, m in ((0.0, 0.0), (2.0, 0.0), (0.0, 2.0), (2.0, 2.0), (1e-6, 1e-6))
+    ]
+    for k, image in enumerate(images[1:4], start=1):
+        assert all(np.abs(image - other).max() > 1e-4 for other in images[:k])
+    np.testing.assert_allclose(images[4], images[0], atol=1e-4)
+
+
 def test_slices_are_drawn_from_the_training_distribution(pipeline):
     requests = [request(Cell.parse("Healthy:T2w"), index) for index in range(200)]
     heights = [pipeline.slice_mm_of(one) for one in requests]

@@ -100,10 +100,42 @@ def test_impossible_step_counts_are_refused(num_steps):
 
 def test_guidance_of_one_is_the_conditional_and_of_zero_the_unconditional():
     conditional, null = torch.randn(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    mixed = guided(conditional, null, torch.tensor([1.0, 0.0, 3.0]))
+    mixed = guided(null, [(torch.tensor([1.0, 0.0, 3.0]), conditional)])
     torch.testing.assert_close(mixed[0], conditional[0])
     torch.testing.assert_close(mixed[1], null[1])
     torch.testing.assert_close(mixed[2], 3 * conditional[2] - 2 * null[2])
+
+
+def test_composed_guidance_draws_from_the_product_of_its_conditions():
+    # Of Gaussians of one spread, p(x | a) p(x | b) / p(x) has the mean a + b - null.
+    def predict(latents: torch.Tensor, timestep: int) -> torch.Tensor:
+        alpha, sigma = SCHEDULE.alpha[timestep], SCHEDULE.sigma[timestep]
+        slope = sigma / (alpha**2 * STD**2 + sigma**2)  # of v, by how far the mean of the clean latents moves
+        null, one = gaussian_v(latents, timestep), torch.ones(1)
+        return guided(null, [(one, null - 0.5 * slope), (one, null - 0.2 * slope)])
+
+    noise = torch.linspace(-2, 2, 64, dtype=torch.float64).view(64, 1, 1, 1)
+    ends = solve("dpmpp-2m", predict, lambda _: noise, SCHEDULE, 200)
+    torch.testing.assert_close(ends, gaussian_end(noise) + 0.7, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_solvers_keep_their_order_on_the_straight_path(solver):
+    schedule = NoiseSchedule.build(DiffusionConfig(schedule="linear", prediction="flow"))
+
+    def flow(latents: torch.Tensor, timestep: int) -> torch.Tensor:
+        alpha, sigma = schedule.alpha[timestep], schedule.sigma[timestep]
+        x0 = MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (latents - alpha * MEAN)
+        return (latents - x0) / sigma
+
+    def error(num_steps: int) -> float:
+        rows = torch.eye(num_steps + 2, num_steps + 1, dtype=torch.float64)
+        ends = solve(solver, flow, lambda step: rows[:, step, None], schedule, num_steps, "flow")[:, 0]
+        spread = (ends[:-1] - ends[-1]).square().sum().sqrt() if SOLVERS[solver].stochastic else ends[0] - ends[-1]
+        return abs(float(spread) - STD)
+
+    # Its first step comes from pure noise, where a step of higher order has nothing to extrapolate.
+    assert math.log(error(20) / error(320), 16) > 0.7 * SOLVERS[solver].order
 
 
 def test_seeds_differ_in_every_cell_index_and_request():

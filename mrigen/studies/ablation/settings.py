@@ -36,8 +36,8 @@ class Setting:
 
     @property
     def num_evaluations(self) -> int:
-        """Times that the network looks at one sample: guidance needs two looks a step."""
-        return self.sampler.num_steps * (2 if self.sampler.is_guided else 1)
+        """Times that the network looks at one sample: a guided step asks for each term and the null."""
+        return self.sampler.num_steps * (len(self.sampler.guidance_terms) + 1)
 
     def as_json(self) -> dict[str, Any]:
         """Solver, steps, scale, what is dropped, and the number of function evaluations."""

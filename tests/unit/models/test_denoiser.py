@@ -34,9 +34,9 @@ def test_with_null_conditions_it_equals_itself_unguided(predict):
     assert float((predict(conditions) - unguided).abs().min(dim=0).values.max()) > 1e-3  # conditions are seen
     for scale in (0.0, 1.0, 2.0, 7.5):
         scales = torch.full((len(CELLS),), scale)
-        torch.testing.assert_close(guided(predict(null), unguided, scales), unguided, rtol=0, atol=0)
-    torch.testing.assert_close(guided(predict(conditions), unguided, torch.zeros(len(CELLS))), unguided)
-    torch.testing.assert_close(guided(predict(conditions), unguided, torch.ones(len(CELLS))), predict(conditions))
+        torch.testing.assert_close(guided(unguided, [(scales, predict(null))]), unguided, rtol=0, atol=0)
+    torch.testing.assert_close(guided(unguided, [(torch.zeros(len(CELLS)), predict(conditions))]), unguided)
+    torch.testing.assert_close(guided(unguided, [(torch.ones(len(CELLS)), predict(conditions))]), predict(conditions))
 
 
 def test_dropping_all_is_having_none(predict):
