@@ -33,7 +33,7 @@ from mrigen.diffusion import NoiseSchedule
 from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.model_card import model_card
-from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.autoencoder import NETWORKS, Autoencoder
 from mrigen.models.codec import Codec, Pixels
 from mrigen.models.conditioning import Conditioner
 from mrigen.models.denoiser import Denoiser
@@ -75,7 +75,12 @@ def save_autoencoder(folder: Location, autoencoder: Autoencoder, config: Config)
 
 def load_autoencoder(folder: Path) -> Autoencoder:
     """Read an autoencoder folder, for inference. Raises InputError if it is missing or broken."""
-    return Autoencoder(_load_network(AutoencoderKL, folder)).eval().requires_grad_(False)
+    file = folder / "config.json"
+    known = {network.__name__: network for network in NETWORKS.values()}
+    name = _read_json(file).get("_class_name") if file.is_file() else AutoencoderKL.__name__
+    if name not in known:
+        raise InputError(f"{file}: _class_name {str(name)[:80]!r} is none of {', '.join(known)}")
+    return Autoencoder(_load_network(known[name], folder)).eval().requires_grad_(False)
 
 
 def load_codec(config: Config, vae: Location) -> Codec:
@@ -175,11 +180,11 @@ def load_model(folder: Path) -> Model:
     config = parse_config(_read_json(folder / CONFIG), str(folder / CONFIG))
     labels = _read_json(folder / "labels.json")
     codec = load_codec(config, Location.parse(folder) / "vae")
-    prediction = _read_json(folder / "scheduler" / "scheduler_config.json").get("prediction_type")
-    if prediction != "v_prediction":
-        raise InputError(
-            f"{folder / 'scheduler'}: prediction_type {prediction!r} is not v_prediction, as our solvers need"
-        )
+    said, other = _read_json(folder / "scheduler" / "scheduler_config.json"), scheduler(config)
+    meant = {"_class_name": type(other).__name__, "prediction_type": other.config.get("prediction_type")}
+    for key in meant:
+        if said.get(key) != meant[key]:
+            raise InputError(f"{folder / 'scheduler'}: {key} is {said.get(key)!r}, and by {CONFIG} {meant[key]!r}")
     conditioner = Conditioner(_read_json(folder / "conditioning" / "config.json")["channels"])
     try:
         conditioner.load_state_dict(load_file(folder / "conditioning" / "model.safetensors"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterable, Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
@@ -110,16 +111,19 @@ class TrainingConfig(Section):
 
 
 class AutoencoderConfig(Section):
-    """The variational autoencoder (diffusers' AutoencoderKL) and its loss."""
+    """The variational autoencoder and its loss."""
 
+    network: Literal["kl", "conv"] = "kl"
+    """kl: diffusers' AutoencoderKL; conv: one without norms that begins with patches of 2 x 2 pixels, so that of equal
+    block_channels it halves the image once more."""
     latent_channels: PositiveInt = 4
     """Channels of a latent."""
     block_channels: tuple[PositiveInt, ...] = (16, 32, 64)
-    """Channels of each level; each level but the last halves the image."""
+    """Channels of each level, the finest first; each level but the last halves the image."""
     layers_per_block: PositiveInt = 1
-    """Residual blocks of each level."""
+    """Residual blocks of each level of the encoder; the decoder has one more."""
     norm_groups: PositiveInt = 8
-    """Groups of the group normalisation; each of block_channels must be a multiple."""
+    """Groups of the group normalisation of `kl`; each of block_channels must be a multiple."""
     kl_weight: float = Field(1e-4, ge=0.0)
     """Weight of the divergence, in nats a latent element, against the mean absolute error."""
     gradient_weight: float = Field(0.5, ge=0.0)
@@ -130,12 +134,15 @@ class AutoencoderConfig(Section):
     @property
     def downsampling(self) -> int:
         """Pixels along a side that one latent position stands for."""
-        return int(2 ** (len(self.block_channels) - 1))
+        return int(2 ** (len(self.block_channels) - (self.network == "kl")))
 
     @model_validator(mode="after")
     def _grouped(self) -> Self:
-        if any(channels % self.norm_groups for channels in self.block_channels):
+        if self.network == "kl" and any(channels % self.norm_groups for channels in self.block_channels):
             raise ValueError(f"block_channels {list(self.block_channels)} must be multiples of {self.norm_groups}")
+        for finer, coarser in pairwise(self.block_channels if self.network == "conv" else ()):
+            if coarser not in (finer, 2 * finer, 4 * finer):
+                raise ValueError(f"block_channels {list(self.block_channels)} may stay, double or quadruple")
         return self
 
 
@@ -379,13 +386,9 @@ class Config(Section):
             raise ValueError(f"a latent of side {side} cannot be halved by every level of denoiser.block_channels")
         return self
 
-    def hashed_tree(self) -> dict[str, Any]:
-        """What hashes are taken of: without `codec` at its default, for runs made before it was a setting."""
-        return self.model_dump(mode="json", exclude={"codec"} if self.codec == "autoencoder" else None)
-
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, as hex."""
-        canonical = json.dumps(self.hashed_tree(), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_yaml(self) -> str:

@@ -26,7 +26,7 @@ A cell with 0 was never seen in training; it is generated only on request and ma
 
 - {codec}
 - denoiser: diffusers' UNet2DConditionModel with cross-attention on three tokens (pathology, modality, slice position),
-  {parameters:.2f} M parameters with its conditioning; v-prediction, {schedule} schedule
+  {parameters:.2f} M parameters with its conditioning; predicts {prediction}, {schedule} schedule
 - training: {steps}
   (denoiser), seed {seed}
 - settings: `mrigen_config.json` (hash {digest})
@@ -37,6 +37,9 @@ A cell with 0 was never seen in training; it is generated only on request and ma
 
 or `mrigen.pipeline.Pipeline.load(folder)` in Python. {folders} each load in diffusers.
 """
+
+
+_AUTOENCODERS = {"kl": "diffusers' AutoencoderKL", "conv": "mrigen's ConvAutoencoder, without norms"}
 
 
 def model_card(config: Config, counts: Mapping[Cell, int], num_parameters: int, version: str) -> str:
@@ -52,7 +55,8 @@ def model_card(config: Config, counts: Mapping[Cell, int], num_parameters: int, 
         training = config.autoencoder.training
         kind, folders = "latent", "`vae/`, `unet/` and `scheduler/`"
         codec = (
-            f"autoencoder: diffusers' AutoencoderKL, {config.autoencoder.latent_channels} latent channels, "
+            f"autoencoder: {_AUTOENCODERS[config.autoencoder.network]}, "
+            f"{config.autoencoder.latent_channels} latent channels, "
             f"downsampling {config.autoencoder.downsampling}"
         )
         steps = f"{training.num_steps} steps of {training.batch_size} images (autoencoder), "
@@ -72,6 +76,7 @@ def model_card(config: Config, counts: Mapping[Cell, int], num_parameters: int, 
         rows="\n".join(rows),
         parameters=num_parameters / 1e6,
         schedule=config.diffusion.schedule,
+        prediction=config.diffusion.prediction,
         seed=config.seed,
         digest=config.digest()[:12],
     )

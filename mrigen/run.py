@@ -22,7 +22,7 @@ _DECIDING = {
 
 def stage_digest(config: Config, stage: str) -> str:
     """SHA-256 over the settings that decide what `stage` (data, vae, latents or ldm) leaves behind."""
-    tree = config.hashed_tree()
+    tree = config.model_dump(mode="json")
     deciding = {section: tree[section] for section in _DECIDING[stage] if section in tree}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 

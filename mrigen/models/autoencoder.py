@@ -10,12 +10,16 @@ from torch import Tensor
 
 from mrigen.config import Config
 from mrigen.models.codec import LOGVAR_RANGE, Codec, Posterior, require_slices
+from mrigen.models.conv_autoencoder import ConvAutoencoder
+
+NETWORKS = {"kl": AutoencoderKL, "conv": ConvAutoencoder}
+"""By the name in `AutoencoderConfig.network`."""
 
 
 class Autoencoder(Codec):
-    """diffusers' AutoencoderKL, seen through images, posteriors and latents only."""
+    """One of `NETWORKS`, seen through images, posteriors and latents only."""
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: AutoencoderKL | ConvAutoencoder) -> None:
         super().__init__()
         self.vae = vae
 
@@ -24,6 +28,9 @@ class Autoencoder(Codec):
         """A freshly initialised autoencoder of the configured size. Raises InputError unless images are 2-D."""
         require_slices(config.data)
         settings = config.autoencoder
+        if settings.network == "conv":
+            sizes = settings.latent_channels, settings.block_channels, settings.layers_per_block
+            return cls(ConvAutoencoder(*sizes))
         num_levels = len(settings.block_channels)
         return cls(
             AutoencoderKL(

@@ -99,7 +99,7 @@ def test_a_missing_latent_scale_is_an_error_and_never_one(folder):
 
 def test_another_objective_is_refused(folder):
     resealed(folder, "scheduler/scheduler_config.json", lambda tree: tree.update(prediction_type="epsilon"))
-    with pytest.raises(InputError, match="prediction_type 'epsilon' is not v_prediction"):
+    with pytest.raises(InputError, match="prediction_type is 'epsilon'"):
         load_model(folder)
 
 

@@ -13,9 +13,13 @@ from mrigen.models.codec import Posterior
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.losses import autoencoder_loss, gradient_error
 
+KL = load_config("tiny")
+CONV = load_config("tiny", overrides=["autoencoder.network=conv", "autoencoder.block_channels=[8, 16, 16]"])
 
-def test_shapes_and_the_mean_of_no_noise():
-    config = load_config("tiny")
+
+@pytest.mark.parametrize("config", [KL, CONV], ids=["kl", "conv"])
+def test_shapes_and_the_mean_of_no_noise(config):
+    assert config.autoencoder.downsampling == 8
     model = Autoencoder.build(config).eval()
     images = torch.rand(2, 1, 64, 64) * 2 - 1
     posterior = model.encode(images)
@@ -23,6 +27,22 @@ def test_shapes_and_the_mean_of_no_noise():
     reconstruction, _ = model(images, torch.zeros(2, 4, 8, 8))
     assert reconstruction.shape == images.shape
     torch.testing.assert_close(reconstruction, model.decode(posterior.mean))
+
+
+def test_the_network_without_norms_sees_every_pixel_of_a_patch_and_none_far_away():
+    torch.manual_seed(0)
+    model = Autoencoder.build(CONV).double()
+    for parameter in model.parameters():  # the residual blocks begin as the identity
+        torch.nn.init.normal_(parameter, std=0.1)
+    images = torch.randn(1, 1, 64, 64, dtype=torch.float64, requires_grad=True)
+    model.encode(images).mean[0, :, 0, 0].sum().backward()
+    assert (images.grad[0, 0, :8, :8] != 0).all()
+    assert (images.grad[0, 0, 48:] == 0).all()
+
+
+def test_channels_that_the_shortcuts_cannot_rearrange_are_refused():
+    with pytest.raises(InputError, match=r"block_channels \[8, 24\] may stay, double or quadruple"):
+        load_config("tiny", overrides=["autoencoder.network=conv", "autoencoder.block_channels=[8, 24]"])
 
 
 def test_divergence_is_the_closed_form():
