@@ -18,7 +18,7 @@ from mrigen.models.losses import autoencoder_loss
 from mrigen.records import prepared_parts
 from mrigen.run import finish, is_finished, stage_digest
 from mrigen.storage import Location
-from mrigen.training.data import Places, TrainingRows, evenly_spaced, normal
+from mrigen.training.data import Places, TrainingRows, evenly_spaced
 from mrigen.training.journal import Journal, Report
 from mrigen.training.prefetch import prefetched, to_device
 from mrigen.training.state import Checkpoints, TrainingState
@@ -86,7 +86,8 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
 def autoencoder_batch(rows: TrainingRows, places: Places, latent_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Images (B, 1, *spatial) and the noise of their posteriors (B, *latent_shape) at some places of a global batch."""
     images = rows.tensor("image", places.rows(len(rows)))[:, None]
-    return images, normal(places.generators(), latent_shape)
+    _, noise = places.draw(0, latent_shape)
+    return images, noise
 
 
 @torch.no_grad()
