@@ -26,6 +26,7 @@ from mrigen.labels import Cell
 from mrigen.models.conditioning import Conditions
 from mrigen.preprocess import slice_affine
 from mrigen.sampling import guided, sample_noise, seed_fraction, solve
+from mrigen.storage import Location
 from mrigen.threads import one_thread
 from mrigen.volume import Volume
 
@@ -90,12 +91,16 @@ class Pipeline:
         self._schedule = model.schedule
 
     @classmethod
-    def load(cls, folder: Path | None = None, device: str = "cpu") -> Self:
+    def load(cls, folder: Path | Location | None = None, device: str = "cpu") -> Self:
         """Load a model folder, or the embedded model. Raises InputError if it is missing or broken."""
-        if folder is not None:
-            return cls(load_model(folder), device)
-        with resources.as_file(resources.files("mrigen") / "embedded" / "model") as embedded:
-            return cls(load_model(embedded), device)
+        if folder is None:
+            with resources.as_file(resources.files("mrigen") / "embedded" / "model") as embedded:
+                return cls(load_model(embedded), device)
+        location = Location.parse(folder) if isinstance(folder, Path) else folder
+        if not location.is_folder():
+            raise InputError(f"there is no model folder {folder}")
+        with location.as_local() as local:
+            return cls(load_model(local), device)
 
     @property
     def config(self) -> Config:

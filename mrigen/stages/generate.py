@@ -49,7 +49,7 @@ def generate_run(
     finishes what a killed one began. Raises InputError for cells that the model never saw, unless they are allowed,
     settings out of range, or an `out` that holds anything else.
     """
-    pipeline = load_pipeline(model)
+    pipeline = Pipeline.load(model)
     asked = tuple(dict.fromkeys(cells if cells is not None else all_cells()))
     settings = parse_section(SamplerConfig, pipeline.config.sampler.model_dump() | dict(sampler or {}), "sampler")
     if not allow_untrained:
@@ -66,16 +66,6 @@ def generate_run(
     return Cohort(counts, frozenset(cell for cell, seen in trained.items() if seen), page)
 
 
-def load_pipeline(model: Location | None, device: str = "cpu") -> Pipeline:
-    """The pipeline of a model folder, or of the embedded model. Raises InputError if it is missing or broken."""
-    if model is None:
-        return Pipeline.load(device=device)
-    if not model.is_folder():
-        raise InputError(f"--model: no folder {model}")
-    with model.as_local() as local:
-        return Pipeline.load(local, device)
-
-
 def _check_slice_mm(slice_mm: float | None, pipeline: Pipeline) -> None:
     low, high = pipeline.model.slice_mm_quantiles[0], pipeline.model.slice_mm_quantiles[-1]
     if slice_mm is not None and not low <= slice_mm <= high:
@@ -84,7 +74,7 @@ def _check_slice_mm(slice_mm: float | None, pipeline: Pipeline) -> None:
 
 def _pipeline_of(plan: CohortPlan, model: Location | None, device: str) -> Pipeline:
     """What the shards of a plan share."""
-    pipeline = load_pipeline(model, device)
+    pipeline = Pipeline.load(model, device)
     if pipeline.model_sha256 != plan.model_sha256:
         raise InputError(f"the model at {model} changed since the plan was made: use another folder for --out")
     return pipeline
