@@ -110,6 +110,10 @@ class TrainingConfig(Section):
     """Steps between two validation losses and sample grids."""
 
 
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_ADVERSARIAL_RAMP = 0.05
+
+
 class AutoencoderConfig(Section):
     """The variational autoencoder and its loss."""
 
@@ -128,6 +132,14 @@ class AutoencoderConfig(Section):
     """Weight of the divergence, in nats a latent element, against the mean absolute error."""
     gradient_weight: float = Field(0.5, ge=0.0)
     """Weight of the mean absolute error of finite differences, which keeps edges sharp."""
+    lesion_weight: float = Field(0.0, ge=0.0)
+    """How much more a pixel of a lesion counts than another, where masks are known."""
+    adversarial_weight: float = Field(0.0, ge=0.0)
+    """Weight of a patch discriminator's word, in lengths of the other losses' gradient; 0 is without one."""
+    adversarial_start: Share = 0.5
+    """Part of the training after which the autoencoder hears the discriminator, within a twentieth fully."""
+    crop_size: PositiveInt | None = None
+    """Side of the crops of the foreground that are trained on; null takes whole images."""
     training: TrainingConfig = TrainingConfig(num_steps=500)
     """Its training loop."""
 
@@ -136,8 +148,14 @@ class AutoencoderConfig(Section):
         """Pixels along a side that one latent position stands for."""
         return int(2 ** (len(self.block_channels) - (self.network == "kl")))
 
+    def adversarial_share(self, step: int) -> float:
+        """How much of `adversarial_weight` counts at a step, from 0 to 1."""
+        return min(1.0, max(0.0, (step / self.training.num_steps - self.adversarial_start) / _ADVERSARIAL_RAMP))
+
     @model_validator(mode="after")
     def _grouped(self) -> Self:
+        if self.crop_size is not None and self.crop_size % self.downsampling:
+            raise ValueError(f"crop_size {self.crop_size} must be a multiple of the downsampling {self.downsampling}")
         if self.network == "kl" and any(channels % self.norm_groups for channels in self.block_channels):
             raise ValueError(f"block_channels {list(self.block_channels)} must be multiples of {self.norm_groups}")
         for finer, coarser in pairwise(self.block_channels if self.network == "conv" else ()):
@@ -183,9 +201,6 @@ class DenoiserConfig(Section):
             if any(channels % divisor for channels in self.block_channels):
                 raise ValueError(f"block_channels {list(self.block_channels)} must be multiples of {name} = {divisor}")
         return self
-
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class DiffusionConfig(Section):
@@ -382,6 +397,8 @@ class Config(Section):
                 f"data.image_size {self.data.image_size} must be a multiple of the autoencoder's "
                 f"downsampling {self.autoencoder.downsampling}"
             )
+        if self.autoencoder.crop_size is not None and self.autoencoder.crop_size > self.data.image_size:
+            raise ValueError(f"autoencoder.crop_size {self.autoencoder.crop_size} is more than data.image_size")
         if (side := self.latent_shape[-1]) % 2 ** (len(self.denoiser.block_channels) - 1):
             raise ValueError(f"a latent of side {side} cannot be halved by every level of denoiser.block_channels")
         return self

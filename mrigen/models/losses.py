@@ -1,24 +1,69 @@
-"""The training losses, as pure functions."""
+"""The losses of the autoencoder, as functions of images (B, 1, *spatial) in [-1, 1], and what is trained by them."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+import torch.nn.functional as functional
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from mrigen.config import AutoencoderConfig
+from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.codec import Posterior
+from mrigen.models.discriminator import PatchDiscriminator
+
+MAX_ADAPTIVE_WEIGHT = 1e4
+
+
+class AutoencoderObjective(nn.Module):
+    """The autoencoder, with `adversarial_weight` a discriminator beside it, and the loss of both in one.
+
+    Neither sees the other's gradient: the discriminator judges reconstructions that are cut off from the autoencoder,
+    and the autoencoder is judged by weights that are cut off from the discriminator. So one optimiser serves both.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, settings: AutoencoderConfig) -> None:
+        super().__init__()
+        self.autoencoder, self._settings = autoencoder, settings
+        self.discriminator = PatchDiscriminator() if settings.adversarial_weight else None
+
+    def forward(self, images: Tensor, noise: Tensor, lesions: Tensor | None, step: int) -> dict[str, Tensor]:
+        """The terms at `step`, and their weighted sum as `loss`; `lesions` (B, 1, *spatial) are 1 within and 0 without.
+
+        `noise` is standard normal, of the latents' shape.
+        """
+        reconstruction, posterior = self.autoencoder(images, noise)
+        terms = autoencoder_loss(reconstruction, images, posterior, self._settings, lesions)
+        if self.discriminator is None:
+            return terms
+        frozen = {name: weights.detach() for name, weights in self.discriminator.named_parameters()}
+        adversarial = -functional_call(self.discriminator, frozen, (reconstruction,)).mean()
+        weight = adaptive_weight(terms["loss"], adversarial, reconstruction)
+        share = self._settings.adversarial_share(step)
+        real, fake = self.discriminator(images), self.discriminator(reconstruction.detach())
+        told = hinge_loss(real, fake)
+        loss = terms["loss"] + self._settings.adversarial_weight * share * weight * adversarial + told
+        return {**terms, "loss": loss, "adversarial": adversarial, "discriminator": told}
 
 
 def autoencoder_loss(
-    reconstruction: Tensor, images: Tensor, posterior: Posterior, config: AutoencoderConfig
+    reconstruction: Tensor,
+    images: Tensor,
+    posterior: Posterior,
+    config: AutoencoderConfig,
+    lesions: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Terms of the autoencoder's loss for images (B, 1, *spatial), and their weighted sum as `loss`.
+    """Terms of the loss without a discriminator, and their weighted sum as `loss`.
 
-    Mean absolute error, mean absolute error of the finite differences along each axis (Mathieu et al. 2016,
-    eq. 6), and the posterior's divergence (Kingma and Welling 2014, appendix B).
+    Mean absolute error, in which a pixel of a lesion counts 1 + `lesion_weight` times; mean absolute error of finite
+    differences along each axis (Mathieu et al. 2016, eq. 6); the posterior's divergence (Kingma and Welling 2014,
+    appendix B).
     """
+    error = (reconstruction - images).abs()
+    if lesions is not None and config.lesion_weight:
+        error = error * (1.0 + config.lesion_weight * lesions)
     terms = {
-        "l1": (reconstruction - images).abs().mean(),
+        "l1": error.mean(),
         "gradient": gradient_error(reconstruction, images),
         "kl": posterior.kl(),
     }
@@ -31,3 +76,22 @@ def gradient_error(first: Tensor, second: Tensor) -> Tensor:
     difference = first - second
     axes = range(2, difference.dim())
     return torch.stack([difference.diff(dim=axis).abs().mean() for axis in axes]).mean()
+
+
+def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """The discriminator's loss on its scores, a scalar: 0 where each is on its side of 1 and -1 (Lim and Ye 2017)."""
+    return functional.relu(1.0 - real).mean() + functional.relu(1.0 + fake).mean()
+
+
+def adaptive_weight(reconstruction_loss: Tensor, adversarial_loss: Tensor, output: Tensor) -> Tensor:
+    """The weight that gives both losses gradients of one length at `output`, a scalar without gradient.
+
+    Esser et al. 2021, eq. 7, but at the reconstruction instead of the last layer's weights, which costs no pass through
+    the decoder.
+    """
+    wanted, given = (
+        torch.autograd.grad(loss, output, retain_graph=True)[0].norm()
+        for loss in (reconstruction_loss, adversarial_loss)
+    )
+    weight: Tensor = (wanted / (given + 1e-8)).clamp(max=MAX_ADAPTIVE_WEIGHT).detach()
+    return weight

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +21,12 @@ import torch
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.models.conditioning import CONDITIONS, Categorical, Conditions, Continuous
-from mrigen.records import read_file
+from mrigen.records import read_file, unpack_mask
 from mrigen.storage import Location
 
 Array = np.ndarray[Any, Any]
+LESIONS = "lesions"
+"""The column of packed masks."""
 
 
 class TrainingRows:
@@ -43,6 +45,7 @@ class TrainingRows:
     ) -> None:
         """Copy the rows of `split` from the Parquet files of `folder` to `scratch`, a file for each of `tensors`.
 
+        `lesions` beside `image` gives the masks, 1 within a lesion, and 0 without or where no mask is known.
         Cells named in `without` are left out. Raises InputError if `folder` holds no Parquet file, or tensors of
         different shapes.
         """
@@ -61,14 +64,15 @@ class TrainingRows:
                 elif types != expected:
                     raise InputError(f"{file} holds {types}, {files[0]} {expected}: one run has images of one size")
                 for name, stream in streams.items():
-                    for chunk in table[name].chunks:
-                        if len(chunk):
-                            chunk.to_numpy_ndarray().tofile(stream)
+                    _write_pixels(table, name, stream)
                 labels.append(table.select(list(CONDITIONS)))
         table = pa.concat_tables(labels)
         self._conditions = Conditions({name: _values(table[name], CONDITIONS[name]) for name in CONDITIONS})
         self.slice_mm = self._conditions.values["slice_mm"].numpy()
-        self._tensors = {name: _mapped(path, (len(table), *expected[name].shape)) for name, path in paths.items()}
+        self._tensors = {
+            name: _mapped(path, (len(table), *expected["image" if name == LESIONS else name].shape))
+            for name, path in paths.items()
+        }
 
     def __len__(self) -> int:
         return len(self.slice_mm)
@@ -88,6 +92,19 @@ class TrainingRows:
     def conditions(self, rows: Array) -> Conditions:
         """The conditions at `rows`."""
         return self._conditions[torch.from_numpy(rows)]
+
+
+def _write_pixels(table: pa.Table, name: str, stream: BinaryIO) -> None:
+    """Append a column of tensors, or of packed masks, to a file of float16."""
+    if name == LESIONS:
+        shape = table.schema.field("image").type.shape
+        for packed in table[name].to_pylist():
+            mask = np.zeros(shape, bool) if packed is None else unpack_mask(packed, shape)
+            mask.astype(np.float16).tofile(stream)
+        return
+    for chunk in table[name].chunks:
+        if len(chunk):
+            chunk.to_numpy_ndarray().tofile(stream)
 
 
 def _of_split(table: pa.Table, split: str, without: Collection[str]) -> pa.Table:
@@ -150,19 +167,34 @@ class Places:
 
     def strata(self) -> Array:
         """For each place another of `batch_size` strata, by a permutation of the step that all workers share."""
-        return _generator(self.seed, self.step, self.batch_size).permutation(self.batch_size)[self.taken]
+        philox, at_place = _philox(self.seed, self.step)
+        philox.state = at_place(self.batch_size)  # the first that is no row's
+        return np.random.Generator(philox).permutation(self.batch_size)[self.taken]
 
-    def generators(self) -> list[np.random.Generator]:
-        """A generator for each place."""
-        return [_generator(self.seed, self.step, place) for place in self.taken]
+    def draw(self, num_uniforms: int, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """For each place uniform numbers in [0, 1), float64 (B, num_uniforms), and standard normal ones (B, *shape)."""
+        uniform = np.empty((len(self.taken), num_uniforms))
+        normal = np.empty((len(self.taken), *shape), np.float32)
+        philox, at_place = _philox(self.seed, self.step)
+        generator = np.random.Generator(philox)
+        for i, place in enumerate(self.taken):
+            philox.state = at_place(place)
+            generator.random(out=uniform[i])
+            generator.standard_normal(dtype=np.float32, out=normal[i])
+        return torch.from_numpy(uniform), torch.from_numpy(normal)
 
 
-def _generator(seed: int, step: int, place: int) -> np.random.Generator:
-    # Philox (Salmon et al. 2011) is keyed, and a place leaves the one before it 2^192 blocks of its own.
-    counter = np.array([0, 0, 0, place], np.uint64)
-    return np.random.Generator(np.random.Philox(key=np.array([seed, step], np.uint64), counter=counter))
+def _philox(seed: int, step: int) -> tuple[np.random.Philox, Callable[[int], Any]]:
+    """The counter-based generator (Salmon et al. 2011) of one step, and its state at the start of a place.
 
+    A place is the highest word of the counter, so that each has 2^192 blocks of its own. Setting the state is a quarter
+    of the cost of a new generator.
+    """
+    philox = np.random.Philox(key=np.array([seed, step], np.uint64))
+    start = philox.state
 
-def normal(generators: Sequence[np.random.Generator], shape: Sequence[int]) -> torch.Tensor:
-    """Standard normal numbers, float32 (rows, *shape), each row from its own generator."""
-    return torch.from_numpy(np.stack([generator.standard_normal(tuple(shape), np.float32) for generator in generators]))
+    def at_place(place: int) -> Any:
+        start["state"]["counter"] = np.array([0, 0, 0, place], np.uint64)
+        return start
+
+    return philox, at_place

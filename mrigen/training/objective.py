@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from mrigen.diffusion import PREDICTIONS, NoiseSchedule, add_noise, loss_weight,
 from mrigen.models.codec import Posterior
 from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.training.data import Array, Places, TrainingRows, normal
+from mrigen.training.data import Array, Places, TrainingRows
 from mrigen.training.prefetch import to_device
 
 
@@ -42,18 +41,15 @@ class Draw:
 
         Timesteps are stratified over the global batch: one in each of `places.batch_size` equal parts.
         """
-        generators = places.generators()
-        uniform = torch.from_numpy(np.stack([generator.random(1 + NUM_UNIFORMS) for generator in generators]))
         posterior = Posterior(latents.tensor("mean", rows), latents.tensor("logvar", rows))
-        shape = posterior.mean.shape[1:]
-        x0 = statistics.standardised(posterior.sample(normal(generators, shape)))
-        noise = normal(generators, shape)
+        uniform, normal = places.draw(1 + NUM_UNIFORMS, (2, *posterior.mean.shape[1:]))
+        x0 = statistics.standardised(posterior.sample(normal[:, 0]))
         fraction = (torch.from_numpy(places.strata()) + uniform[:, 0]) / places.batch_size
         timesteps = training_timesteps(fraction, config.diffusion)
         conditions = latents.conditions(rows)
         if dropout:
             conditions = drop_conditions(conditions, uniform[:, 1:], config.denoiser)
-        return cls(x0, noise, timesteps, conditions)
+        return cls(x0, normal[:, 1], timesteps, conditions)
 
     def to(self, device: torch.device) -> Draw:
         """The same draw on `device`."""

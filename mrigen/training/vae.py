@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,17 +15,19 @@ from mrigen.checkpoint import save_autoencoder
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.models.autoencoder import Autoencoder
-from mrigen.models.losses import autoencoder_loss
+from mrigen.models.losses import AutoencoderObjective
 from mrigen.records import prepared_parts
 from mrigen.run import finish, is_finished, stage_digest
 from mrigen.storage import Location
-from mrigen.training.data import Places, TrainingRows, evenly_spaced, normal
+from mrigen.training.data import Places, TrainingRows, evenly_spaced
 from mrigen.training.journal import Journal, Report
 from mrigen.training.prefetch import prefetched, to_device
 from mrigen.training.state import Checkpoints, TrainingState
 
 NUM_PREVIEWS = 8
 NUM_VALIDATION = 128
+BACKGROUND = -0.999
+"""Pixels above it are foreground."""
 
 
 def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, report: Report) -> None:
@@ -41,25 +44,25 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
         raise InputError(f"autoencoder.training.batch_size {settings.batch_size} is no multiple of {world} workers")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
         prepared_parts(run / "data")
-        rows = TrainingRows(run / "data", "train", ["image"], Path(scratch), config.held_out_cells)
+        masks = ["lesions"] if config.autoencoder.lesion_weight else []
+        rows = TrainingRows(run / "data", "train", ["image", *masks], Path(scratch), config.held_out_cells)
         validation = TrainingRows(run / "data", "val", ["image"], Path(scratch), config.held_out_cells)
         if not len(rows):
             raise InputError(f"{run / 'data'} holds no training image: its `train` split is empty")
 
         torch.manual_seed(config.seed)
-        model = Autoencoder.build(config).to(device)
+        model = Autoencoder.build(config)
+        objective = AutoencoderObjective(model, config.autoencoder).to(device)
         checkpoints = Checkpoints(run / "vae" / "checkpoints", stage_digest(config, "vae"))
-        state = TrainingState(model, settings, accelerator, checkpoints)
+        state = TrainingState(objective, settings, accelerator, checkpoints)
         journal = Journal(run / "vae", settings, state.first_step, report) if accelerator.is_main_process else None
 
-        def prepare(step: int) -> tuple[Tensor, Tensor]:
+        def prepare(step: int) -> AutoencoderBatch:
             places = Places.of_rank(rank, world, settings.batch_size, config.seed, step)
-            images, noise = autoencoder_batch(rows, places, config.latent_shape)
-            return to_device(images, device), to_device(noise, device)
+            return AutoencoderBatch.of(rows, places, config).to(device)
 
-        for step, (images, noise) in prefetched(prepare, range(state.first_step, settings.num_steps)):
-            reconstruction, posterior = state.network(images, noise)
-            terms = autoencoder_loss(reconstruction, images, posterior, config.autoencoder)
+        for step, batch in prefetched(prepare, range(state.first_step, settings.num_steps)):
+            terms = state.network(batch.images, batch.noise, batch.lesions, step)
             state.update(step, terms["loss"])
             done = step + 1
             if journal:
@@ -83,10 +86,61 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
         accelerator.wait_for_everyone()
 
 
-def autoencoder_batch(rows: TrainingRows, places: Places, latent_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Images (B, 1, *spatial) and the noise of their posteriors (B, *latent_shape) at some places of a global batch."""
-    images = rows.tensor("image", places.rows(len(rows)))[:, None]
-    return images, normal(places.generators(), latent_shape)
+@dataclass(frozen=True)
+class AutoencoderBatch:
+    """Images (B, 1, *spatial), noise of their posteriors (B, C, *spatial / f), and their lesions where they weigh more:
+    1 within, 0 without or where no mask is known."""
+
+    images: Tensor
+    noise: Tensor
+    lesions: Tensor | None
+
+    @classmethod
+    def of(cls, rows: TrainingRows, places: Places, config: Config) -> AutoencoderBatch:
+        """What stands at some places of a global batch, cut to crops where the configuration says so."""
+        settings, numbers = config.autoencoder, places.rows(len(rows))
+        side = settings.crop_size or config.data.image_size
+        spatial = [side // settings.downsampling] * config.data.spatial_dims
+        uniform, noise = places.draw(config.data.spatial_dims, (settings.latent_channels, *spatial))
+        images = rows.tensor("image", numbers)
+        lesions = rows.tensor("lesions", numbers) if settings.lesion_weight else None
+        if settings.crop_size is not None:
+            corners = crop_corners(images, settings.crop_size, uniform)
+            images = cropped(images, settings.crop_size, corners)
+            lesions = None if lesions is None else cropped(lesions, settings.crop_size, corners)
+        return cls(images[:, None], noise, None if lesions is None else lesions[:, None])
+
+    def to(self, device: torch.device) -> AutoencoderBatch:
+        """The same batch on `device`."""
+        lesions = None if self.lesions is None else to_device(self.lesions, device)
+        return AutoencoderBatch(to_device(self.images, device), to_device(self.noise, device), lesions)
+
+
+def crop_corners(images: Tensor, side: int, uniform: Tensor) -> list[list[int]]:
+    """First corners of crops of images (B, *spatial), by uniform numbers (B, dims).
+
+    A crop lies within its image and, along each axis, within the foreground's extent, or around it where that is less.
+    """
+    corners = []
+    for image, numbers in zip(images, uniform, strict=True):
+        inside = (image > BACKGROUND).nonzero()
+        corner = []
+        for axis, number in enumerate(numbers.tolist()):
+            size = image.shape[axis]
+            first, last = (int(inside[:, axis].min()), int(inside[:, axis].max()) + 1) if len(inside) else (0, size)
+            low, high = sorted((first, last - side))
+            corner.append(min(max(low + int(number * (high - low + 1)), 0), size - side))
+        corners.append(corner)
+    return corners
+
+
+def cropped(images: Tensor, side: int, corners: Sequence[Sequence[int]]) -> Tensor:
+    """(B, *spatial) -> (B, side, ...), one crop of each from its corner on."""
+    pieces = [
+        image[tuple(slice(first, first + side) for first in corner)]
+        for image, corner in zip(images, corners, strict=True)
+    ]
+    return torch.stack(pieces)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from mrigen.errors import InputError
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.codec import Posterior
 from mrigen.models.denoiser import Denoiser
-from mrigen.models.losses import autoencoder_loss, gradient_error
+from mrigen.models.losses import AutoencoderObjective, adaptive_weight, autoencoder_loss, gradient_error, hinge_loss
 
 KL = load_config("tiny")
 CONV = load_config("tiny", overrides=["autoencoder.network=conv", "autoencoder.block_channels=[8, 16, 16]"])
@@ -83,3 +83,41 @@ def test_the_digest_is_that_of_the_weights():
 def test_volumes_are_refused_by_the_networks(network):
     with pytest.raises(InputError, match=r"data\.spatial_dims is 3: the networks take 2-D slices so far"):
         network.build(load_config("tiny", overrides=["data.spatial_dims=3"]))
+
+
+def test_pixels_of_lesions_count_more():
+    images, lesions = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    lesions[..., :2] = 1.0
+    posterior = Posterior(torch.zeros(1, 4, 1, 1), torch.zeros(1, 4, 1, 1))
+    terms = autoencoder_loss(images + 0.5, images, posterior, AutoencoderConfig(lesion_weight=3.0), lesions)
+    assert float(terms["l1"]) == 0.5 * (1 + 3 / 2)
+
+
+def test_the_hinge_is_nothing_where_both_are_on_their_side():
+    assert float(hinge_loss(torch.tensor([1.0, 2.0]), torch.tensor([-1.0, -3.0]))) == 0.0
+    assert float(hinge_loss(torch.tensor([0.0]), torch.tensor([0.0]))) == 2.0
+
+
+def test_the_adaptive_weight_makes_gradients_of_one_length():
+    output = torch.randn(2, 1, 4, 4, requires_grad=True)
+    first, second = output.square().sum(), 7 * output.sum()
+    assert float(adaptive_weight(first, second, output)) == pytest.approx(
+        float(2 * output.detach().norm() / (7 * 32**0.5)), rel=1e-5
+    )
+
+
+def test_autoencoder_and_discriminator_do_not_see_each_others_gradients():
+    settings = AutoencoderConfig(adversarial_weight=0.5, adversarial_start=0.0, training={"num_steps": 10})
+    torch.manual_seed(0)
+    objective = AutoencoderObjective(Autoencoder.build(load_config("tiny")), settings)
+    images, noise = torch.rand(2, 1, 64, 64), torch.randn(2, 4, 8, 8)
+    alone = AutoencoderObjective(objective.autoencoder, AutoencoderConfig())(images, noise, None, 9)["loss"]
+    both = objective(images, noise, None, 9)
+    decoder = next(objective.autoencoder.vae.decoder.parameters())
+    (plain,) = torch.autograd.grad(alone, decoder)
+    silent, heard = (torch.autograd.grad(objective(images, noise, None, step)["loss"], decoder)[0] for step in (0, 9))
+    torch.testing.assert_close(silent, plain)  # the discriminator's own loss moves no weight of the autoencoder
+    assert float((heard - plain).abs().max()) > 1e-6
+    own = next(objective.discriminator.parameters())
+    whole, told = (torch.autograd.grad(both[name], own, retain_graph=True)[0] for name in ("loss", "discriminator"))
+    torch.testing.assert_close(whole, told)  # pleasing the discriminator moves no weight of it

@@ -16,7 +16,7 @@ from mrigen.labels import Cell, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.records import image_schema, read_table, tensor_numpy, write_table
 from mrigen.storage import Location
-from mrigen.training.data import Places, TrainingRows, batch_rows, evenly_spaced, normal
+from mrigen.training.data import Places, TrainingRows, batch_rows, evenly_spaced
 from tests.fake_run import write_data
 
 CELLS = all_cells()[:4]
@@ -48,21 +48,33 @@ def test_the_order_is_what_it_was_in_the_first_release():
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_ranks_share_out_the_rows_and_draw_what_one_worker_would(world):
     alone = Places.of_rank(0, 1, 8, seed=5, step=7)
-    noise = normal(alone.generators(), (2, 3))
+    uniform, normal = alone.draw(3, (2, 3))
     for rank in range(world):
         share = Places.of_rank(rank, world, 8, seed=5, step=7)
         assert share.rows(20).tolist() == batch_rows(20, 8, 5, 7)[rank::world].tolist()
         assert share.strata().tolist() == alone.strata()[rank::world].tolist()
-        assert torch.equal(normal(share.generators(), (2, 3)), noise[rank::world])
+        numbers = share.draw(3, (2, 3))
+        assert torch.equal(numbers[0], uniform[rank::world])
+        assert torch.equal(numbers[1], normal[rank::world])
     assert sorted(alone.strata()) == list(range(8))
 
 
-def test_the_numbers_of_a_place_are_standard_normal_and_its_own():
+def test_the_numbers_of_a_place_are_those_of_a_generator_of_its_own():
+    uniform, normal = Places(5, 7, 8, range(2, 4)).draw(3, (4, 2))
+    for place in (2, 3):
+        philox = np.random.Philox(key=np.array([5, 7], np.uint64), counter=np.array([0, 0, 0, place], np.uint64))
+        alone = np.random.Generator(philox)
+        np.testing.assert_array_equal(uniform[place - 2], alone.random(3))
+        np.testing.assert_array_equal(normal[place - 2], alone.standard_normal((4, 2), np.float32))
+
+
+def test_numbers_are_uniform_and_normal_and_no_place_has_those_of_another():
     places = [Places(seed, step, 8, range(8)) for seed in (0, 1, 2**63 - 1) for step in range(4)]
-    numbers = torch.stack([normal(place.generators(), (500,)) for place in places]).flatten(0, 1)
-    assert kstest(numbers.flatten().numpy(), "norm").pvalue > 1e-3
-    correlation = torch.corrcoef(numbers) - torch.eye(len(numbers))
-    assert float(correlation.abs().max()) < 5 / 500**0.5
+    uniform, normal = (torch.cat(numbers) for numbers in zip(*(p.draw(500, (500,)) for p in places), strict=True))
+    assert kstest(uniform.flatten().numpy(), "uniform").pvalue > 1e-3
+    assert kstest(normal.flatten().numpy(), "norm").pvalue > 1e-3
+    correlation = torch.corrcoef(torch.cat([uniform, normal])) - torch.eye(2 * len(normal))
+    assert float(correlation.abs().max()) < 6 / 500**0.5
 
 
 def test_rows_are_those_of_the_split_in_the_files(data, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest
@@ -18,15 +19,16 @@ from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.models.losses import autoencoder_loss
+from mrigen.models.losses import AutoencoderObjective
+from mrigen.records import pack_mask
 from mrigen.run import finish
 from mrigen.stages.encode import encode_run
 from mrigen.storage import Location
 from mrigen.training.data import Places, TrainingRows
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss
-from mrigen.training.vae import autoencoder_batch
-from tests.fake_run import tiny_config, write_autoencoder, write_data
+from mrigen.training.vae import AutoencoderBatch, crop_corners, cropped
+from tests.fake_run import SIZE, tiny_config, write_autoencoder, write_data
 
 CONFIG = tiny_config()
 SCHEDULE = NoiseSchedule.build(CONFIG.diffusion)
@@ -86,19 +88,62 @@ def test_a_row_draws_the_same_in_any_worker_and_the_gradients_add_up(run, latent
     assert_gradients_add_up(model, loss_of_rank)
 
 
-def test_an_image_and_its_noise_are_the_same_in_any_worker_and_the_gradients_add_up(run, tmp_path):
+AUTOENCODERS = [
+    CONFIG,
+    tiny_config(
+        "autoencoder.network=conv",
+        "autoencoder.block_channels=[8, 16, 16]",
+        "autoencoder.crop_size=16",
+        "autoencoder.adversarial_weight=0.5",
+        "autoencoder.lesion_weight=3",
+    ),
+]
+
+
+@pytest.mark.parametrize("config", AUTOENCODERS, ids=["plain", "crops, lesions and a discriminator"])
+def test_an_image_and_its_noise_are_the_same_in_any_worker_and_the_gradients_add_up(run, tmp_path, config):
     torch.manual_seed(0)
-    model = Autoencoder.build(CONFIG)
-    rows = TrainingRows(run / "data", "train", ["image"], tmp_path)
-    alone = autoencoder_batch(rows, Places.of_rank(0, 1, BATCH, 3, 1), CONFIG.latent_shape)
+    objective = AutoencoderObjective(Autoencoder.build(config), config.autoencoder)
+    if config.autoencoder.network == "conv":  # its residual blocks start at zero, and block gradients
+        for parameter in objective.parameters():
+            nn.init.normal_(parameter, std=0.1)
+    rows = TrainingRows(run / "data", "train", ["image", "lesions"], tmp_path)
+    alone = AutoencoderBatch.of(rows, Places.of_rank(0, 1, BATCH, 3, 1), config)
+    assert alone.images.shape[-1] == (config.autoencoder.crop_size or SIZE)
 
     def loss_of_rank(rank: int, world: int) -> Tensor:
-        batch = autoencoder_batch(rows, Places.of_rank(rank, world, BATCH, 3, 1), CONFIG.latent_shape)
-        assert all(torch.equal(share, whole[rank::world]) for share, whole in zip(batch, alone, strict=True))
-        reconstruction, posterior = model(*batch)
-        return autoencoder_loss(reconstruction, batch[0], posterior, CONFIG.autoencoder)["loss"]
+        batch = AutoencoderBatch.of(rows, Places.of_rank(rank, world, BATCH, 3, 1), config)
+        for name in ("images", "noise", "lesions"):
+            if (whole := getattr(alone, name)) is not None:
+                assert torch.equal(getattr(batch, name), whole[rank::world])
+        # at step 0 the autoencoder does not hear the discriminator, whose weight would be that of a rank's own batch
+        return objective(batch.images, batch.noise, batch.lesions, 0)["loss"]
 
-    assert_gradients_add_up(model, loss_of_rank)
+    assert_gradients_add_up(objective, loss_of_rank)
+
+
+def test_masks_come_with_their_images(tmp_path):
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[3:7, 10:20] = True
+    write_data(tmp_path, all_cells()[:1], {"train": 2}, lesions=lambda name: pack_mask(mask) if "-0" in name else None)
+    rows = TrainingRows(Location.parse(tmp_path / "data"), "train", ["image", "lesions"], tmp_path)
+    masks = rows.tensor("lesions", np.arange(len(rows))).numpy()
+    assert sorted(int(one.sum()) for one in masks) == [0] * 4 + [40] * 2
+    assert all((one == mask).all() for one in masks if one.any())
+
+
+def test_crops_lie_on_the_foreground_and_move_over_all_of_it():
+    images = torch.full((1, 40, 40), -1.0)
+    images[0, 4:34, 20:26] = 0.5
+    corners = {
+        tuple(crop_corners(images, 16, torch.tensor([[row, column]]))[0])
+        for row in torch.linspace(0, 0.999, 50).tolist()
+        for column in (0.0, 0.5, 0.999)
+    }
+    assert {row for row, _ in corners} == set(range(4, 34 - 16 + 1))
+    assert all(column <= 20 and column + 16 >= 26 for _, column in corners)
+    assert torch.equal(cropped(images, 16, [[4, 15]])[0], images[0, 4:20, 15:31])
+    assert crop_corners(torch.full((1, 20, 20), -1.0), 16, torch.tensor([[0.0, 0.999]])) == [[0, 4]]
 
 
 def test_every_part_of_the_timesteps_has_one_row_and_all_of_it_is_reached(run, latents):
