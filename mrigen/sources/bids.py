@@ -15,7 +15,7 @@ import bids2table
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.claims import Claim
+from mrigen.sources.scans import ClaimedFiles
 from mrigen.sources.label_tables import LABEL_COLUMNS, UserLabels, find_column, interpret, named_table
 from mrigen.sources.listing import is_scan_name, list_files
 from mrigen.sources.options import SourceOptions
@@ -49,14 +49,13 @@ def bids_roots(files: Iterable[str]) -> tuple[str, ...]:
     return tuple(roots)
 
 
-def find_bids_scans(root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None) -> Claim:
+def find_bids_scans(root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None) -> ClaimedFiles:
     """The anatomical scans of a BIDS tree that are T1w, T1ce, T2w, FLAIR or PD.
 
     `files` are paths relative to the root; by default all that are there. The pathology is that of the session in
     `sub-*/sub-*_sessions.tsv` where that tells one, else that of the subject in `participants.tsv`.
 
-    Raises:
-        InputError: if no table tells the pathology.
+    Raises InputError if no table tells the pathology.
     """
     options = options or SourceOptions()
     files = list_files(root).files if files is None else tuple(files)
@@ -106,7 +105,7 @@ def find_bids_scans(root: Location, files: Iterable[str] | None = None, options:
             )
         )
     masks = tuple((root / path).path for path in sorted(set(lesions.values())))
-    return Claim("a BIDS tree", mine, tuple(scans), tuple(rejected), masks, notes=dict(notes))
+    return ClaimedFiles("a BIDS tree", mine, tuple(scans), tuple(rejected), masks, notes=dict(notes))
 
 
 def _find_lesions(files: Iterable[str]) -> dict[tuple[str, str], str]:

@@ -16,15 +16,15 @@ class Found:
     """All scans of all sources."""
 
     kinds: tuple[tuple[str, ...], ...]
-    # what was recognised in each source, in words
+    """What was recognised in each source, in words."""
     places: tuple[Location, ...]
-    # of each source; a scan's `origin` counts in them
+    """Of each source; a scan's `origin` counts in them."""
     scans: tuple[Scan, ...]
     masks: tuple[str, ...]
     rejected: tuple[Rejected, ...]
 
 
-def find_all(sources: Sequence[Source]) -> Found:
+def find_all_scans(sources: Sequence[Source]) -> Found:
     """List the scans of every source. Raises InputError as `find_scans` does."""
     tables = [find_scans(source) for source in sources]
     scans = [replace(scan, origin=origin) for origin, table in enumerate(tables) for scan in table.scans]

@@ -62,8 +62,7 @@ class Source:
 def make_options(tree: Mapping[str, Any], where: str) -> SourceOptions:
     """Options from a mapping; `where` names it in errors.
 
-    Raises:
-        InputError: if a key is unknown or a value is wrong, in one line.
+    Raises InputError if a key is unknown or a value is wrong, in one line.
     """
     for key in tree:
         if key not in SourceOptions.model_fields:
@@ -83,8 +82,7 @@ def make_options(tree: Mapping[str, Any], where: str) -> SourceOptions:
 def parse_options(pairs: Sequence[str]) -> SourceOptions:
     """Options from `KEY=VALUE` pairs; `values.AD=Dementia` adds to the map.
 
-    Raises:
-        InputError: if a pair is not of that form, names a key twice, or does not fit, in one line.
+    Raises InputError if a pair is not of that form, names a key twice, or does not fit, in one line.
     """
     tree: dict[str, Any] = {}
     for pair in pairs:

@@ -24,15 +24,15 @@ class Scan:
     modality: Modality
     licence: str
     frame: int | None = None
-    # place along the fourth axis of a 4-D file that holds several contrasts
+    """Place along the fourth axis of a 4-D file that holds several contrasts."""
     mask: str = ""
-    # a brain mask's path, where one was given or found beside the scan
+    """A brain mask's path, where one was given or found beside the scan."""
     lesions: str = ""
-    # likewise, of a volume whose labels mark lesions, in the space of the scan
+    """Likewise, of a volume whose labels mark lesions, in the space of the scan."""
     orientation: str = ""
-    # axes of an Analyze file, such as LAS
+    """Axes of an Analyze file, such as LAS."""
     origin: int = 0
-    # which of the sources of one call the scan is from
+    """Which of the sources of one call the scan is from."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ScanTable:
     scans: tuple[Scan, ...]
     rejected: tuple[Rejected, ...] = ()
     masks: tuple[str, ...] = ()
-    # paths of lesion masks and other labels
+    """Paths of lesion masks and other labels."""
 
     @property
     def kind(self) -> str:

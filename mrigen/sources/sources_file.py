@@ -16,8 +16,7 @@ from mrigen.storage import Location
 def read_sources(arguments: Sequence[str], options: SourceOptions) -> tuple[Source, ...]:
     """The sources that a user named; those of a YAML list have their own options laid over `options`.
 
-    Raises:
-        InputError: if a list cannot be read or does not fit, naming the file, the entry and the key.
+    Raises InputError if a list cannot be read or does not fit, naming the file, the entry and the key.
     """
     sources: list[Source] = []
     for argument in arguments:

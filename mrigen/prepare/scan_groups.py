@@ -27,7 +27,7 @@ def scan_key(scan: Scan, content: str) -> str:
     return _digest([*told, scan.frame, scan.orientation])[:24]
 
 
-def part_key(part: Part, data: DataConfig) -> str:
+def group_key(part: Part, data: DataConfig) -> str:
     """What names the images of some scans: a hash of the scans' keys and of the settings."""
     keys = [scan_key(scan, content) for scan, content in part.items()]
     return _digest([FORMAT, data.model_dump(mode="json"), keys])[:16]
@@ -37,7 +37,7 @@ def _digest(tree: object) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
-def scans_per_part(data: DataConfig) -> int:
+def scans_per_group(data: DataConfig) -> int:
     """As many scans as make a part of a handy size: fewer where each gives a large volume."""
     pixels = math.prod([data.image_size] * data.spatial_dims)
     low, high = data.slice_range_mm
@@ -56,7 +56,7 @@ def group_scans(scans: Iterable[Scan], target: int = MAX_SCANS) -> list[list[Sca
     return groups
 
 
-def plan_parts(kept: Part, stored: Sequence[Sequence[str]], target: int) -> list[dict[Scan, str]]:
+def regroup_scans(kept: Part, stored: Sequence[Sequence[str]], target: int) -> list[dict[Scan, str]]:
     """Cut the scans into parts: those of the `stored` plan (keys of scans, part by part) first, as they were.
 
     Scans that are gone leave their part, and new ones make parts of their own.
@@ -71,15 +71,15 @@ def _plan_file(run: Location) -> Location:
     return run / "data" / "_parts" / "plan.json"
 
 
-def read_plan(run: Location) -> list[list[str]]:
+def read_groups(run: Location) -> list[list[str]]:
     """The plan that is stored in a run: the keys of each part's scans; empty if there is none."""
     file = _plan_file(run)
     plan: list[list[str]] = file.read_json() if file.is_file() else []
     return plan
 
 
-def write_plan(run: Location, parts: Iterable[Part]) -> None:
+def store_groups(run: Location, parts: Iterable[Part]) -> None:
     """Store the plan, unless it stands already."""
     plan = [[scan_key(scan, content) for scan, content in part.items()] for part in parts]
-    if plan != read_plan(run):
+    if plan != read_groups(run):
         _plan_file(run).write_json(plan)

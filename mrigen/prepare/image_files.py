@@ -13,7 +13,7 @@ from mrigen.config import DataConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.prepare.histograms import Histograms
-from mrigen.prepare.parts import Part, part_key
+from mrigen.prepare.scan_groups import Part, group_key
 from mrigen.preprocess import PreparedScan, lesions_on_grid, prepare_images, split_of
 from mrigen.preprocess.foreground import Mask
 from mrigen.records import image_schema, pack_mask, to_table, write_table
@@ -23,7 +23,7 @@ from mrigen.storage import Location
 from mrigen.volume import Volume, VolumeError
 
 
-def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[Location]) -> dict[str, Any]:
+def make_image_file(run: Location, part: Part, data: DataConfig, places: Sequence[Location]) -> dict[str, Any]:
     """Make the images of a part's scans: `data/part-<key>.parquet`, then its report `data/_parts/<key>.json`.
 
     A part whose report stands, and whose Parquet file has the hash that the report tells, is not made again. Scans
@@ -32,7 +32,7 @@ def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[L
 
     Returns the report, which is small and fit for JSON, and whether it was made now.
     """
-    key = part_key(part, data)
+    key = group_key(part, data)
     report_file, part_file = run / "data" / "_parts" / f"{key}.json", run / "data" / f"part-{key}.parquet"
     if report_file.is_file():
         report: dict[str, Any] = report_file.read_json()
@@ -78,8 +78,7 @@ def prepare_scan(
 ) -> PreparedScan:
     """Read a scan's brain mask where one is wanted, and make the images of its `volume`.
 
-    Raises:
-        VolumeError: if the mask cannot be read, or no image of the scan shows enough.
+    Raises VolumeError if the mask cannot be read, or no image of the scan shows enough.
     """
     max_bytes = data.max_scan_mb << 20
     mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask and data.head == "strip" else None

@@ -14,7 +14,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell, Pathology, all_cells
 from mrigen.prepare.confounds import Traits
 from mrigen.prepare.histograms import Histograms
-from mrigen.prepare.parts import Part, part_key, write_plan
+from mrigen.prepare.scan_groups import Part, group_key, store_groups
 from mrigen.prepare.survey import ScanFacts
 from mrigen.records import SPLITS, write_table
 from mrigen.sources.scans import Rejected
@@ -27,30 +27,30 @@ LATER_STAGES = ("vae", "latents", "ldm", "model")
 
 
 @dataclass(frozen=True)
-class Preparation:
+class PreparedData:
     """What a run's `data/` holds."""
 
     cells: dict[Cell, int]
-    # images of each of the 20 cells
+    """Images of each of the 20 cells."""
     splits: dict[str, int]
-    # images of each split
+    """Images of each split."""
     num_marked: int
-    # images with a lesion mask, be it empty
+    """Images with a lesion mask, be it empty."""
     subjects: dict[str, int]
-    # subjects of each split
+    """Subjects of each split."""
     held_out: dict[Pathology, int]
-    # subjects of the test split, by pathology, of pathologies that there are
+    """Subjects of the test split, by pathology, of pathologies that there are."""
     rejected: tuple[Rejected, ...]
     traits: dict[Traits, int]
-    # scans by what they show beside their pathology, once prepared
+    """Scans by what they show beside their pathology, once prepared."""
     geometry: dict[tuple[Cell, str, str], int]
-    # scans by cell, spacing and orientation, as they are in the files
+    """Scans by cell, spacing and orientation, as they are in the files."""
     histograms: Histograms
     parts: dict[str, str]
-    # files and their SHA-256
+    """Files and their SHA-256."""
     num_parts: int
     num_kept: int
-    # parts in all, and those that stood already
+    """Parts in all, and those that stood already."""
 
     @property
     def num_images(self) -> int:
@@ -78,14 +78,13 @@ class Preparation:
         ]
 
 
-def begin_preparation(run: Location, parts: Sequence[Part], data: DataConfig) -> None:
+def open_data(run: Location, parts: Sequence[Part], data: DataConfig) -> None:
     """Store the plan of parts; take `_SUCCESS.json` away if it stands for others.
 
-    Raises:
-        InputError: if later stages have used the parts it stands for.
+    Raises InputError if later stages have used the parts it stands for.
     """
     success = run / "data" / "_SUCCESS.json"
-    keys = sorted(part_key(part, data) for part in parts)
+    keys = sorted(group_key(part, data) for part in parts)
     if success.is_file() and success.read_json().get("keys") != keys:
         for stage in LATER_STAGES:
             if (run / stage).is_folder():
@@ -94,15 +93,15 @@ def begin_preparation(run: Location, parts: Sequence[Part], data: DataConfig) ->
                     f"or delete {', '.join(LATER_STAGES)} in this one"
                 )
         success.delete()
-    write_plan(run, parts)
+    store_groups(run, parts)
 
 
-def sum_up(
+def sum_reports(
     facts: Mapping[Any, ScanFacts],
     parts: Sequence[Part],
     reports: Sequence[dict[str, Any]],
     rejected: Iterable[Rejected],
-) -> Preparation:
+) -> PreparedData:
     """Gather the reports of all `parts`, in their order; `facts` are those of every scan in them."""
     cells: Counter[str] = Counter()
     splits: Counter[str] = Counter()
@@ -129,7 +128,7 @@ def sum_up(
             name = f"{scan.source}/{scan.subject}"
             if name in report["subjects"]:
                 of_pathology[scan.pathology].add(name)
-    return Preparation(
+    return PreparedData(
         cells={cell: cells[str(cell)] for cell in all_cells()},
         splits={split: splits[split] for split in SPLITS},
         num_marked=num_marked,
@@ -157,7 +156,7 @@ def write_quarantine(run: Location, rejected: Iterable[Rejected]) -> Location:
     return file
 
 
-def finish_preparation(run: Location, preparation: Preparation, keys: Iterable[str], digest: str) -> None:
+def close_data(run: Location, preparation: PreparedData, keys: Iterable[str], digest: str) -> None:
     """Drop parts that are of no use any more, and write `_SUCCESS.json` last if there is any image.
 
     `keys` are the parts' names; `digest` is that of the stage's settings (`training.stage.stage_digest`).
