@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from jobs.options import Settings, config_options, output_location, store_config
-from jobs.placement import Placement, connect, cpu_worker_options
+from jobs.placement import Placement, cpu_worker_options
 from mrigen.errors import InputError
 from mrigen.storage import Location
 
@@ -54,11 +54,9 @@ def command(
     from jobs.each_on_ray import EachOnRay
     from mrigen.prepare.survey import survey
     from mrigen.preprocess import check_extras, check_strip_command
-    from mrigen.report.data.page import write_data_page
-    from mrigen.run import is_finished, stage_digest
+    from mrigen.run import is_finished
+    from mrigen.sources.options import parse_options, read_sources
     from mrigen.sources.recognise import find_all_scans
-    from mrigen.sources.options import parse_options
-    from mrigen.sources.options import read_sources
     from mrigen.stages.prepare import prepare_run
 
     *named, run = places if len(places) > 1 or not dry_run else (*places, "")
@@ -78,8 +76,7 @@ def command(
     if folder and not dry_run:
         folder.make_folder()
     on_rejected = _teller(strict)
-    connect(address)
-    each = EachOnRay(Placement(num_workers))
+    each = EachOnRay(Placement(num_workers), address)
     fault = None
     try:
         if dry_run or folder is None:
@@ -89,15 +86,15 @@ def command(
                 return
             _end(f"nothing to use in {', '.join(named)}")
         store_config(folder, config)
-        digest = stage_digest(config, "data")
-        preparation = prepare_run(folder, found, config, digest, each, on_rejected, allow_mixed_heads=allow_mixed_heads)
+        prepared = prepare_run(
+            folder, config, found, each, on_rejected=on_rejected, allow_mixed_heads=allow_mixed_heads
+        )
     except _FirstFault as stopped:
         fault = str(stopped)
     if fault is not None:  # told here, after the work has come to rest and its progress was shown
         _end(f"{fault} (--strict)")
-    page = write_data_page(folder, preparation, found, config)
-    show.print_preparation(preparation, folder, page)
-    if not preparation.num_images:
+    show.print_prepared(prepared, folder)
+    if not prepared.num_images:
         _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")
 
 

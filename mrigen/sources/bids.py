@@ -15,11 +15,10 @@ import bids2table
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.scans import ClaimedFiles
 from mrigen.sources.label_tables import LABEL_COLUMNS, UserLabels, find_column, interpret, named_table
 from mrigen.sources.listing import is_scan_name, list_files
 from mrigen.sources.options import SourceOptions
-from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.sources.tables import read_rows
 from mrigen.storage import Location
 
@@ -49,7 +48,9 @@ def bids_roots(files: Iterable[str]) -> tuple[str, ...]:
     return tuple(roots)
 
 
-def find_bids_scans(root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None) -> ClaimedFiles:
+def find_bids_scans(
+    root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None
+) -> ClaimedFiles:
     """The anatomical scans of a BIDS tree that are T1w, T1ce, T2w, FLAIR or PD.
 
     `files` are paths relative to the root; by default all that are there. The pathology is that of the session in

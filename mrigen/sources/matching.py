@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.scans import ClaimedFiles
 from mrigen.sources.label_tables import Labels, LabelTable, UserLabels, named_table
 from mrigen.sources.listing import is_scan_name
 from mrigen.sources.options import SourceOptions
-from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.sources.tables import TABLE_SUFFIXES
 from mrigen.storage import Location
 
@@ -91,7 +90,7 @@ def find_profile_scans(
     known = frozenset(files)
     paths = sorted(filter(is_scan_name, known))
     hallmarks = {profile.name: _folders_with(profile.beside, paths) for profile in profiles if profile.beside}
-    found = {profile.name: _Found(profile) for profile in profiles}
+    found = {profile.name: _ProfileFiles(profile) for profile in profiles}
     matches: list[_Match] = []
     for path in paths:
         for profile in profiles:
@@ -119,8 +118,8 @@ def find_profile_scans(
     return [item.claim() for item in found.values() if item.paths]
 
 
-class _Found:
-    """What one profile gathers."""
+class _ProfileFiles:
+    """The files that one profile knows, gathered one by one."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -131,7 +130,7 @@ class _Found:
         self.notes: Counter[str] = Counter()
 
     def take(self, path: str, full: str, matches: list[_Match]) -> bool:
-        """ClaimedFiles a file if the profile knows its name."""
+        """Take a file, if the profile knows its name."""
         profile = self.profile
         refused = next((reason for name, reason in profile.refused.items() if _ends(name, full)), None)
         match = None if refused else _match(profile, path, full)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mrigen.errors import InputError
 from mrigen.sources.bids import NOT_RAW, bids_roots, find_bids_scans
-from mrigen.sources.scans import ClaimedFiles, in_words
 from mrigen.sources.listing import is_scan_name, list_files
 from mrigen.sources.manifest import find_manifest_scans, is_manifest
 from mrigen.sources.matching import find_profile_scans
 from mrigen.sources.options import Source, SourceOptions
 from mrigen.sources.profiles import PROFILES
-from mrigen.sources.scans import Rejected, ScanTable
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan, ScanTable, drop_contradicted, in_words
 from mrigen.sources.series import find_series
 from mrigen.sources.tables import TABLE_SUFFIXES
 from mrigen.storage import Location
@@ -25,6 +25,33 @@ KNOWN = (
     + "".join(f"{profile.name}, " for profile in PROFILES)
     + "DICOM series, or a CSV, TSV or Parquet file with the columns path,subject,pathology,modality"
 )
+
+
+@dataclass(frozen=True)
+class FoundScans:
+    """All scans of all sources."""
+
+    kinds: tuple[tuple[str, ...], ...]
+    """What was recognised in each source, in words."""
+    places: tuple[Location, ...]
+    """Of each source; a scan's `origin` counts in them."""
+    scans: tuple[Scan, ...]
+    masks: tuple[str, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def find_all_scans(sources: Sequence[Source]) -> FoundScans:
+    """List the scans of every source. Raises InputError as `find_scans` does."""
+    tables = [find_scans(source) for source in sources]
+    scans = [replace(scan, origin=origin) for origin, table in enumerate(tables) for scan in table.scans]
+    agreed, contradicted = drop_contradicted(scans)
+    return FoundScans(
+        kinds=tuple(table.kinds for table in tables),
+        places=tuple(source.place for source in sources),
+        scans=tuple(agreed),
+        masks=tuple(mask for table in tables for mask in table.masks),
+        rejected=(*(item for table in tables for item in table.rejected), *contradicted),
+    )
 
 
 def find_scans(source: Source) -> ScanTable:

@@ -6,9 +6,8 @@ import posixpath
 from collections.abc import Iterable
 
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.scans import ClaimedFiles
 from mrigen.sources.options import SourceOptions
-from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.storage import Location
 
 _SUFFIXES = ("", ".dcm", ".dicom", ".ima")

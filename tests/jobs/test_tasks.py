@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jobs.tasks import Task, Work, run_tasks
 
 from jobs.placement import Placement
-from jobs.tasks import Task, Work, run_tasks
 from mrigen.errors import InputError
 
 pytestmark = pytest.mark.ray
