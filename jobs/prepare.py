@@ -77,7 +77,6 @@ def command(
         folder.make_folder()
     on_rejected = _teller(strict)
     each = EachOnRay(Placement(num_workers), address)
-    fault = None
     try:
         if dry_run or folder is None:
             facts, rejected = survey(found, config.data, each, on_rejected)
@@ -90,9 +89,7 @@ def command(
             folder, config, found, each, on_rejected=on_rejected, allow_mixed_heads=allow_mixed_heads
         )
     except _FirstFault as stopped:
-        fault = str(stopped)
-    if fault is not None:  # told here, after the work has come to rest and its progress was shown
-        _end(f"{fault} (--strict)")
+        _end(f"{stopped} (--strict)")
     show.print_prepared(prepared, folder)
     if not prepared.num_images:
         _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")

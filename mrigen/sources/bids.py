@@ -8,10 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-import bids2table
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
@@ -27,6 +24,8 @@ NOT_RAW = ("derivatives", "sourcedata", "code")
 
 _ANAT = re.compile(r"(^|/)anat/[^/]*_(T1w|T2w|FLAIR|PDw)\.(nii|nii\.gz|hdr)$")
 """Names that mean to be scans of ours."""
+
+_DATATYPE = re.compile(r"sub-[a-zA-Z0-9]+/(?:ses-[a-zA-Z0-9]+/)?([a-z]+)/")
 
 _LESIONS = re.compile(
     r"(?:derivatives/[^/]+/)?sub-(?P<subject>[^/_]+)/(?:ses-(?P<session>[^/_]+)/)?anat/"
@@ -70,8 +69,8 @@ def find_bids_scans(
     for path in sorted(filter(is_scan_name, mine)):
         if not path.startswith("sub-") or _LESIONS.fullmatch(path):
             continue
-        entities: dict[str, Any] = bids2table.parse_bids_entities(path)
-        modality = _modality(entities)
+        entities = _entities(path)
+        modality = _modality(path, entities)
         full = (root / path).path
         if modality is None or "sub" not in entities:
             if _ANAT.search(path):
@@ -79,7 +78,7 @@ def find_bids_scans(
             else:
                 notes["other files left out"] += 1
             continue
-        subject, session = str(entities["sub"]), str(entities.get("ses") or "")
+        subject, session = entities["sub"], entities.get("ses", "")
         try:
             pathology = label(subject, session)
         except InputError as error:
@@ -126,13 +125,21 @@ def _within(path: str, above: str) -> str:
     return path[len(above) + 1 :] if above else path
 
 
-def _modality(entities: dict[str, Any]) -> Modality | None:
-    if entities.get("datatype") != "anat":
+def _entities(path: str) -> dict[str, str]:
+    """The pairs KEY-LABEL in a file's name, which `_` separates."""
+    pairs = (part.split("-", maxsplit=1) for part in posixpath.basename(path).split("_"))
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
+def _modality(path: str, entities: Mapping[str, str]) -> Modality | None:
+    """The contrast that the suffix and `ce` tell, of a file in a subject's or session's `anat/`."""
+    datatype = _DATATYPE.search(path)
+    if datatype is None or datatype[1] != "anat":
         return None
-    suffix = entities.get("suffix")
+    suffix = posixpath.basename(path).split("_")[-1].split(".")[0]
     if suffix == "T1w":
         return Modality.T1CE if entities.get("ce") else Modality.T1W
-    return {"T2w": Modality.T2W, "FLAIR": Modality.FLAIR, "PDw": Modality.PD}.get(str(suffix))
+    return {"T2w": Modality.T2W, "FLAIR": Modality.FLAIR, "PDw": Modality.PD}.get(suffix)
 
 
 def _labeller(root: Location, files: Sequence[str], options: SourceOptions) -> Callable[[str, str], Pathology | None]:

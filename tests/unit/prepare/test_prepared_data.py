@@ -109,7 +109,11 @@ def test_the_success_tells_what_there_is(tmp_path: Path) -> None:
     finish(run, report(0), report(1), rejected=(EARLY,))
     success = (run / "data" / "_SUCCESS.json").read_json()
     assert success["parts"] == {report(0)["file"]: "0000", report(1)["file"]: "1111"}
-    assert (success["num_images"], success["num_quarantined"], success["digest"]) == (8, 1, stage_digest(CONFIG, "data"))
+    assert (success["num_images"], success["num_quarantined"], success["digest"]) == (
+        8,
+        1,
+        stage_digest(CONFIG, "data"),
+    )
     assert sum(success["cells"].values()) == sum(success["images"].values()) == 8
 
 
