@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
@@ -15,6 +16,7 @@ from mrigen.storage import Location
 if TYPE_CHECKING:
     from mrigen.sources.scans import Rejected
 
+Result = TypeVar("Result")
 EX_DATAERR = 65
 SHOWN_FAULTS = 20
 
@@ -77,19 +79,15 @@ def command(
         folder.make_folder()
     on_rejected = _teller(strict)
     each = EachOnRay(Placement(num_workers), address)
-    try:
-        if dry_run or folder is None:
-            facts, rejected = survey(found, config.data, each, on_rejected)
-            show.print_survey(facts, rejected, config.data)
-            if facts:
-                return
-            _end(f"nothing to use in {', '.join(named)}")
-        store_config(folder, config)
-        prepared = prepare_run(
-            folder, config, found, each, on_rejected=on_rejected, allow_mixed_heads=allow_mixed_heads
-        )
-    except _FirstFault as stopped:
-        _end(f"{stopped} (--strict)")
+    if dry_run or folder is None:
+        facts, rejected = _or_end(lambda: survey(found, config.data, each, on_rejected))
+        show.print_survey(facts, rejected, config.data)
+        if facts:
+            return
+        _end(f"nothing to use in {', '.join(named)}")
+    store_config(folder, config)
+    prepare = functools.partial(prepare_run, folder, config, found, each)
+    prepared = _or_end(functools.partial(prepare, on_rejected=on_rejected, allow_mixed_heads=allow_mixed_heads))
     show.print_prepared(prepared, folder)
     if not prepared.num_images:
         _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")
@@ -104,6 +102,15 @@ def _keep_apart(run: Location, places: Sequence[Location]) -> None:
 
 class _FirstFault(Exception):
     """A file that cannot be used, where none is allowed."""
+
+
+def _or_end(work: Callable[[], Result]) -> Result:
+    """What `work` gives; or the end, told after the work has come to rest and its progress was shown."""
+    try:
+        return work()
+    except _FirstFault as stopped:
+        fault = str(stopped)
+    _end(f"{fault} (--strict)")
 
 
 def _end(reason: str) -> NoReturn:
