@@ -110,7 +110,7 @@ def _or_end(work: Callable[[], Result]) -> Result:
         return work()
     except _FirstFault as stopped:
         fault = str(stopped)
-    _end(f"{fault} (--strict)")
+    return _end(f"{fault} (--strict)")
 
 
 def _end(reason: str) -> NoReturn:
