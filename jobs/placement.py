@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -105,6 +107,7 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
         os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
+    _lead_workers_to_this_package()
     if not ray.is_initialized():
         if address:
             try:
@@ -125,6 +128,18 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if placement is not None and placement.use_gpu:
         _count_gpus(placement.num_workers, int(ray.cluster_resources().get("GPU", 0)), may_grow=bool(address))
+
+
+def _lead_workers_to_this_package() -> None:
+    """Put the folder of this package on the path of the workers that a local cluster starts.
+
+    An editable install is found by a hook, and only where no folder of a package's name lies on the path before: Ray
+    puts the working folder there, which holds a folder `mrigen` where the user stands beside a clone.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    if root not in sys.path:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        sys.path.append(root)
 
 
 def _count_gpus(needed: int, found: int, *, may_grow: bool) -> None:
