@@ -107,7 +107,6 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
         os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
-    _lead_workers_to_this_package()
     if not ray.is_initialized():
         if address:
             try:
@@ -115,6 +114,7 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
             except ConnectionError as error:
                 raise InputError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
         else:
+            _lead_workers_to_this_package()
             ray.init(
                 address="local",  # without it, a cluster of `ray start` on this machine would be joined
                 num_cpus=max(LOCAL_CPUS, usable_cpus()),
@@ -139,7 +139,6 @@ def _lead_workers_to_this_package() -> None:
     root = str(Path(__file__).resolve().parents[1])
     if root not in sys.path:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        sys.path.append(root)
 
 
 def _count_gpus(needed: int, found: int, *, may_grow: bool) -> None:

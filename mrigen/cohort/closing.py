@@ -32,7 +32,8 @@ Synthetic is not anonymous: a model can repeat images that it was trained on.
 - seed {seed}; solver {solver}, {num_steps} steps, guidance {guidance:g}, compute batch {compute_batch}
 - made by mrigen {version}
 
-`sub-*/anat/` holds the images as NIfTI (BIDS derivative, {plane} slices (X, Y, 1), intensities 0 to 1000) with a sidecar
+`sub-*/anat/` holds the images as NIfTI (BIDS derivative, {plane} slices (X, Y, 1), intensities 0 to 1000) with a \
+sidecar
 that tells how to make each again; `manifest/*.parquet` holds the same rows with the images as tensors, readable by
 plain pyarrow; `plan.parquet` what was asked for; `_SUCCESS.json` that all of it is here.
 """
