@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -112,6 +114,7 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
             except ConnectionError as error:
                 raise InputError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
         else:
+            _lead_workers_to_this_package()
             ray.init(
                 address="local",  # without it, a cluster of `ray start` on this machine would be joined
                 num_cpus=max(LOCAL_CPUS, usable_cpus()),
@@ -125,6 +128,17 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if placement is not None and placement.use_gpu:
         _count_gpus(placement.num_workers, int(ray.cluster_resources().get("GPU", 0)), may_grow=bool(address))
+
+
+def _lead_workers_to_this_package() -> None:
+    """Put the folder of this package on the path of the workers that a local cluster starts.
+
+    An editable install is found by a hook, and only where no folder of a package's name lies on the path before: Ray
+    puts the working folder there, which holds a folder `mrigen` where the user stands beside a clone.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    if root not in sys.path:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
 
 
 def _count_gpus(needed: int, found: int, *, may_grow: bool) -> None:

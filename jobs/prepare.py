@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
 from jobs.options import Settings, config_options, output_location, store_config
-from jobs.placement import Placement, connect, cpu_worker_options
+from jobs.placement import Placement, cpu_worker_options
 from mrigen.errors import InputError
 from mrigen.storage import Location
 
 if TYPE_CHECKING:
     from mrigen.sources.scans import Rejected
 
+Result = TypeVar("Result")
 EX_DATAERR = 65
 SHOWN_FAULTS = 20
 
@@ -54,11 +56,9 @@ def command(
     from jobs.each_on_ray import EachOnRay
     from mrigen.prepare.survey import survey
     from mrigen.preprocess import check_extras, check_strip_command
-    from mrigen.report.data.page import write_data_page
-    from mrigen.run import is_finished, stage_digest
-    from mrigen.sources.find import find_all
-    from mrigen.sources.options import parse_options
-    from mrigen.sources.sources_file import read_sources
+    from mrigen.run import is_finished
+    from mrigen.sources.options import parse_options, read_sources
+    from mrigen.sources.recognise import find_all_scans
     from mrigen.stages.prepare import prepare_run
 
     *named, run = places if len(places) > 1 or not dry_run else (*places, "")
@@ -73,31 +73,23 @@ def command(
     sources = read_sources(named, parse_options(source_options))
     if folder:
         _keep_apart(folder, [source.place for source in sources])
-    found = find_all(sources)
+    found = find_all_scans(sources)
     show.print_found(found)
     if folder and not dry_run:
         folder.make_folder()
     on_rejected = _teller(strict)
-    connect(address)
-    each = EachOnRay(Placement(num_workers))
-    fault = None
-    try:
-        if dry_run or folder is None:
-            facts, rejected = survey(found, config.data, each, on_rejected)
-            show.print_survey(facts, rejected, config.data)
-            if facts:
-                return
-            _end(f"nothing to use in {', '.join(named)}")
-        store_config(folder, config)
-        digest = stage_digest(config, "data")
-        preparation = prepare_run(folder, found, config, digest, each, on_rejected, allow_mixed_heads=allow_mixed_heads)
-    except _FirstFault as stopped:
-        fault = str(stopped)
-    if fault is not None:  # told here, after the work has come to rest and its progress was shown
-        _end(f"{fault} (--strict)")
-    page = write_data_page(folder, preparation, found, config)
-    show.print_preparation(preparation, folder, page)
-    if not preparation.num_images:
+    each = EachOnRay(Placement(num_workers), address)
+    if dry_run or folder is None:
+        facts, rejected = _or_end(lambda: survey(found, config.data, each, on_rejected))
+        show.print_survey(facts, rejected, config.data)
+        if facts:
+            return
+        _end(f"nothing to use in {', '.join(named)}")
+    store_config(folder, config)
+    prepare = functools.partial(prepare_run, folder, config, found, each)
+    prepared = _or_end(functools.partial(prepare, on_rejected=on_rejected, allow_mixed_heads=allow_mixed_heads))
+    show.print_prepared(prepared, folder)
+    if not prepared.num_images:
         _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")
 
 
@@ -110,6 +102,15 @@ def _keep_apart(run: Location, places: Sequence[Location]) -> None:
 
 class _FirstFault(Exception):
     """A file that cannot be used, where none is allowed."""
+
+
+def _or_end(work: Callable[[], Result]) -> Result:
+    """What `work` gives; or the end, told after the work has come to rest and its progress was shown."""
+    try:
+        return work()
+    except _FirstFault as stopped:
+        fault = str(stopped)
+    return _end(f"{fault} (--strict)")
 
 
 def _end(reason: str) -> NoReturn:

@@ -16,7 +16,6 @@ from mrigen.settings_files import PRESETS, read_settings
 from mrigen.storage import Location
 
 LINE_EVERY_S = 5.0
-PHANTOM_SPACING_MM = 2.4
 
 
 @click.command("python -m mrigen.training", context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,18 +62,15 @@ def command(
 def _prepare_phantom(run: Location, config: Config, num_subjects: int) -> None:
     """Write a phantom cohort to `run/phantom` and prepare it into `run/data`, as the two verbs do on Ray."""
     from mrigen.each import one_by_one
-    from mrigen.phantom.tree import close_tree, open_tree, write_subject
-    from mrigen.prepare.survey import ignore
-    from mrigen.run import stage_digest
-    from mrigen.sources.find import find_all
     from mrigen.sources.options import Source
+    from mrigen.sources.recognise import find_all_scans
+    from mrigen.stages.phantom import phantom_run
     from mrigen.stages.prepare import prepare_run
 
     tree = run / "phantom"
-    open_tree(tree, num_subjects, config.seed, PHANTOM_SPACING_MM)
-    close_tree(tree, [write_subject(tree, k, config.seed, PHANTOM_SPACING_MM) for k in range(num_subjects)])
-    preparation = prepare_run(run, find_all([Source(tree)]), config, stage_digest(config, "data"), one_by_one, ignore)
-    print(f"prepared: {preparation.num_images} images of {num_subjects} phantom subjects")
+    phantom_run(tree, one_by_one, subjects=num_subjects, seed=config.seed)
+    prepared = prepare_run(run, config, find_all_scans([Source(tree)]), one_by_one)
+    print(f"prepared: {prepared.num_images} images of {num_subjects} phantom subjects")
 
 
 def _sample(run: Location, per_cell: int, seed: int, device: str) -> None:
@@ -92,7 +88,8 @@ def _sample(run: Location, per_cell: int, seed: int, device: str) -> None:
     write_plan(plan, folder)
     for shard in range(plan.num_shards):
         make_shard(pipeline, read_shard(folder, shard), sampler, None, folder)
-    close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, folder)
+    trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
+    close_cohort(plan, trained, folder, pipeline.config.data.plane)
     print(f"samples: {folder}")
 
 

@@ -11,25 +11,25 @@ import numpy as np
 from PIL import Image
 
 from mrigen.config import Config, load_config
-from mrigen.prepare.closing import Preparation
-from mrigen.report.data.page import write_data_page
+from mrigen.each import one_by_one
+from mrigen.prepare.prepared_data import PreparedData
 from mrigen.sources.options import Source
-from mrigen.stages import prepare as steps
+from mrigen.sources.recognise import find_all_scans
+from mrigen.stages.prepare import prepare_run
 from mrigen.storage import Location
 from tests.fake_scans import write_bids, write_scan
 
 CONFIG = load_config("tiny", overrides=["data.image_size=32", "data.spacing_mm=6"])
 
 
-def prepared(folder: Path, config: Config = CONFIG) -> tuple[Location, Preparation, str]:
+def prepared(folder: Path, config: Config = CONFIG) -> tuple[Location, PreparedData, str]:
     tree = write_bids(folder / "tree", {"a": "MS", "b": "control"})
     (tree / "sub-a/anat/sub-a_T2w.nii.gz").write_bytes(b"<script>no scan")
     write_scan(tree / "sub-a/anat/sub-a_label-lesion_mask.nii.gz", 9)
     run = Location.parse(folder / "run")
-    found = steps.find_all([Source(Location.parse(tree))])
-    done = steps.prepare_run(run, found, config, "digest", steps.one_by_one, steps.ignore)
-    page = write_data_page(run, done, found, config)
-    return run, done, page.read_bytes().decode()
+    found = find_all_scans([Source(Location.parse(tree))])
+    done = prepare_run(run, config, found, one_by_one)
+    return run, done, (run / "data.html").read_bytes().decode()
 
 
 def pictures(page: str) -> list[Image.Image]:
@@ -40,7 +40,7 @@ def test_the_page_holds_all_its_sections_and_loads_nothing(tmp_path: Path) -> No
     _, done, page = prepared(tmp_path)
     assert "http" not in page.replace("http-equiv", "")
     assert f"{done.num_images} images" in page
-    assert "16 of 20 cells" in page
+    assert "16 of 20 cells of pathology and modality are empty. " in page
     assert 0 < done.num_marked < done.num_images
     assert f"{done.num_marked} of the images have a lesion mask" in page
     assert "4 x 4 x 4 mm" in page

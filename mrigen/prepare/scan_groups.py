@@ -1,4 +1,4 @@
-"""Which scans share a part of `data/`: remembered in the run, so that added files add parts and move nothing."""
+"""Which scans share a file of `data/`: remembered in the run, so that added scans add files and move nothing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mrigen.sources.scans import Scan
 from mrigen.storage import Location
 
 FORMAT = 3
-"""Raised whenever the same scans and settings come to give other images, so that old parts are made anew."""
+"""Raised whenever the same scans and settings come to give other images, so that old files are made anew."""
 
 MAX_SCANS = 16
-MAX_PART_BYTES = 1 << 28
+MAX_FILE_BYTES = 1 << 28
 
-Part = Mapping[Scan, str]
+ScanGroup = Mapping[Scan, str]
 """Scans, each with the hash of its content."""
 
 
@@ -27,9 +27,9 @@ def scan_key(scan: Scan, content: str) -> str:
     return _digest([*told, scan.frame, scan.orientation])[:24]
 
 
-def part_key(part: Part, data: DataConfig) -> str:
+def group_key(group: ScanGroup, data: DataConfig) -> str:
     """What names the images of some scans: a hash of the scans' keys and of the settings."""
-    keys = [scan_key(scan, content) for scan, content in part.items()]
+    keys = [scan_key(scan, content) for scan, content in group.items()]
     return _digest([FORMAT, data.model_dump(mode="json"), keys])[:16]
 
 
@@ -37,12 +37,12 @@ def _digest(tree: object) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
-def scans_per_part(data: DataConfig) -> int:
-    """As many scans as make a part of a handy size: fewer where each gives a large volume."""
+def scans_per_group(data: DataConfig) -> int:
+    """As many scans as make a file of a handy size: fewer where each gives a large volume."""
     pixels = math.prod([data.image_size] * data.spatial_dims)
     low, high = data.slice_range_mm
     images = 1 if data.spatial_dims == 3 else 1 + int((high - low) / data.slice_step_mm)
-    return max(1, min(MAX_SCANS, MAX_PART_BYTES // (2 * pixels * images)))
+    return max(1, min(MAX_SCANS, MAX_FILE_BYTES // (2 * pixels * images)))
 
 
 def group_scans(scans: Iterable[Scan], target: int = MAX_SCANS) -> list[list[Scan]]:
@@ -56,30 +56,30 @@ def group_scans(scans: Iterable[Scan], target: int = MAX_SCANS) -> list[list[Sca
     return groups
 
 
-def plan_parts(kept: Part, stored: Sequence[Sequence[str]], target: int) -> list[dict[Scan, str]]:
-    """Cut the scans into parts: those of the `stored` plan (keys of scans, part by part) first, as they were.
+def regroup_scans(kept: ScanGroup, stored: Sequence[Sequence[str]], target: int) -> list[dict[Scan, str]]:
+    """Cut the scans into groups: the `stored` ones (keys of scans, group by group) first, as they were.
 
-    Scans that are gone leave their part, and new ones make parts of their own.
+    Scans that are gone leave their group, and new ones make groups of their own.
     """
     left = {scan_key(scan, content): scan for scan, content in kept.items()}
-    planned = [[left.pop(key) for key in keys if key in left] for keys in stored]
-    groups = [*filter(None, planned), *group_scans(left.values(), target)]
+    remembered = [[left.pop(key) for key in keys if key in left] for keys in stored]
+    groups = [*filter(None, remembered), *group_scans(left.values(), target)]
     return [{scan: kept[scan] for scan in group} for group in groups]
 
 
-def _plan_file(run: Location) -> Location:
+def _groups_file(run: Location) -> Location:
     return run / "data" / "_parts" / "plan.json"
 
 
-def read_plan(run: Location) -> list[list[str]]:
-    """The plan that is stored in a run: the keys of each part's scans; empty if there is none."""
-    file = _plan_file(run)
-    plan: list[list[str]] = file.read_json() if file.is_file() else []
-    return plan
+def read_groups(run: Location) -> list[list[str]]:
+    """The groups that are stored in a run: the keys of each one's scans; empty if there are none."""
+    file = _groups_file(run)
+    keys: list[list[str]] = file.read_json() if file.is_file() else []
+    return keys
 
 
-def write_plan(run: Location, parts: Iterable[Part]) -> None:
-    """Store the plan, unless it stands already."""
-    plan = [[scan_key(scan, content) for scan, content in part.items()] for part in parts]
-    if plan != read_plan(run):
-        _plan_file(run).write_json(plan)
+def store_groups(run: Location, groups: Iterable[ScanGroup]) -> None:
+    """Store the groups, unless they stand already."""
+    keys = [[scan_key(scan, content) for scan, content in group.items()] for group in groups]
+    if keys != read_groups(run):
+        _groups_file(run).write_json(keys)

@@ -8,23 +8,25 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mrigen.config import DataConfig
+from mrigen.config import load_config
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
-from mrigen.prepare.closing import (
+from mrigen.prepare.prepared_data import (
     LATER_STAGES,
-    Preparation,
-    begin_preparation,
-    finish_preparation,
-    sum_up,
+    PreparedData,
+    close_data,
+    open_data,
+    sum_reports,
     write_quarantine,
 )
-from mrigen.prepare.parts import part_key, read_plan
+from mrigen.prepare.scan_groups import group_key, read_groups
 from mrigen.prepare.survey import ScanFacts
+from mrigen.run import stage_digest
 from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
 
-DATA = DataConfig()
+CONFIG = load_config("tiny")
+DATA = CONFIG.data
 BAD = {"path": "/b.nii", "reason": "/b.nii: broken", "fault": "format"}
 CELL = Cell(Pathology.HEALTHY, Modality.T1W)
 EARLY = Rejected("/a.nii", "/a.nii: no such file", "missing")
@@ -34,16 +36,16 @@ def scan(name: str) -> Scan:
     return Scan(f"/{name}.nii", name, "", "set", CELL.pathology, CELL.modality, "CC0")
 
 
-PARTS: list[dict[Scan, str]] = [{scan("a"): "1", scan("b"): "2"}, {scan("c"): "3"}]
+GROUPS: list[dict[Scan, str]] = [{scan("a"): "1", scan("b"): "2"}, {scan("c"): "3"}]
 FACTS = {
     one: ScanFacts(one, content, content, (1.0, 1.0, 3.0), "LPS", None)
-    for part in PARTS
+    for part in GROUPS
     for one, content in part.items()
 }
 
 
 def report(number: int, **changes: Any) -> dict[str, Any]:
-    key = part_key(PARTS[number], DATA)
+    key = group_key(GROUPS[number], DATA)
     counts = {str(CELL): {name: [1] + [0] * (size - 1) for name, size in (("before", 80), ("after", 64))}}
     return {
         "key": key,
@@ -53,7 +55,7 @@ def report(number: int, **changes: Any) -> dict[str, Any]:
         "splits": {"train": 3, "test": 1},
         "num_marked": 2,
         "subjects": {f"set/{number}": "train", f"other/{number}": "test"},
-        "states": ["stripped", "whole"][: len(PARTS[number])],
+        "states": ["stripped", "whole"][: len(GROUPS[number])],
         "histograms": counts,
         "rejected": [],
         "made": True,
@@ -61,11 +63,11 @@ def report(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def finish(run: Location, *reports: dict[str, Any], rejected: tuple[Rejected, ...] = ()) -> Preparation:
-    parts = PARTS[: len(reports)]
-    preparation = sum_up(FACTS, parts, reports, rejected)
-    finish_preparation(run, preparation, [part_key(part, DATA) for part in parts], "digest")
-    return preparation
+def finish(run: Location, *reports: dict[str, Any], rejected: tuple[Rejected, ...] = ()) -> PreparedData:
+    groups = GROUPS[: len(reports)]
+    prepared = sum_reports(FACTS, groups, reports, rejected)
+    close_data(run, CONFIG, prepared, groups)
+    return prepared
 
 
 def publish(run: Location, *names: str) -> None:
@@ -74,7 +76,7 @@ def publish(run: Location, *names: str) -> None:
 
 
 def test_reports_are_summed() -> None:
-    done = sum_up(FACTS, PARTS, [report(0, rejected=[BAD], made=False), report(1)], [EARLY])
+    done = sum_reports(FACTS, GROUPS, [report(0, rejected=[BAD], made=False), report(1)], [EARLY])
     assert done.num_images == 8
     assert done.cells[CELL] == 6
     assert len(done.cells) == 20
@@ -90,7 +92,7 @@ def test_reports_are_summed() -> None:
 
 
 def test_a_scan_without_images_does_not_count_in_the_tables() -> None:
-    done = sum_up(FACTS, PARTS[:1], [report(0, states=[None, "whole"])], [])
+    done = sum_reports(FACTS, GROUPS[:1], [report(0, states=[None, "whole"])], [])
     assert sum(done.geometry.values()) == sum(done.traits.values()) == 1
 
 
@@ -107,7 +109,11 @@ def test_the_success_tells_what_there_is(tmp_path: Path) -> None:
     finish(run, report(0), report(1), rejected=(EARLY,))
     success = (run / "data" / "_SUCCESS.json").read_json()
     assert success["parts"] == {report(0)["file"]: "0000", report(1)["file"]: "1111"}
-    assert (success["num_images"], success["num_quarantined"], success["digest"]) == (8, 1, "digest")
+    assert (success["num_images"], success["num_quarantined"], success["digest"]) == (
+        8,
+        1,
+        stage_digest(CONFIG, "data"),
+    )
     assert sum(success["cells"].values()) == sum(success["images"].values()) == 8
 
 
@@ -115,7 +121,7 @@ def test_parts_of_earlier_scans_are_cleared_and_nothing_else(tmp_path: Path) -> 
     run = Location.parse(tmp_path)
     key, file = report(0)["key"], report(0)["file"]
     publish(run, file, "part-old.parquet", f"_parts/{key}.json", "_parts/old.json", "notes.txt")
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, GROUPS[:1], DATA)
     finish(run, report(0))
     names = sorted(Path(found.path).relative_to(tmp_path / "data").as_posix() for found in (run / "data").files())
     assert names == sorted(["_SUCCESS.json", "notes.txt", file, f"_parts/{key}.json", "_parts/plan.json"])
@@ -140,31 +146,31 @@ def test_no_image_is_no_success(tmp_path: Path) -> None:
 def test_a_success_for_other_parts_is_taken_back_and_the_plan_is_stored(tmp_path: Path) -> None:
     run = Location.parse(tmp_path)
     success = run / "data" / "_SUCCESS.json"
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, GROUPS[:1], DATA)
     finish(run, report(0))
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, GROUPS[:1], DATA)
     assert success.is_file()
-    begin_preparation(run, PARTS, DATA)
+    open_data(run, GROUPS, DATA)
     assert not success.is_file()
-    assert [len(keys) for keys in read_plan(run)] == [2, 1]
+    assert [len(keys) for keys in read_groups(run)] == [2, 1]
 
 
 @pytest.mark.parametrize("stage", LATER_STAGES)
 def test_scans_under_a_trained_model_are_not_exchanged(tmp_path: Path, stage: str) -> None:
     run = Location.parse(tmp_path)
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, GROUPS[:1], DATA)
     finish(run, report(0))
     (run / stage / "x").write_bytes(b"")
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, GROUPS[:1], DATA)
     with pytest.raises(InputError, match="another run folder"):
-        begin_preparation(run, PARTS, DATA)
+        open_data(run, GROUPS, DATA)
     assert (run / "data" / "_SUCCESS.json").is_file()
-    assert len(read_plan(run)) == 1
+    assert len(read_groups(run)) == 1
 
 
 def test_few_held_out_subjects_are_told_by_pathology() -> None:
     of_one = {"set/a": "test", "set/b": "train"}
-    [line] = sum_up(FACTS, PARTS[:1], [report(0, subjects=of_one)], []).few_held_out()
+    [line] = sum_reports(FACTS, GROUPS[:1], [report(0, subjects=of_one)], []).few_held_out()
     assert line.startswith("few subjects in the test split (Healthy 1): ")
     assert "data.test_fraction" in line
     names = "abcdef"
@@ -173,7 +179,7 @@ def test_few_held_out_subjects_are_told_by_pathology() -> None:
 
     def told(num_held_out: int) -> list[str]:
         subjects = {f"set/{name}": "test" if k < num_held_out else "train" for k, name in enumerate(names)}
-        return sum_up(facts, [part], [report(0, subjects=subjects, states=["whole"] * 6)], []).few_held_out()
+        return sum_reports(facts, [part], [report(0, subjects=subjects, states=["whole"] * 6)], []).few_held_out()
 
     assert told(5) == []
     assert "(Healthy 4)" in told(4)[0]
@@ -182,7 +188,7 @@ def test_few_held_out_subjects_are_told_by_pathology() -> None:
 
 def test_empty_splits_are_told_with_the_remedy() -> None:
     full = {"1": "train", "2": "val", "3": "test"}
-    assert sum_up(FACTS, PARTS[:1], [report(0, subjects=full)], []).empty_splits() == []
-    [line] = sum_up(FACTS, PARTS[:1], [report(0)], []).empty_splits()
+    assert sum_reports(FACTS, GROUPS[:1], [report(0, subjects=full)], []).empty_splits() == []
+    [line] = sum_reports(FACTS, GROUPS[:1], [report(0)], []).empty_splits()
     assert "val split" in line
     assert "data.val_fraction" in line
