@@ -17,6 +17,7 @@ from mrigen.diffusion import NoiseSchedule, denoised
 from mrigen.labels import Cell
 
 Solver = Literal["ddim", "dpmpp-2m"]
+SOLVERS: tuple[Solver, ...] = ("ddim", "dpmpp-2m")
 PredictV = Callable[[Tensor, int], Tensor]
 """Noisy latents (B, C, *spatial) and their timestep -> v."""
 
