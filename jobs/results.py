@@ -1,24 +1,20 @@
-"""How every verb that judges or studies ends: a page, its figures as JSON, and words on the terminal."""
+"""How every verb that measures a run ends: notices and words on the terminal, and where the page is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from mrigen.storage import Location
+if TYPE_CHECKING:
+    from mrigen.report.published import Published
 
 
-def publish(
-    folder: Location, page: str, name: str, figures: Mapping[str, Any], *, notices: Sequence[str], words: Sequence[str]
-) -> None:
-    """Write `index.html` and the figures, as the file `name`, then print notices (to stderr), words, and the page's
-    place."""
-    (folder / "index.html").write_bytes(page.encode())
-    (folder / name).write_json(figures)
-    for notice in notices:
+def show(published: Published) -> int:
+    """Print notices (to stderr), words, and the page's place; gives the exit status, 1 where the result is a failure."""
+    for notice in published.notices:
         click.echo(f"note: {notice}", err=True)
-    for text in words:
-        click.echo(text)
-    click.echo(f"page: {folder / 'index.html'}")
+    for line in published.words:
+        click.echo(line)
+    click.echo(f"page: {published.page}")
+    return int(published.failed)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
+from mrigen.report.ablation.words import ablation_verdict
 from mrigen.report.rendering import data_uri, embedded_slice, render
-from mrigen.report.study_parts import COLOURS, FAINT, Reasons, blank, level, line, png, tidy
-from mrigen.studies.ablation.settings import SOLVERS, Drop, Setting
-from mrigen.studies.ablation.shards import extractor_names
+from mrigen.report.study_plots import COLOURS, FAINT, Reasons, blank, level, line, png, tidy
+from mrigen.sampling import SOLVERS
+from mrigen.studies.ablation.looking import EXTRACTORS
+from mrigen.studies.ablation.settings import Drop, Setting
 from mrigen.studies.ablation.summary import Ablation
 
 SHOWN_CELLS = 6
-_MARKS = dict(zip(SOLVERS, ("s", "o"), strict=True))
+_LOOKS = dict(zip(SOLVERS, itertools.cycle(itertools.product("soD^v", COLOURS)), strict=False))
 
 
 def figure_titles() -> dict[str, str]:
     """Titles of the figures, by name."""
-    kids = {f"{name}/kid": f"KID, {name}" for name in extractor_names()}
+    kids = {f"{name}/kid": f"KID, {name}" for name in EXTRACTORS}
     return {**kids, "pathology": "Accuracy of pathology", "modality": "Accuracy of modality"}
 
 
@@ -33,6 +36,7 @@ def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Ma
         plane=plane,
         title=title,
         study=study,
+        verdict=ablation_verdict(study),
         columns=list(titles.values()),
         floor=[reasons.shown(study.floor[name]) for name in titles],
         rows=[
@@ -77,7 +81,7 @@ def curve_plot(study: Ablation) -> bytes:
     sampler = study.own.sampler
     plot, panels = _panels(study)
     for name, axes in panels.items():
-        for solver, colour in zip(SOLVERS, COLOURS, strict=False):
+        for solver, (mark, colour) in _LOOKS.items():
             settings = [
                 setting
                 for setting in study.rows
@@ -87,7 +91,7 @@ def curve_plot(study: Ablation) -> bytes:
             ]
             settings.sort(key=lambda setting: setting.num_evaluations)
             figures = [study.rows[setting][name] for setting in settings]
-            line(axes, [s.num_evaluations for s in settings], figures, colour, _MARKS[solver], solver)
+            line(axes, [s.num_evaluations for s in settings], figures, colour, mark, solver)
         axes.set_xscale("log")
         counts = sorted({s.num_evaluations for s in study.rows if s.drop == Drop.NOTHING})
         axes.set_xticks(counts, [str(count) for count in counts])

@@ -13,9 +13,7 @@ from mrigen.checkpoint import Model
 from mrigen.config import Config, SamplerConfig
 from mrigen.models.conditioning import NULL_MODALITY, NULL_PATHOLOGY, Conditions
 from mrigen.models.denoiser import Denoiser
-from mrigen.sampling import Solver
-
-SOLVERS: tuple[Solver, ...] = ("ddim", "dpmpp-2m")
+from mrigen.sampling import SOLVERS
 
 
 class Drop(StrEnum):

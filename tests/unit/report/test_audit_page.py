@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mrigen.audit.memorisation import Audit, Neighbour, Query, judge, judge_cell
-from mrigen.audit.neighbours import Alignment
+from mrigen.audit.likeness import Alignment
 from mrigen.audit.pairing import AuditPlan, Block, Scope
 from mrigen.config import AuditConfig, Config
 from mrigen.images.index import Group, ImageRow

@@ -19,7 +19,7 @@ from mrigen.audit.memorisation import (
     judge_cell,
     warnings,
 )
-from mrigen.audit.neighbours import Alignment
+from mrigen.audit.likeness import Alignment
 from mrigen.config import AuditConfig
 from mrigen.labels import Cell
 
