@@ -1,4 +1,4 @@
-"""How every verb that measures a run ends: notices and words on the terminal, and where the page is."""
+"""How every verb that reports ends: on the terminal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from mrigen.report.published import Published
+    from mrigen.report.publish import Published
 
 
-def show(published: Published) -> int:
-    """Print notices (to stderr), words, and the page's place; gives the exit status, 1 where the result is a failure."""
+def show(published: Published) -> None:
+    """Print the notices (to stderr), the words, and the page's place."""
     for notice in published.notices:
         click.echo(f"note: {notice}", err=True)
-    for line in published.words:
-        click.echo(line)
+    for words in published.words:
+        click.echo(words)
     click.echo(f"page: {published.page}")
-    return int(published.failed)

@@ -13,7 +13,7 @@ from mrigen.records import read_file
 from mrigen.report.ablation.page import ablation_page
 from mrigen.report.ablation.words import ablation_verdict
 from mrigen.report.notices import model_notices, notices
-from mrigen.report.published import Published, publish
+from mrigen.report.publish import Published, publish
 from mrigen.storage import Location
 from mrigen.studies.ablation.looking import AblationNetworks, run_model, shard_file
 from mrigen.studies.ablation.shards import plan_ablation

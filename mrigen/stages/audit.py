@@ -14,7 +14,7 @@ from mrigen.report.audit.page import audit_page, shown_pairs
 from mrigen.report.audit.words import audit_json, audit_text, verdict
 from mrigen.report.evaluation.metrics_json import comparison_facts
 from mrigen.report.notices import model_notices, notices
-from mrigen.report.published import Published, publish
+from mrigen.report.publish import Published, publish
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
 

@@ -9,7 +9,7 @@ from mrigen.each import Each
 from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
 from mrigen.report.notices import model_notices, notices
-from mrigen.report.published import Published, publish
+from mrigen.report.publish import Published, publish
 from mrigen.report.usefulness.page import usefulness_page
 from mrigen.report.usefulness.words import usefulness_verdict
 from mrigen.run import SUCCESS

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 
 import click
 
-from mrigen.config import PRESETS, Config, load_config, read_settings
+from mrigen.config import Config, load_config
 from mrigen.errors import InputError
 from mrigen.labels import all_cells
+from mrigen.settings_files import PRESETS, read_settings
 from mrigen.storage import Location
 
 LINE_EVERY_S = 5.0

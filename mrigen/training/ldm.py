@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
-from mrigen.checkpoint import load_autoencoder, save_model
+from mrigen.checkpoint import load_codec, save_model
 from mrigen.config import Config
 from mrigen.diffusion import NoiseSchedule
 from mrigen.errors import InputError
@@ -18,7 +18,7 @@ from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.run import finish, is_finished, stage_digest
-from mrigen.sampling import initial_noise, solve
+from mrigen.sampling import sample_noise, solve
 from mrigen.storage import Location
 from mrigen.training.data import TrainingRows, batch_rows, step_generator
 from mrigen.training.journal import Journal, Report
@@ -89,8 +89,8 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
 
         if journal:
             average.copy_to(model.parameters())
-            with (run / "vae").as_local() as vae:
-                save_model(run / "model", load_autoencoder(vae), model, config, statistics, rows.cells, rows.slice_mm)
+            codec = load_codec(config, run / "vae")
+            save_model(run / "model", codec, model, config, statistics, rows.cells, rows.slice_mm)
             journal.close()
             finish(run, config, "ldm")
             checkpoints.delete()
@@ -122,9 +122,9 @@ def _validate(
         predicted: torch.Tensor = model(latents, torch.full((len(cells),), timestep, device=device), conditions)
         return predicted
 
-    side = config.data.image_size // config.autoencoder.downsampling
-    noise = initial_noise(range(len(cells)), (config.autoencoder.latent_channels, side, side)).to(device)
-    latents = solve(predict_v, noise, schedule, config.sampler.solver, config.sampler.num_steps)
-    with (run / "vae").as_local() as folder:
-        autoencoder = load_autoencoder(folder).to(device)
-    journal.preview(step, autoencoder.decode(statistics.restored(latents)), len(Modality))
+    def noise(step: int) -> torch.Tensor:
+        return sample_noise(range(len(cells)), config.latent_shape, step).to(device)
+
+    latents = solve(config.sampler.solver, predict_v, noise, schedule, config.sampler.num_steps)
+    codec = load_codec(config, run / "vae").to(device)
+    journal.preview(step, codec.decode(statistics.restored(latents)), len(Modality))

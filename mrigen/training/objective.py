@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mrigen.config import Config
 from mrigen.diffusion import NoiseSchedule, add_noise, min_snr_weight, velocity
-from mrigen.models.autoencoder import Posterior
-from mrigen.models.conditioning import Conditions, drop_conditions
+from mrigen.models.codec import Posterior
+from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.training.data import TrainingRows
 
@@ -44,24 +44,13 @@ class Draw:
         strata = torch.randperm(num, generator=generator) + torch.rand(num, generator=generator)
         timesteps = (strata / num * config.diffusion.num_train_timesteps).long()
         conditions = rows.conditions(batch)
-        uniform = torch.rand((num, 4), generator=generator)
+        uniform = torch.rand((num, NUM_UNIFORMS), generator=generator)
         if dropout:
-            settings = config.denoiser
-            conditions = drop_conditions(
-                conditions,
-                uniform,
-                pathology=settings.pathology_dropout,
-                modality=settings.modality_dropout,
-                position=settings.position_dropout,
-                joint=settings.joint_dropout,
-            )
+            conditions = drop_conditions(conditions, uniform, config.denoiser)
         return cls(x0, noise, timesteps.clamp(max=config.diffusion.num_train_timesteps - 1), conditions)
 
     def _at(self, index: slice) -> Draw:
-        conditions = Conditions(
-            self.conditions.pathology[index], self.conditions.modality[index], self.conditions.slice_mm[index]
-        )
-        return Draw(self.x0[index], self.noise[index], self.timesteps[index], conditions)
+        return Draw(self.x0[index], self.noise[index], self.timesteps[index], self.conditions[index])
 
     def share(self, rank: int, world: int) -> Draw:
         """What worker `rank` of `world` computes: rows rank::world."""

@@ -38,8 +38,6 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
     world, rank = accelerator.num_processes, accelerator.process_index
     if settings.batch_size % world:
         raise InputError(f"autoencoder.training.batch_size {settings.batch_size} is no multiple of {world} workers")
-    if config.data.spatial_dims != 2:
-        raise InputError(f"data.spatial_dims is {config.data.spatial_dims}: the autoencoder takes 2-D slices so far")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
         held_out = [Cell.parse(name) for name in config.held_out_cells]
         prepared_parts(run / "data")
@@ -64,9 +62,9 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
                 group["lr"] = learning_rate(step, settings)
             batch = batch_rows(len(rows), settings.batch_size, config.seed, step)
             images = rows.tensor("image", batch[rank::world])[:, None].to(accelerator.device)
-            side = config.data.image_size // config.autoencoder.downsampling
-            shape = (settings.batch_size, config.autoencoder.latent_channels, side, side)
-            noise = torch.randn(shape, generator=step_generator(config.seed, step))[rank::world]
+            noise = torch.randn(
+                (settings.batch_size, *config.latent_shape), generator=step_generator(config.seed, step)
+            )[rank::world]
 
             reconstruction, posterior = parallel(images, noise.to(accelerator.device))
             terms = autoencoder_loss(reconstruction, images, posterior, config.autoencoder)

@@ -11,13 +11,12 @@ from matplotlib.figure import Figure as Plot
 from mrigen.report.ablation.words import ablation_verdict
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.study_plots import COLOURS, FAINT, Reasons, blank, level, line, png, tidy
-from mrigen.sampling import SOLVERS
 from mrigen.studies.ablation.looking import EXTRACTORS
-from mrigen.studies.ablation.settings import Drop, Setting
+from mrigen.studies.ablation.settings import COMPARED, Drop, Setting
 from mrigen.studies.ablation.summary import Ablation
 
 SHOWN_CELLS = 6
-_LOOKS = dict(zip(SOLVERS, itertools.cycle(itertools.product("soD^v", COLOURS)), strict=False))
+_LOOKS = dict(zip(COMPARED, itertools.cycle(itertools.product("soD^v", COLOURS)), strict=False))
 
 
 def figure_titles() -> dict[str, str]:

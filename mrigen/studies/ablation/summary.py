@@ -17,8 +17,8 @@ from mrigen.images.index import Group
 from mrigen.images.scopes import Kind, Scope
 from mrigen.labels import Cell
 from mrigen.metrics.figure import Figure
-from mrigen.studies.ablation.settings import Drop, Setting
 from mrigen.studies.ablation.looking import EXTRACTORS, read_scored
+from mrigen.studies.ablation.settings import Drop, Setting
 from mrigen.studies.ablation.shards import AblationPlan
 from mrigen.threads import one_thread
 
