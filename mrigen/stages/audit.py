@@ -60,8 +60,7 @@ def audit_run(
         pairs=shown_pairs(audit, plan, parts),
         config=config,
         notices=told,
-        facts=comparison_facts(config, real.provenance, generated.provenance)
-        | ({"Command": command} if command else {}),
+        facts=facts,
         split=split,
     )
     figures = audit_json(audit, plan, config, told, real.provenance, generated.provenance, split=split)

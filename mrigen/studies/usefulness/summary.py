@@ -125,8 +125,8 @@ class _AccuracyDraws:
         self._seeds = np.concatenate([np.ones((1, seeds)), drawn]) / seeds
 
     def reached(self, answers: Sequence[Sequence[int]]) -> dict[str, Weights]:
-        """The balanced accuracy, of each modality and of all, from the answers of every seed: (1 + draws,), the first of
-        them without a draw."""
+        """The balanced accuracy, of each modality and of all, from the answers of every seed: (1 + draws,), the first
+        without a draw."""
         found = {}
         for name, here in self._images_of.items():
             where = self._truth[here], self._cells[here], self._owners[here]
