@@ -25,7 +25,7 @@ IMAGE_AXES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 
 
 def mirrors(plane: str) -> bool:
-    """Whether the first axis of a slice of that plane runs left-right, so that its mirror image is a brain too."""
+    """Whether a slice's first axis runs from left to right, so that flipping it gives the same head mirrored."""
     return IMAGE_AXES[plane][0] == 0
 
 
