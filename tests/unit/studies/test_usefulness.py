@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,11 +159,7 @@ def test_one_pathology_is_nothing_to_classify() -> None:
 
 def test_samples_of_another_size_are_refused() -> None:
     real, made = replace(REAL, shape=(64, 64)), replace(MADE, shape=(32, 32))
-    message = re.escape(
-        "generated images have shape [32, 32] and the real ones [64, 64]: "
-        "take samples of a model that was trained on this data"
-    )
-    with pytest.raises(InputError, match=f"^{message}$"):
+    with pytest.raises(InputError, match=r"have shape \[32, 32\] and the real ones \[64, 64\]"):
         select_images(real, made, [])
 
 
