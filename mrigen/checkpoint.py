@@ -15,8 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from mrigen import __version__
 from mrigen.config import Config, parse_config
 from mrigen.diffusion import NoiseSchedule
 from mrigen.errors import InputError
-from mrigen.labels import Cell, all_cells
+from mrigen.labels import Cell
 from mrigen.model_card import model_card
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.codec import Codec, Pixels
@@ -93,15 +92,14 @@ def save_model(
     denoiser: Denoiser,
     config: Config,
     statistics: LatentStatistics,
-    cells: Sequence[Cell],
+    training_counts: Mapping[Cell, int],
     slice_mm: np.ndarray[Any, np.dtype[np.float32]],
 ) -> None:
     """Publish a model folder in half precision, `SHA256SUMS` last.
 
-    `cells` and `slice_mm` are those of the training images. An older model there is replaced.
+    `training_counts` is the number of training images of every cell, `slice_mm` where each of them was taken. An older
+    model there is replaced.
     """
-    counts = Counter(cells)
-    training_counts = {cell: counts[cell] for cell in all_cells()}
     quantiles = np.quantile(slice_mm, np.linspace(0, 1, NUM_QUANTILES)).round(3).tolist()
     (folder / SUMS).delete()
     with tempfile.TemporaryDirectory(prefix="mrigen-") as name:

@@ -40,8 +40,9 @@ def command(
 
     RUN/data comes from `mrigen prepare`, or from --phantom. A killed run goes on by the same command.
     """
+    from mrigen.each import OneByOne
+    from mrigen.stages.encode import encode_run
     from mrigen.training.accelerator import make_accelerator
-    from mrigen.training.latents import encode_run
     from mrigen.training.ldm import train_denoiser
     from mrigen.training.vae import train_autoencoder
 
@@ -52,7 +53,7 @@ def command(
         _prepare_phantom(folder, config, phantom)
     accelerator = make_accelerator(config, "cuda" if device == "cuda" else "cpu")
     train_autoencoder(config, folder, accelerator, _lines("train-vae", config.autoencoder.training.num_steps))
-    encode_run(config, folder, device)
+    encode_run(folder, config, OneByOne(device))
     train_denoiser(config, folder, accelerator, _lines("train-ldm", config.denoiser.training.num_steps))
     if samples:
         _sample(folder, samples, config.seed, device)

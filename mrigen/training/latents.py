@@ -19,8 +19,8 @@ from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.models.codec import Codec
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.records import latent_schema, prepared_parts, read_file, tensor_numpy, to_table, write_table
-from mrigen.run import finish, is_finished
+from mrigen.records import latent_schema, read_file, tensor_numpy, to_table, write_table
+from mrigen.run import finish
 from mrigen.storage import Location
 
 ENCODE_BATCH = 32
@@ -114,14 +114,6 @@ def read_statistics(folder: Location) -> LatentStatistics:
         raise InputError(f"{file} is missing: run `mrigen encode` first")
     tree = file.read_json()
     return LatentStatistics(tuple(tree["mean"]), tuple(tree["std"]))
-
-
-def encode_run(config: Config, run: Location, device: str = "cpu") -> None:
-    """Encode `run/data` with the run's codec in this process, file by file; leaves `run/latents`."""
-    if is_finished(run, config, "latents"):
-        return
-    work = Encoder(run, config, device)
-    close_latents(run, config, [work.encode(name) for name in sorted(prepared_parts(run / "data"))])
 
 
 class Encoder:
