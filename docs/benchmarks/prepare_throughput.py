@@ -46,9 +46,9 @@ def prepare(way: str, workers: int, cohort: str, run: str, result: str) -> None:
     each: steps.Each = steps.one_by_one
     if way == "ray":
         import ray
+        from jobs.tasks import each_on_ray
 
         from jobs.placement import Placement, connect
-        from jobs.tasks import each_on_ray
 
         connect()
         ray.data.range(1).take(1)

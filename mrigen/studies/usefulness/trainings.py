@@ -22,7 +22,6 @@ import torch
 
 from mrigen import __version__
 from mrigen.condition_classifier.classifier import classify, train_classifier
-from mrigen.condition_classifier.store import FLIPPED_PLANES
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, ImageRow, refuse_other_shape
@@ -31,6 +30,7 @@ from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.metrics.accuracy import balanced_accuracy
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.resampling import Weights, interval, owner_weights, seeded
+from mrigen.preprocess import mirrors
 from mrigen.storage import Location
 
 TRAIN_PER_CELL = 500
@@ -143,7 +143,7 @@ def training_key(selection: Selection, training: Training, config: Config) -> st
         "version": __version__,
         "seed": [config.seed, training.seed],
         "num_steps": config.studies.usefulness_steps,
-        "flips": config.data.plane in FLIPPED_PLANES,
+        "flips": mirrors(config.data.plane),
         "images": [[[row.id, row.sha256, str(row.cell)] for row in rows] for rows in sides],
     }
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:32]
@@ -167,7 +167,7 @@ def train_and_test(selection: Selection, training: Training, config: Config, dev
         None,
         num_steps=config.studies.usefulness_steps,
         generator=torch.Generator().manual_seed(key),
-        flips=config.data.plane in FLIPPED_PLANES,
+        flips=mirrors(config.data.plane),
         device=device,
     )
     logits, _ = classify(trained.classifier, LabelledImages.read(selection.real, selection.test).pixels)
