@@ -99,14 +99,14 @@ def some_evaluation(changes: Mapping[str, Figure] | None = None) -> Evaluation:
         rows,
         pictures,
         maps,
-        judge=some_judge(),
+        classifier=some_classifier(),
         confusion={
             name: confusion(size) for name, size in (("pathology", len(Pathology)), ("modality", len(Modality)))
         },
     )
 
 
-def some_judge() -> dict[str, object]:
+def some_classifier() -> dict[str, object]:
     """Trained on all cells but one, of which it saw nothing."""
     return {
         "counts": {str(cell): 0 if cell == EMPTY else 40 + cell.modality.row for cell in all_cells()},
