@@ -11,7 +11,6 @@ import click
 
 from mrigen.config import Config, load_config
 from mrigen.errors import InputError
-from mrigen.labels import all_cells
 from mrigen.settings_files import PRESETS, read_settings
 from mrigen.storage import Location
 
@@ -41,6 +40,7 @@ def command(
     """
     from mrigen.each import OneByOne
     from mrigen.stages.encode import encode_run
+    from mrigen.stages.generate import generate_run
     from mrigen.training.accelerator import make_accelerator
     from mrigen.training.ldm import train_denoiser
     from mrigen.training.vae import train_autoencoder
@@ -55,7 +55,8 @@ def command(
     encode_run(folder, config, OneByOne(device))
     train_denoiser(config, folder, accelerator, _lines("train-ldm", config.denoiser.training.num_steps))
     if samples:
-        _sample(folder, samples, config.seed, device)
+        generate_run(folder / "samples", folder / "model", OneByOne(device), per_cell=samples, seed=config.seed, allow_untrained=True)
+        print(f"samples: {folder / 'samples'}")
     print(f"model: {folder / 'model'}")
 
 
@@ -71,26 +72,6 @@ def _prepare_phantom(run: Location, config: Config, num_subjects: int) -> None:
     phantom_run(tree, one_by_one, subjects=num_subjects, seed=config.seed)
     prepared = prepare_run(run, config, find_all_scans([Source(tree)]), one_by_one)
     print(f"prepared: {prepared.num_images} images of {num_subjects} phantom subjects")
-
-
-def _sample(run: Location, per_cell: int, seed: int, device: str) -> None:
-    """Draw `per_cell` samples of every cell from `run/model` into `run/samples`."""
-    from mrigen.cohort.closing import close_cohort
-    from mrigen.cohort.plan import CohortPlan, read_shard, write_plan
-    from mrigen.cohort.shard import make_shard
-    from mrigen.pipeline import Pipeline
-
-    with (run / "model").as_local() as local:
-        pipeline = Pipeline.load(local, device)
-    sampler = pipeline.config.sampler
-    plan = CohortPlan(pipeline.model_sha256, tuple(all_cells()), per_cell, seed, sampler, None, shard_size=64)
-    folder = run / "samples"
-    write_plan(plan, folder)
-    for shard in range(plan.num_shards):
-        make_shard(pipeline, read_shard(folder, shard), sampler, None, folder)
-    trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
-    close_cohort(plan, trained, folder, pipeline.config.data.plane)
-    print(f"samples: {folder}")
 
 
 def _lines(title: str, total: int) -> Callable[[int, Mapping[str, float]], None]:
