@@ -56,9 +56,9 @@ def command(
     from mrigen.preprocess import check_extras, check_strip_command
     from mrigen.report.data.page import write_data_page
     from mrigen.run import is_finished, stage_digest
-    from mrigen.sources.find import find_all
+    from mrigen.sources.recognise import find_all_scans
     from mrigen.sources.options import parse_options
-    from mrigen.sources.sources_file import read_sources
+    from mrigen.sources.options import read_sources
     from mrigen.stages.prepare import prepare_run
 
     *named, run = places if len(places) > 1 or not dry_run else (*places, "")
@@ -73,7 +73,7 @@ def command(
     sources = read_sources(named, parse_options(source_options))
     if folder:
         _keep_apart(folder, [source.place for source in sources])
-    found = find_all(sources)
+    found = find_all_scans(sources)
     show.print_found(found)
     if folder and not dry_run:
         folder.make_folder()

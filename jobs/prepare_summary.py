@@ -10,17 +10,17 @@ from rich.table import Table
 
 from mrigen.config import DataConfig
 from mrigen.labels import Cell, Modality, Pathology, all_cells
-from mrigen.prepare.closing import Preparation
+from mrigen.prepare.prepared_data import PreparedData
 from mrigen.prepare.confounds import find_confounds, mixed_heads
 from mrigen.prepare.survey import ScanFacts
-from mrigen.sources.find import Found
+from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
 
 SHOWN_GEOMETRIES = 6
 
 
-def print_found(found: Found) -> None:
+def print_found(found: FoundScans) -> None:
     """Print how each source was understood."""
     for kinds, place in zip(found.kinds, found.places, strict=True):
         for kind in kinds:
@@ -59,7 +59,7 @@ def print_survey(facts: Mapping[Scan, ScanFacts], rejected: Sequence[Rejected], 
     print(f"left out: {len(rejected)} files")
 
 
-def print_preparation(preparation: Preparation, run: Location, page: Location) -> None:
+def print_preparation(preparation: PreparedData, run: Location, page: Location) -> None:
     """Print what RUN/data now holds."""
     _print_cells(f"{preparation.num_images} images", preparation.cells)
     for split, subjects in preparation.subjects.items():

@@ -50,8 +50,7 @@ def subject_label(index: int) -> str:
 def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) -> None:
     """Describe the cohort at `out`, or check that the one there is the same and no larger.
 
-    Raises:
-        InputError: if something else stands there, or a number is out of range.
+    Raises InputError if something else stands there, or a number is out of range.
     """
     if not 1 <= num_subjects <= MAX_SUBJECTS:
         raise InputError(f"{num_subjects} subjects: choose 1 to {MAX_SUBJECTS}")

@@ -74,8 +74,7 @@ def scan_images(
     `min_foreground` of it are left out, so the list can be empty. `scaled` is what `normalise` gives, where it is at
     hand; `lesions` are those of the scan, where they are known.
 
-    Raises:
-        VolumeError: if the scan has no foreground or no contrast.
+    Raises VolumeError if the scan has no foreground or no contrast.
     """
     foreground = foreground or find_foreground(volume)
     if scaled is None:

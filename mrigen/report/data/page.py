@@ -12,13 +12,13 @@ from matplotlib.ticker import NullFormatter
 
 from mrigen.config import Config
 from mrigen.labels import Cell, Modality, Pathology
-from mrigen.prepare.closing import Preparation
+from mrigen.prepare.prepared_data import PreparedData
 from mrigen.prepare.confounds import find_confounds
 from mrigen.prepare.histograms import BINS_AFTER, BINS_BEFORE, Histograms
 from mrigen.records import read_file, tensor_numpy
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
-from mrigen.sources.find import Found
+from mrigen.sources.recognise import FoundScans
 from mrigen.storage import Location
 
 SHOWN_PER_CELL = 4
@@ -28,7 +28,7 @@ _LINES = ("#3b82c4", "#d1495b", "#edae49", "#66a182")
 """Colours of the four pathologies, apart on light and on dark pages and in most kinds of colour blindness."""
 
 
-def write_data_page(run: Location, preparation: Preparation, found: Found, config: Config) -> Location:
+def write_data_page(run: Location, preparation: PreparedData, found: FoundScans, config: Config) -> Location:
     """Write `data.html` of a run that was prepared from what was `found`; gives its place."""
     images = example_images(run / "data", preparation)
     rows = []
@@ -72,7 +72,7 @@ def write_data_page(run: Location, preparation: Preparation, found: Found, confi
     return page
 
 
-def example_images(folder: Location, preparation: Preparation) -> dict[Cell, list[Slice]]:
+def example_images(folder: Location, preparation: PreparedData) -> dict[Cell, list[Slice]]:
     """The first few images of every cell, of as many scans as possible; a volume shows its middle slice."""
     images: dict[Cell, dict[str, Slice]] = defaultdict(dict)
     wanted = {cell for cell, count in preparation.cells.items() if count}
@@ -93,7 +93,7 @@ def example_images(folder: Location, preparation: Preparation) -> dict[Cell, lis
     return {cell: list(images[cell].values()) for cell in preparation.cells}
 
 
-def geometry_rows(preparation: Preparation) -> list[dict[str, Any]]:
+def geometry_rows(preparation: PreparedData) -> list[dict[str, Any]]:
     """Scans by spacing and orientation, the most frequent first, with the cells they are in."""
     counts: Counter[tuple[str, str]] = Counter()
     cells: dict[tuple[str, str], set[Cell]] = defaultdict(set)

@@ -27,7 +27,7 @@ HEALTHY, GLIOBLASTOMA = 0, 1
 
 def prepare(tree: Path, run: Path) -> list[dict[str, Any]]:
     """The rows of the run that a tree gives, with `lesions` unpacked."""
-    found = steps.find_all([Source(Location.parse(tree))])
+    found = steps.find_all_scans([Source(Location.parse(tree))])
     steps.prepare_run(Location.parse(run), found, CONFIG, "digest", steps.one_by_one, steps.ignore)
     rows = pq.read_table(run / "data", columns=["id", "subject", "modality", "affine", "lesions"]).to_pylist()
     for row in rows:

@@ -11,15 +11,15 @@ import pytest
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
-from mrigen.prepare.closing import (
+from mrigen.prepare.prepared_data import (
     LATER_STAGES,
-    Preparation,
-    begin_preparation,
-    finish_preparation,
-    sum_up,
+    PreparedData,
+    open_data,
+    close_data,
+    sum_reports,
     write_quarantine,
 )
-from mrigen.prepare.parts import part_key, read_plan
+from mrigen.prepare.scan_groups import group_key, read_groups
 from mrigen.prepare.survey import ScanFacts
 from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
@@ -43,7 +43,7 @@ FACTS = {
 
 
 def report(number: int, **changes: Any) -> dict[str, Any]:
-    key = part_key(PARTS[number], DATA)
+    key = group_key(PARTS[number], DATA)
     counts = {str(CELL): {name: [1] + [0] * (size - 1) for name, size in (("before", 80), ("after", 64))}}
     return {
         "key": key,
@@ -61,10 +61,10 @@ def report(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def finish(run: Location, *reports: dict[str, Any], rejected: tuple[Rejected, ...] = ()) -> Preparation:
+def finish(run: Location, *reports: dict[str, Any], rejected: tuple[Rejected, ...] = ()) -> PreparedData:
     parts = PARTS[: len(reports)]
-    preparation = sum_up(FACTS, parts, reports, rejected)
-    finish_preparation(run, preparation, [part_key(part, DATA) for part in parts], "digest")
+    preparation = sum_reports(FACTS, parts, reports, rejected)
+    close_data(run, preparation, [group_key(part, DATA) for part in parts], "digest")
     return preparation
 
 
@@ -74,7 +74,7 @@ def publish(run: Location, *names: str) -> None:
 
 
 def test_reports_are_summed() -> None:
-    done = sum_up(FACTS, PARTS, [report(0, rejected=[BAD], made=False), report(1)], [EARLY])
+    done = sum_reports(FACTS, PARTS, [report(0, rejected=[BAD], made=False), report(1)], [EARLY])
     assert done.num_images == 8
     assert done.cells[CELL] == 6
     assert len(done.cells) == 20
@@ -90,7 +90,7 @@ def test_reports_are_summed() -> None:
 
 
 def test_a_scan_without_images_does_not_count_in_the_tables() -> None:
-    done = sum_up(FACTS, PARTS[:1], [report(0, states=[None, "whole"])], [])
+    done = sum_reports(FACTS, PARTS[:1], [report(0, states=[None, "whole"])], [])
     assert sum(done.geometry.values()) == sum(done.traits.values()) == 1
 
 
@@ -115,7 +115,7 @@ def test_parts_of_earlier_scans_are_cleared_and_nothing_else(tmp_path: Path) -> 
     run = Location.parse(tmp_path)
     key, file = report(0)["key"], report(0)["file"]
     publish(run, file, "part-old.parquet", f"_parts/{key}.json", "_parts/old.json", "notes.txt")
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, PARTS[:1], DATA)
     finish(run, report(0))
     names = sorted(Path(found.path).relative_to(tmp_path / "data").as_posix() for found in (run / "data").files())
     assert names == sorted(["_SUCCESS.json", "notes.txt", file, f"_parts/{key}.json", "_parts/plan.json"])
@@ -140,31 +140,31 @@ def test_no_image_is_no_success(tmp_path: Path) -> None:
 def test_a_success_for_other_parts_is_taken_back_and_the_plan_is_stored(tmp_path: Path) -> None:
     run = Location.parse(tmp_path)
     success = run / "data" / "_SUCCESS.json"
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, PARTS[:1], DATA)
     finish(run, report(0))
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, PARTS[:1], DATA)
     assert success.is_file()
-    begin_preparation(run, PARTS, DATA)
+    open_data(run, PARTS, DATA)
     assert not success.is_file()
-    assert [len(keys) for keys in read_plan(run)] == [2, 1]
+    assert [len(keys) for keys in read_groups(run)] == [2, 1]
 
 
 @pytest.mark.parametrize("stage", LATER_STAGES)
 def test_scans_under_a_trained_model_are_not_exchanged(tmp_path: Path, stage: str) -> None:
     run = Location.parse(tmp_path)
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, PARTS[:1], DATA)
     finish(run, report(0))
     (run / stage / "x").write_bytes(b"")
-    begin_preparation(run, PARTS[:1], DATA)
+    open_data(run, PARTS[:1], DATA)
     with pytest.raises(InputError, match="another run folder"):
-        begin_preparation(run, PARTS, DATA)
+        open_data(run, PARTS, DATA)
     assert (run / "data" / "_SUCCESS.json").is_file()
-    assert len(read_plan(run)) == 1
+    assert len(read_groups(run)) == 1
 
 
 def test_few_held_out_subjects_are_told_by_pathology() -> None:
     of_one = {"set/a": "test", "set/b": "train"}
-    [line] = sum_up(FACTS, PARTS[:1], [report(0, subjects=of_one)], []).few_held_out()
+    [line] = sum_reports(FACTS, PARTS[:1], [report(0, subjects=of_one)], []).few_held_out()
     assert line.startswith("few subjects in the test split (Healthy 1): ")
     assert "data.test_fraction" in line
     names = "abcdef"
@@ -173,7 +173,7 @@ def test_few_held_out_subjects_are_told_by_pathology() -> None:
 
     def told(num_held_out: int) -> list[str]:
         subjects = {f"set/{name}": "test" if k < num_held_out else "train" for k, name in enumerate(names)}
-        return sum_up(facts, [part], [report(0, subjects=subjects, states=["whole"] * 6)], []).few_held_out()
+        return sum_reports(facts, [part], [report(0, subjects=subjects, states=["whole"] * 6)], []).few_held_out()
 
     assert told(5) == []
     assert "(Healthy 4)" in told(4)[0]
@@ -182,7 +182,7 @@ def test_few_held_out_subjects_are_told_by_pathology() -> None:
 
 def test_empty_splits_are_told_with_the_remedy() -> None:
     full = {"1": "train", "2": "val", "3": "test"}
-    assert sum_up(FACTS, PARTS[:1], [report(0, subjects=full)], []).empty_splits() == []
-    [line] = sum_up(FACTS, PARTS[:1], [report(0)], []).empty_splits()
+    assert sum_reports(FACTS, PARTS[:1], [report(0, subjects=full)], []).empty_splits() == []
+    [line] = sum_reports(FACTS, PARTS[:1], [report(0)], []).empty_splits()
     assert "val split" in line
     assert "data.val_fraction" in line
