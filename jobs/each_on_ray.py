@@ -10,7 +10,7 @@ import ray
 import torch
 from ray import cloudpickle
 
-from jobs.placement import Placement
+from jobs.placement import Placement, connect
 from jobs.progress import ProgressLine
 from mrigen.errors import InputError
 
@@ -48,9 +48,13 @@ def _work_once(row: Row, work: Callable[..., Any]) -> Row:
 
 @dataclass(frozen=True)
 class EachOnRay:
-    """`mrigen.each.Each` on a cluster that `jobs.placement.connect` has joined, with a progress line."""
+    """`mrigen.each.Each` on a Ray cluster, with a progress line.
+
+    It joins the cluster at `address`, or starts one, when the first work comes: bad input is told before.
+    """
 
     placement: Placement
+    address: str | None = None
 
     @property
     def device(self) -> str:
@@ -59,7 +63,7 @@ class EachOnRay:
 
     def on_cpu(self) -> EachOnRay:
         """As many workers, without their GPUs."""
-        return EachOnRay(Placement(self.placement.num_workers))
+        return EachOnRay(Placement(self.placement.num_workers), self.address)
 
     def __call__(
         self, work: Callable[..., Any], items: Sequence[Any], title: str, load: Callable[[], Any] | None = None
@@ -68,6 +72,7 @@ class EachOnRay:
         saves their start. An item whose worker dies is done again."""
         if not items:
             return
+        connect(self.address, self.placement)
         tasks = [{"place": place, "item": cloudpickle.dumps(item)} for place, item in enumerate(items)]
         # One block an item: a block is what Ray Data hands to a worker, and what it redoes when that dies.
         dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))

@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
-from mrigen.config import PRESETS, Config, load_config, read_settings
+from mrigen.config import Config, load_config
 from mrigen.errors import InputError
+from mrigen.settings_files import PRESETS, read_settings
 from mrigen.storage import Location
 
 Command = Callable[..., Any]

@@ -101,6 +101,8 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
         # RAY_AUTH_MODE stays as it is: unset, Ray makes a token, since its ports listen on all interfaces.
         # Ray warns of every actor pool of Ray Data that its arguments could be lost with this machine.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        # Ray's workers are 15 nicer than the driver, and starve where anything else computes.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     if not ray.is_initialized():

@@ -50,14 +50,15 @@ def build_app(args: Args | Mapping[str, Any]) -> Application:
 def _build(args: Args) -> tuple[Application, ModelInfo]:
     """Load the model once, to check it and to tell its facts, and bind the application."""
     from jobs.serving.api import describe
-    from jobs.serving.deployments import application, load_pipeline
+    from jobs.serving.deployments import application
+    from mrigen.pipeline import Pipeline
 
     key_sha256 = api_key_sha256()
     model = None if args.model is None else Location.parse(args.model)
     if model is not None and not model.is_folder():
         raise InputError(f"--model: no folder {args.model}")
     note = EMBEDDED_NOTE if model is None else None
-    info = describe(load_pipeline(model, "cpu"), _model_name(model), args.max_num_steps, note)
+    info = describe(Pipeline.load(model), _model_name(model), args.max_num_steps, note)
     app = application(
         model,
         info,

@@ -29,6 +29,10 @@ def command(
 
     folder = run_folder(run)
     config = settings.resolve(folder)
+    if config.codec == "pixels":
+        store_config(folder, config)
+        click.echo("nothing to train: with the codec `pixels` the denoiser works on the images themselves")
+        return
     placement = Placement(num_workers, use_gpu)
     connect(address, placement)
     store_config(folder, config)

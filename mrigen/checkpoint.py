@@ -2,6 +2,7 @@
 
 vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/config.json` carries the
                         latents' mean and standard deviation a channel
+statistics.json         in the place of `vae/`, the same two, where the denoiser works on pixels
 conditioning/           the condition tokens
 labels.json             training images of every cell, and where slices were taken
 mrigen_config.json      the what-settings of the run
@@ -14,8 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,17 @@ from mrigen import __version__
 from mrigen.config import Config, parse_config
 from mrigen.diffusion import NoiseSchedule
 from mrigen.errors import InputError
-from mrigen.labels import Cell, all_cells
+from mrigen.labels import Cell
 from mrigen.model_card import model_card
 from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.codec import Codec, Pixels
 from mrigen.models.conditioning import Conditioner
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.storage import Location
 
 SUMS = "SHA256SUMS"
+STATISTICS = "statistics.json"
 CONFIG = "mrigen_config.json"
 NUM_QUANTILES = 101
 
@@ -49,7 +51,7 @@ class Model:
     """All that a model folder holds, ready to sample; networks in float32 evaluation mode on the CPU."""
 
     config: Config
-    autoencoder: Autoencoder
+    codec: Codec
     denoiser: Denoiser
     statistics: LatentStatistics
     training_counts: dict[Cell, int]
@@ -76,28 +78,38 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     return Autoencoder(_load_network(AutoencoderKL, folder)).eval().requires_grad_(False)
 
 
+def load_codec(config: Config, vae: Location) -> Codec:
+    """The codec of a run, for inference; an autoencoder is in its `vae`. Raises InputError if that is not whole."""
+    if config.codec == "pixels":
+        return Pixels()
+    with vae.as_local() as folder:
+        return load_autoencoder(folder)
+
+
 def save_model(
     folder: Location,
-    autoencoder: Autoencoder,
+    codec: Codec,
     denoiser: Denoiser,
     config: Config,
     statistics: LatentStatistics,
-    cells: Sequence[Cell],
+    training_counts: Mapping[Cell, int],
     slice_mm: np.ndarray[Any, np.dtype[np.float32]],
 ) -> None:
     """Publish a model folder in half precision, `SHA256SUMS` last.
 
-    `cells` and `slice_mm` are those of the training images. An older model there is replaced.
+    `training_counts` is the number of training images of every cell, `slice_mm` where each of them was taken. An older
+    model there is replaced.
     """
-    counts = Counter(cells)
-    training_counts = {cell: counts[cell] for cell in all_cells()}
     quantiles = np.quantile(slice_mm, np.linspace(0, 1, NUM_QUANTILES)).round(3).tolist()
     (folder / SUMS).delete()
     with tempfile.TemporaryDirectory(prefix="mrigen-") as name:
         root = Path(name)
-        vae = _copied(autoencoder.vae)
-        vae.register_to_config(latents_mean=list(statistics.mean), latents_std=list(statistics.std))
-        vae.half().save_pretrained(root / "vae")
+        if isinstance(codec, Autoencoder):
+            vae = _copied(codec.vae)
+            vae.register_to_config(latents_mean=list(statistics.mean), latents_std=list(statistics.std))
+            vae.half().save_pretrained(root / "vae")
+        else:
+            _write_json(root / STATISTICS, {"mean": statistics.mean, "std": statistics.std})
         _copied(denoiser.unet).half().save_pretrained(root / "unet")
         scheduler(config).save_pretrained(root / "scheduler")
         (root / "conditioning").mkdir()
@@ -159,12 +171,7 @@ def load_model(folder: Path) -> Model:
     digest = verify_folder(folder)
     config = parse_config(_read_json(folder / CONFIG), str(folder / CONFIG))
     labels = _read_json(folder / "labels.json")
-    vae = _load_network(AutoencoderKL, folder / "vae")
-    mean, std = vae.config.latents_mean, vae.config.latents_std
-    if mean is None or std is None or len(mean) != vae.config.latent_channels or len(std) != len(mean):
-        raise InputError(
-            f"{folder / 'vae' / 'config.json'}: latents_mean and latents_std must hold one number a channel"
-        )
+    codec = load_codec(config, Location.parse(folder) / "vae")
     prediction = _read_json(folder / "scheduler" / "scheduler_config.json").get("prediction_type")
     if prediction != "v_prediction":
         raise InputError(
@@ -178,13 +185,28 @@ def load_model(folder: Path) -> Model:
     denoiser = Denoiser(_load_network(UNet2DConditionModel, folder / "unet"), conditioner.float())
     return Model(
         config=config,
-        autoencoder=Autoencoder(vae).eval().requires_grad_(False),
+        codec=codec,
         denoiser=denoiser.eval().requires_grad_(False),
-        statistics=LatentStatistics(tuple(mean), tuple(std)),
+        statistics=_statistics(folder, codec, config.latent_shape[0]),
         training_counts={Cell.parse(name): int(n) for name, n in labels["training_counts"].items()},
         slice_mm_quantiles=tuple(labels["slice_mm_quantiles"]),
         sha256=digest,
     )
+
+
+def _statistics(folder: Path, codec: Codec, num_channels: int) -> LatentStatistics:
+    """The scale of the latents. Raises InputError unless it is given for every channel."""
+    if isinstance(codec, Autoencoder):
+        file, tree = folder / "vae" / "config.json", codec.vae.config
+        mean, std = tree.latents_mean, tree.latents_std
+        names = "latents_mean and latents_std"
+    else:
+        file = folder / STATISTICS
+        tree, names = _read_json(file), "mean and std"
+        mean, std = tree.get("mean"), tree.get("std")
+    if mean is None or std is None or not len(mean) == len(std) == num_channels:
+        raise InputError(f"{file}: {names} must hold one number a channel")
+    return LatentStatistics(tuple(mean), tuple(std))
 
 
 def _load_network(kind: Any, folder: Path) -> Any:

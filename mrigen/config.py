@@ -1,15 +1,13 @@
-"""Every what-setting, once: data, models, objective, sampler, evaluation; and the presets.
+"""Every what-setting, once: data, models, objective, sampler, evaluation.
 
 Where things run (workers, GPUs, storage) is not here but in `jobs`.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
@@ -26,6 +24,8 @@ from pydantic import (
 
 from mrigen.errors import InputError
 from mrigen.labels import Cell
+from mrigen.settings_files import resolved_tree
+from mrigen.solvers import SolverName
 
 CellName = Annotated[str, AfterValidator(lambda text: str(Cell.parse(text)))]
 """A cell as `Pathology:Modality`, in the labels' own spelling."""
@@ -94,12 +94,17 @@ class TrainingConfig(Section):
     learning_rate: PositiveFloat = 1e-3
     """Peak of the schedule: linear warm-up, then a cosine down to a tenth."""
     warmup_steps: int = Field(50, ge=0)
+    """Steps over which the rate rises."""
     weight_decay: float = Field(0.01, ge=0.0)
+    """AdamW's (Loshchilov and Hutter 2019)."""
     max_grad_norm: PositiveFloat = 1.0
+    """Norm to which longer gradients are shortened."""
     ema_decay: float = Field(0.999, ge=0.0, lt=1.0)
     """Decay of the exponential moving average of the weights, which is what is kept."""
     checkpoint_every: PositiveInt = 200
+    """Steps between two checkpoints, from which a killed run goes on."""
     log_every: PositiveInt = 20
+    """Steps between two points of the loss curves."""
     preview_every: PositiveInt = 500
     """Steps between two validation losses and sample grids."""
 
@@ -108,15 +113,19 @@ class AutoencoderConfig(Section):
     """The variational autoencoder (diffusers' AutoencoderKL) and its loss."""
 
     latent_channels: PositiveInt = 4
+    """Channels of a latent."""
     block_channels: tuple[PositiveInt, ...] = (16, 32, 64)
     """Channels of each level; each level but the last halves the image."""
     layers_per_block: PositiveInt = 1
+    """Residual blocks of each level."""
     norm_groups: PositiveInt = 8
+    """Groups of the group normalisation; each of block_channels must be a multiple."""
     kl_weight: float = Field(1e-4, ge=0.0)
     """Weight of the divergence, in nats a latent element, against the mean absolute error."""
     gradient_weight: float = Field(0.5, ge=0.0)
     """Weight of the mean absolute error of finite differences, which keeps edges sharp."""
     training: TrainingConfig = TrainingConfig(num_steps=500)
+    """Its training loop."""
 
     @property
     def downsampling(self) -> int:
@@ -134,20 +143,27 @@ class DenoiserConfig(Section):
     """The conditional U-Net (diffusers' UNet2DConditionModel) and its conditioning."""
 
     block_channels: tuple[PositiveInt, ...] = (64, 96, 128)
+    """Channels of each level; each level but the last halves the latent."""
     attention_levels: tuple[bool, ...] = (False, True, True)
     """Which levels, the finest first, attend to themselves and to the conditions; the middle always does."""
     layers_per_block: PositiveInt = 1
+    """Residual blocks of each level."""
     head_channels: PositiveInt = 32
+    """Channels of one attention head; each of block_channels must be a multiple."""
     norm_groups: PositiveInt = 16
+    """Groups of the group normalisation; each of block_channels must be a multiple."""
     condition_channels: PositiveInt = 128
     """Width of the condition tokens that every cross-attention layer sees."""
     pathology_dropout: float = Field(0.1, ge=0.0, le=1.0)
     """Chance that a training image's pathology is replaced by the null token."""
     modality_dropout: float = Field(0.1, ge=0.0, le=1.0)
+    """The same of its modality."""
     position_dropout: float = Field(0.1, ge=0.0, le=1.0)
+    """The same of the height of its slice."""
     joint_dropout: float = Field(0.1, ge=0.0, le=1.0)
     """Chance that pathology and modality are dropped together: what guidance is measured from."""
     training: TrainingConfig = TrainingConfig(num_steps=1000, learning_rate=5e-4, ema_decay=0.995)
+    """Its training loop."""
 
     @model_validator(mode="after")
     def _grouped(self) -> Self:
@@ -166,6 +182,7 @@ class DiffusionConfig(Section):
     """The forward process and the weight of each timestep; the network predicts v (Salimans and Ho 2022)."""
 
     num_train_timesteps: int = Field(1000, ge=10)
+    """Noise levels from the clean image to noise."""
     schedule: Literal["cosine", "scaled_linear"] = "cosine"
     """cosine: Nichol and Dhariwal 2021, eq. 17; scaled_linear: Rombach et al. 2022."""
     min_snr_gamma: PositiveFloat | None = 5.0
@@ -175,13 +192,25 @@ class DiffusionConfig(Section):
 class SamplerConfig(Section):
     """How samples are drawn. Part of a sample's identity, with the model, the cell and the seed."""
 
-    solver: Literal["ddim", "dpmpp-2m"] = "dpmpp-2m"
+    solver: SolverName = "dpmpp-2m"
+    """One of `mrigen.solvers.SOLVERS`."""
     num_steps: int = Field(20, ge=1, le=1000)
+    """Steps of the solver, each of which calls the denoiser once, or twice with guidance."""
     guidance_scale: float = Field(2.0, ge=0.0, le=50.0)
     """1 is no guidance, 0 ignores the condition, more follows it more closely."""
     compute_batch: int = Field(8, ge=1, le=1024)
     """Samples that the networks see at once; short batches are padded to it, so that no
     neighbour changes a bit of a sample."""
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the denoiser is also asked without the condition."""
+        return self.guidance_scale != 1.0
+
+    @property
+    def batch_key(self) -> tuple[Hashable, ...]:
+        """What samples must agree in to share a compute batch."""
+        return self.solver, self.num_steps, self.compute_batch, self.is_guided
 
 
 class WeightsConfig(Section):
@@ -201,9 +230,10 @@ class EvaluationConfig(Section):
         "mri",
         "autoencoder",
     )
-    """Whose features images are compared by; the first leads. `mri` is the run's own judge of pathology and modality,
+    """Whose features images are compared by; the first leads. `mri` is the run's own condition classifier,
     `autoencoder` the run's own autoencoder; the last two need `weights`."""
     weights: WeightsConfig = WeightsConfig()
+    """Where the weights of the last two are."""
     feature_size: int = Field(128, ge=32, le=512)
     """Side to which images are resized for EfficientNet-Lite0."""
     num_pairs: PositiveInt = 200
@@ -240,10 +270,10 @@ class AuditConfig(Section):
 
 
 class StudyConfig(Section):
-    """The judge that names pathology and modality, and the studies that use it: ablation and usefulness."""
+    """The classifier of pathology and modality, and the studies that use it: ablation and usefulness."""
 
     classifier_steps: PositiveInt = 900
-    """Optimiser steps of the judge, on 64 images each."""
+    """Optimiser steps of the condition classifier, on 64 images each."""
     samples_per_cell: int = Field(16, ge=2, le=1000)
     """Images of each cell that an ablation generates for each setting."""
     guidance_scales: tuple[Annotated[float, Field(ge=0.0, le=50.0)], ...] = (1.5, 3.0, 5.0)
@@ -272,70 +302,61 @@ class Config(Section):
     """All what-settings of one run; its hash names the run."""
 
     seed: int = Field(0, ge=0, lt=2**63)
+    """Of the weights at the start, the order of the rows, and all that is drawn."""
     held_out_cells: tuple[CellName, ...] = ()
     """Cells (`Sclerosis:PD`) whose images are kept out of training, to measure extrapolation."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of training; bf16 pays on GPUs."""
+    codec: Literal["autoencoder", "pixels"] = "autoencoder"
+    """What the denoiser works on: latents of an autoencoder that is trained first, or the images themselves."""
     data: DataConfig = DataConfig()
+    """Scans to images."""
     autoencoder: AutoencoderConfig = AutoencoderConfig()
+    """Images to latents; not used with the codec `pixels`."""
     denoiser: DenoiserConfig = DenoiserConfig()
+    """The network that samples are drawn with."""
     diffusion: DiffusionConfig = DiffusionConfig()
+    """What it is trained to undo."""
     sampler: SamplerConfig = SamplerConfig()
+    """How samples are drawn, unless a request says otherwise."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """Of `mrigen evaluate`."""
     studies: StudyConfig = StudyConfig()
+    """Of `mrigen ablate` and `mrigen usefulness`."""
     audit: AuditConfig = AuditConfig()
+    """Of `mrigen audit`."""
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape (C, *spatial) of what the denoiser works on."""
+        if self.codec == "pixels":
+            return (1, *[self.data.image_size] * self.data.spatial_dims)
+        side = self.data.image_size // self.autoencoder.downsampling
+        return (self.autoencoder.latent_channels, *[side] * self.data.spatial_dims)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        side = self.data.image_size // self.autoencoder.downsampling
-        if self.data.image_size % self.autoencoder.downsampling:
+        if self.codec == "autoencoder" and self.data.image_size % self.autoencoder.downsampling:
             raise ValueError(
                 f"data.image_size {self.data.image_size} must be a multiple of the autoencoder's "
                 f"downsampling {self.autoencoder.downsampling}"
             )
-        if side % 2 ** (len(self.denoiser.block_channels) - 1):
+        if (side := self.latent_shape[-1]) % 2 ** (len(self.denoiser.block_channels) - 1):
             raise ValueError(f"a latent of side {side} cannot be halved by every level of denoiser.block_channels")
         return self
 
+    def hashed_tree(self) -> dict[str, Any]:
+        """What hashes are taken of: without `codec` at its default, for runs made before it was a setting."""
+        return self.model_dump(mode="json", exclude={"codec"} if self.codec == "autoencoder" else None)
+
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, as hex."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(self.hashed_tree(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_yaml(self) -> str:
         """The resolved configuration as users write it."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # Tests: seconds for the whole chain; the images are noise-like.
-    "tiny": {
-        "data": {"slice_step_mm": 22.0},
-        "autoencoder": {
-            "latent_channels": 4,
-            "block_channels": [8, 8, 16, 16],
-            "training": {"num_steps": 8, "batch_size": 8, "checkpoint_every": 4, "log_every": 2, "preview_every": 4},
-        },
-        "denoiser": {
-            "block_channels": [32, 32],
-            "attention_levels": [True, True],
-            "condition_channels": 32,
-            "training": {"num_steps": 8, "batch_size": 8, "checkpoint_every": 4, "log_every": 2, "preview_every": 4},
-        },
-        "sampler": {"num_steps": 3},
-        "evaluation": {"feature_size": 32, "num_pairs": 10, "num_bootstraps": 50, "num_permutations": 100},
-        "studies": {
-            "classifier_steps": 10,
-            "samples_per_cell": 2,
-            "guidance_scales": [3.0],
-            "step_counts": [1, 3],
-            "usefulness_steps": 2,
-            "real_fractions": [0.5, 1.0],
-        },
-    },
-    # Two CPU cores: a recognisable result within 25 minutes.
-    "quick": {},
-}
 
 
 def load_config(
@@ -345,32 +366,7 @@ def load_config(
 
     Raises InputError that names the key, its value and what would be right.
     """
-    if preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}: known are {', '.join(PRESETS)}")
-    tree: dict[str, Any] = Config().model_dump(mode="json")
-    _merge(tree, PRESETS[preset], f"preset {preset}")
-    if text is not None:
-        _merge(tree, _parse_yaml(text, source), source)
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator or not key:
-            raise InputError(f"override {override!r} is not of the form key.path=value")
-        branch = _parse_yaml(value, f"override {override!r}", mapping=False)
-        for part in reversed(key.split(".")):
-            branch = {part: branch}
-        _merge(tree, branch, f"override {override!r}")
-    return parse_config(tree, source)
-
-
-def read_settings(path: str) -> str:
-    """The text of a YAML file of settings. Raises InputError if there is no such file, or it holds no text."""
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"--config: no file {path}")
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--config: {path} cannot be read as text: {' '.join(str(error).split())}") from None
+    return parse_config(resolved_tree(Config().model_dump(mode="json"), preset, text, overrides, source), source)
 
 
 def parse_config(tree: Mapping[str, Any], source: str = "configuration") -> Config:
@@ -391,29 +387,3 @@ def parse_section(section: type[SectionT], tree: Mapping[str, Any], source: str)
         message = first["msg"].removeprefix("Value error, ")
         given = "" if isinstance(first["input"], dict | BaseModel) else f", got {str(first['input'])[:80]!r}"
         raise InputError(f"{where}: {message}{given}") from None
-
-
-def _parse_yaml(text: str, source: str, *, mapping: bool = True) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
-    if mapping and not isinstance(value, dict):
-        raise InputError(f"{source} must hold a mapping of settings, not {type(value).__name__}")
-    return value
-
-
-def _merge(tree: dict[str, Any], patch: Mapping[str, Any], source: str, path: str = "") -> None:
-    """Lay `patch` over `tree` in place; a key that `tree` lacks is an error that names the nearest one."""
-    for key, value in patch.items():
-        here = f"{path}.{key}" if path else str(key)
-        if key not in tree:
-            near = difflib.get_close_matches(str(key), tree, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(tree)}"
-            raise InputError(f"{source}: unknown setting {here!r}{hint}")
-        if isinstance(tree[key], dict):
-            if not isinstance(value, Mapping):
-                raise InputError(f"{source}: {here!r} is a group of settings, not a value")
-            _merge(tree[key], value, source, here)
-        else:
-            tree[key] = value

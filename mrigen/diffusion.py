@@ -36,10 +36,14 @@ class NoiseSchedule:
         """Number of training timesteps."""
         return len(self.alpha)
 
+    def to(self, device: torch.device) -> NoiseSchedule:
+        """The same schedule on `device`, where looking levels up waits for nothing."""
+        return NoiseSchedule(self.alpha.to(device), self.sigma.to(device))
+
     def at(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma at integer `timesteps` (B,), shaped and typed to multiply `like` (B, ...)."""
         shape = (-1,) + (1,) * (like.dim() - 1)
-        index = timesteps.cpu()
+        index = timesteps.to(self.alpha.device)
         return self.alpha[index].to(like).view(shape), self.sigma[index].to(like).view(shape)
 
 

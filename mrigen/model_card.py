@@ -8,10 +8,10 @@ from mrigen.config import Config
 from mrigen.labels import Cell, Modality, Pathology
 
 _CARD = """\
-# Conditional brain MRI: a latent diffusion model
+# Conditional brain MRI: a {kind} diffusion model
 
-Made by mrigen {version}. It draws axial brain slices of {size} x {size} pixels at {spacing:g} mm for a pathology and an
-acquisition modality. The images are synthetic: they show no person and are not for diagnosis. Synthetic is not
+Made by mrigen {version}. It draws {plane} brain slices of {size} x {size} pixels at {spacing:g} mm for a pathology and
+an acquisition modality. The images are synthetic: they show no person and are not for diagnosis. Synthetic is not
 anonymous: audit a model before you share it or its samples.
 
 ## Training images of each cell
@@ -24,10 +24,10 @@ A cell with 0 was never seen in training; it is generated only on request and ma
 
 ## Model
 
-- autoencoder: diffusers' AutoencoderKL, {latent_channels} latent channels, downsampling {downsampling}
+- {codec}
 - denoiser: diffusers' UNet2DConditionModel with cross-attention on three tokens (pathology, modality, slice position),
   {parameters:.2f} M parameters with its conditioning; v-prediction, {schedule} schedule
-- training: {vae_steps} steps of {vae_batch} images (autoencoder), {ldm_steps} steps of {ldm_batch} latents
+- training: {steps}
   (denoiser), seed {seed}
 - settings: `mrigen_config.json` (hash {digest})
 
@@ -35,7 +35,7 @@ A cell with 0 was never seen in training; it is generated only on request and ma
 
     mrigen generate --model FOLDER --out OUT --per-cell 10
 
-or `mrigen.pipeline.Pipeline.load(folder)` in Python. `vae/`, `unet/` and `scheduler/` each load in diffusers.
+or `mrigen.pipeline.Pipeline.load(folder)` in Python. {folders} each load in diffusers.
 """
 
 
@@ -45,21 +45,33 @@ def model_card(config: Config, counts: Mapping[Cell, int], num_parameters: int, 
         f"| {pathology} | " + " | ".join(str(counts[Cell(pathology, modality)]) for modality in Modality) + " |"
         for pathology in Pathology
     ]
+    if config.codec == "pixels":
+        kind, codec, steps = "pixel", "no autoencoder: the denoiser works on the images themselves", ""
+        folders = "`unet/` and `scheduler/`"
+    else:
+        training = config.autoencoder.training
+        kind, folders = "latent", "`vae/`, `unet/` and `scheduler/`"
+        codec = (
+            f"autoencoder: diffusers' AutoencoderKL, {config.autoencoder.latent_channels} latent channels, "
+            f"downsampling {config.autoencoder.downsampling}"
+        )
+        steps = f"{training.num_steps} steps of {training.batch_size} images (autoencoder), "
+    training = config.denoiser.training
+    steps += f"{training.num_steps} steps of {training.batch_size} {'images' if kind == 'pixel' else 'latents'}"
     return _CARD.format(
-        version=version,
+        kind=kind,
+        codec=codec,
+        steps=steps,
+        folders=folders,
+        plane=config.data.plane,
         size=config.data.image_size,
         spacing=config.data.spacing_mm,
+        version=version,
         modalities=" | ".join(Modality),
         rule=" | ".join("---" for _ in Modality),
         rows="\n".join(rows),
-        latent_channels=config.autoencoder.latent_channels,
-        downsampling=config.autoencoder.downsampling,
         parameters=num_parameters / 1e6,
         schedule=config.diffusion.schedule,
-        vae_steps=config.autoencoder.training.num_steps,
-        vae_batch=config.autoencoder.training.batch_size,
-        ldm_steps=config.denoiser.training.num_steps,
-        ldm_batch=config.denoiser.training.batch_size,
         seed=config.seed,
         digest=config.digest()[:12],
     )

@@ -7,7 +7,7 @@ no neighbour, batch, worker or retry changes a bit of it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,7 +25,9 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.models.conditioning import Conditions
 from mrigen.preprocess import slice_affine
-from mrigen.sampling import guided, initial_noise, seed_fraction, solve
+from mrigen.sampling import guided, sample_noise, seed_fraction, solve
+from mrigen.storage import Location
+from mrigen.threads import one_thread
 from mrigen.volume import Volume
 
 INTENSITY_MAX = 1000.0
@@ -45,7 +47,7 @@ class SampleRequest:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A synthetic image, float32 (X, Y) in [-1, 1], and all that it takes to make it again."""
+    """A synthetic image, float32 (*spatial) in [-1, 1], and all that it takes to make it again."""
 
     request: SampleRequest
     image: NDArray[np.float32]
@@ -55,9 +57,9 @@ class Sample:
     affine: NDArray[np.float64]
 
     def volume(self) -> Volume:
-        """The image as a volume (X, Y, 1) with intensities from 0 to 1000 and a RAS+ affine in mm."""
+        """The image as a volume, (X, Y, 1) of a slice, with intensities from 0 to 1000 and a RAS+ affine in mm."""
         scaled = (np.clip(self.image, -1.0, 1.0) + 1.0) * (INTENSITY_MAX / 2)
-        return Volume(scaled[:, :, None].astype(np.float32), self.affine)
+        return Volume(np.atleast_3d(scaled).astype(np.float32), self.affine)
 
     def provenance(self) -> dict[str, Any]:
         """What a sidecar, a header or a page says of the image: that it is synthetic, and how to make it again."""
@@ -84,17 +86,21 @@ class Pipeline:
     def __init__(self, model: Model, device: str = "cpu") -> None:
         self.model = model
         self.device = torch.device(device)
-        self._autoencoder = model.autoencoder.to(self.device)
+        self._codec = model.codec.to(self.device)
         self._denoiser = model.denoiser.to(self.device)
         self._schedule = model.schedule
 
     @classmethod
-    def load(cls, folder: Path | None = None, device: str = "cpu") -> Self:
+    def load(cls, folder: Path | Location | None = None, device: str = "cpu") -> Self:
         """Load a model folder, or the embedded model. Raises InputError if it is missing or broken."""
-        if folder is not None:
-            return cls(load_model(folder), device)
-        with resources.as_file(resources.files("mrigen") / "embedded" / "model") as embedded:
-            return cls(load_model(embedded), device)
+        if folder is None:
+            with resources.as_file(resources.files("mrigen") / "embedded" / "model") as embedded:
+                return cls(load_model(embedded), device)
+        location = Location.parse(folder) if isinstance(folder, Path) else folder
+        if not location.is_folder():
+            raise InputError(f"there is no model folder {folder}")
+        with location.as_local() as local:
+            return cls(load_model(local), device)
 
     @property
     def config(self) -> Config:
@@ -131,10 +137,11 @@ class Pipeline:
     def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
         """Answer requests, in their order. Those that agree in solver, steps and guided-or-not share batches."""
         images: dict[int, NDArray[np.float32]] = {}
-        groups: dict[tuple[object, ...], list[int]] = {}
+        groups: dict[Hashable, list[int]] = {}
         for position, request in enumerate(requests):
-            groups.setdefault(_batch_key(request.sampler), []).append(position)
-        with _one_thread(self.device):
+            groups.setdefault(request.sampler.batch_key, []).append(position)
+        # The number of threads decides the last bits on a CPU.
+        with one_thread() if self.device.type == "cpu" else contextlib.nullcontext():
             for positions in groups.values():
                 size = requests[positions[0]].sampler.compute_batch
                 for start in range(0, len(positions), size):
@@ -155,7 +162,7 @@ class Pipeline:
 
     @torch.no_grad()
     def _images(self, requests: Sequence[SampleRequest]) -> NDArray[np.float32]:
-        """One full compute batch -> images (B, X, Y)."""
+        """One full compute batch -> images (B, *spatial)."""
         sampler = requests[0].sampler
         heights = [self.slice_mm_of(request) for request in requests]
         conditions = Conditions.of([request.cell for request in requests], heights).to(self.device)
@@ -163,39 +170,19 @@ class Pipeline:
         scale = torch.tensor([request.sampler.guidance_scale for request in requests], device=self.device)
 
         def predict_v(latents: Tensor, timestep: int) -> Tensor:
-            if not _is_guided(sampler):
+            if not sampler.is_guided:
                 return self._predict(latents, timestep, conditions)
             predicted, predicted_null = self._predict(torch.cat([latents, latents]), timestep, both).chunk(2)
             return guided(predicted, predicted_null, scale)
 
-        side = self.config.data.image_size // self.config.autoencoder.downsampling
-        shape = (self.config.autoencoder.latent_channels, side, side)
-        noise = initial_noise([request.seed for request in requests], shape).to(self.device)
-        latents = solve(predict_v, noise, self._schedule, sampler.solver, sampler.num_steps)
-        images = self._autoencoder.decode(self.model.statistics.restored(latents))
+        def noise(step: int) -> Tensor:
+            return sample_noise([request.seed for request in requests], self.config.latent_shape, step).to(self.device)
+
+        latents = solve(sampler.solver, predict_v, noise, self._schedule, sampler.num_steps)
+        images = self._codec.decode(self.model.statistics.restored(latents))
         return images[:, 0].clamp(-1.0, 1.0).float().cpu().numpy()
 
     def _predict(self, latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:
         timesteps = torch.full((len(latents),), timestep, device=self.device)
         predicted: Tensor = self._denoiser(latents, timesteps, conditions)
         return predicted
-
-
-def _is_guided(sampler: SamplerConfig) -> bool:
-    return sampler.guidance_scale != 1.0
-
-
-def _batch_key(sampler: SamplerConfig) -> tuple[object, ...]:
-    return sampler.solver, sampler.num_steps, sampler.compute_batch, _is_guided(sampler)
-
-
-@contextlib.contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """One torch thread on a CPU, since the number of threads decides the last bits; more is for more workers."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

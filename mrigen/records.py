@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrigen.errors import InputError
+from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
 SPLITS = ("train", "val", "test")
@@ -186,7 +187,7 @@ def prepared_parts(data: Location) -> dict[str, str]:
     Raises InputError if it was not closed, or if the files that are there are others: what is left would be used as if
     it were all.
     """
-    mark = data / "_SUCCESS.json"
+    mark = data / SUCCESS
     if not mark.is_file():
         raise InputError(f"{data} is missing or unfinished: run `mrigen prepare` to its end first")
     tree = mark.read_json()

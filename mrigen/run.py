@@ -15,20 +15,25 @@ SUCCESS = "_SUCCESS.json"
 _DECIDING = {
     "data": ("data",),
     "vae": ("seed", "held_out_cells", "precision", "data", "autoencoder"),
-    "latents": ("seed", "held_out_cells", "precision", "data", "autoencoder"),
-    "ldm": ("seed", "held_out_cells", "precision", "data", "autoencoder", "denoiser", "diffusion"),
+    "latents": ("seed", "held_out_cells", "precision", "codec", "data", "autoencoder"),
+    "ldm": ("seed", "held_out_cells", "precision", "codec", "data", "autoencoder", "denoiser", "diffusion"),
 }
 
 
 def stage_digest(config: Config, stage: str) -> str:
     """SHA-256 over the settings that decide what `stage` (data, vae, latents or ldm) leaves behind."""
-    tree = config.model_dump(mode="json")
-    deciding = {section: tree[section] for section in _DECIDING[stage]}
+    tree = config.hashed_tree()
+    deciding = {section: tree[section] for section in _DECIDING[stage] if section in tree}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
 def is_finished(run: Location, config: Config, stage: str) -> bool:
-    """Whether `stage` is closed in `run`. Raises InputError if it was closed under other settings."""
+    """Whether `stage` is closed in `run`, or has nothing to do.
+
+    Raises InputError if it was closed under other settings.
+    """
+    if stage == "vae" and config.codec == "pixels":
+        return True
     mark = run / stage / SUCCESS
     if not mark.is_file():
         return False

@@ -1,13 +1,9 @@
-"""Solvers of the probability-flow ODE, guidance, and the seeds that make a sample reproducible.
-
-A solver is a pure step from one noise level to the next; diffusers' schedulers are the oracles in the tests.
-"""
+"""From noise to clean latents: the walk over the noise levels, guidance, and the seeds of samples and their noise."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,10 +11,12 @@ from torch import Tensor
 
 from mrigen.diffusion import NoiseSchedule, denoised
 from mrigen.labels import Cell
+from mrigen.solvers import CLEAN, SOLVERS, Level
 
-Solver = Literal["ddim", "dpmpp-2m"]
 PredictV = Callable[[Tensor, int], Tensor]
 """Noisy latents (B, C, *spatial) and their timestep -> v."""
+NoiseSource = Callable[[int], Tensor]
+"""The number of a step, from 1, or 0 for where the walk starts -> standard normal noise (B, C, *spatial)."""
 
 
 def sample_seed(seed: int, cell: Cell, index: int) -> int:
@@ -33,13 +31,14 @@ def seed_fraction(seed: int) -> float:
     return int.from_bytes(digest[:6], "little") / 2**48
 
 
-def initial_noise(seeds: Iterable[int], shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise (B, *shape), each row from a CPU generator of its own 64-bit seed.
+def sample_noise(seeds: Iterable[int], shape: tuple[int, ...], step: int = 0) -> Tensor:
+    """Standard normal noise (B, *shape), each row from a CPU generator that its own 64-bit seed and the step key.
 
     Philox, not torch's Mersenne Twister: that keeps 32 bits of a seed, and among 10^7 samples thousands
     would share their noise.
     """
-    rows = [np.random.Generator(np.random.Philox(key=seed)).standard_normal(shape, np.float32) for seed in seeds]
+    keys = [seed + (step << 64) for seed in seeds]
+    rows = [np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, np.float32) for key in keys]
     return torch.from_numpy(np.stack(rows))
 
 
@@ -59,38 +58,26 @@ def guided(predict: Tensor, predict_null: Tensor, guidance_scale: Tensor) -> Ten
     return predict_null + scale * (predict - predict_null)
 
 
-def ddim_step(noisy: Tensor, x0: Tensor, alpha: float, sigma: float, next_alpha: float, next_sigma: float) -> Tensor:
-    """One deterministic DDIM step (Song et al. 2021, eq. 12 with its noise term zero)."""
-    noise = (noisy - alpha * x0) / sigma
-    return next_alpha * x0 + next_sigma * noise
-
-
-def dpmpp_2m_estimate(x0: Tensor, last_x0: Tensor, log_snr_step: float, last_log_snr_step: float) -> Tensor:
-    """The extrapolated clean latent of DPM-Solver++(2M) (Lu et al. 2022, algorithm 2).
-
-    Steps are differences of lambda = log(alpha / sigma). A step from this estimate is a DDIM step.
-    """
-    ratio = last_log_snr_step / log_snr_step
-    return (1.0 + 0.5 / ratio) * x0 - 0.5 / ratio * last_x0
-
-
 @torch.no_grad()
-def solve(predict_v: PredictV, noise: Tensor, schedule: NoiseSchedule, solver: Solver, num_steps: int) -> Tensor:
-    """Integrate from pure `noise` (B, C, *spatial) to clean latents of the same shape.
+def solve(solver: str, predict_v: PredictV, noise: NoiseSource, schedule: NoiseSchedule, num_steps: int) -> Tensor:
+    """Integrate from pure noise to clean latents (B, C, *spatial) by the solver of that name in `SOLVERS`.
 
     The network is called `num_steps` times, once a timestep.
     """
+    chosen = SOLVERS[solver]
     timesteps = sampling_timesteps(schedule.num_timesteps, num_steps)
-    levels = [(float(schedule.alpha[t]), float(schedule.sigma[t])) for t in timesteps] + [(1.0, 0.0)]
-    log_snr = [float((schedule.alpha[t] / schedule.sigma[t]).log()) for t in timesteps]
-    latents, last_x0 = noise, None
+    levels = [_level(schedule, timestep) for timestep in timesteps] + [CLEAN]
+    latents = noise(0)
+    estimates: list[Tensor] = []
     for i, timestep in enumerate(timesteps):
-        (alpha, sigma), (next_alpha, next_sigma) = levels[i], levels[i + 1]
-        x0 = denoised(latents, predict_v(latents, timestep), torch.tensor(alpha), torch.tensor(sigma))
-        estimate = x0
-        # The last step, to sigma = 0, stays first order: lambda is infinite there.
-        if solver == "dpmpp-2m" and last_x0 is not None and i + 1 < num_steps:
-            estimate = dpmpp_2m_estimate(x0, last_x0, log_snr[i + 1] - log_snr[i], log_snr[i] - log_snr[i - 1])
-        latents = ddim_step(latents, estimate, alpha, sigma, next_alpha, next_sigma)
-        last_x0 = x0
+        alpha, sigma = torch.tensor(levels[i].alpha), torch.tensor(levels[i].sigma)
+        x0 = denoised(latents, predict_v(latents, timestep), alpha, sigma)
+        estimates = [*estimates, x0][-chosen.num_estimates :]
+        fresh = noise(i + 1) if chosen.stochastic else None
+        latents = chosen.step(latents, estimates, levels[i + 1 - len(estimates) : i + 2], fresh)
     return latents
+
+
+def _level(schedule: NoiseSchedule, timestep: int) -> Level:
+    alpha, sigma = schedule.alpha[timestep], schedule.sigma[timestep]
+    return Level(float(alpha), float(sigma), float((alpha / sigma).log()))

@@ -11,7 +11,6 @@ os.environ.update(
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",
     RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0",
     RAY_TRAIN_METRICS_ENABLED="0",
-    RAY_worker_niceness="0",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
     RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S="240",
     HF_HUB_OFFLINE="1",
@@ -56,10 +55,11 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It has data/, vae/, latents/, ldm/ and model/; (Sclerosis, PD) was held out. Tests only read it.
     """
+    from mrigen.each import one_by_one
     from mrigen.labels import all_cells
+    from mrigen.stages.encode import encode_run
     from mrigen.storage import Location
     from mrigen.training.accelerator import make_accelerator
-    from mrigen.training.latents import encode_run
     from mrigen.training.ldm import train_denoiser
     from mrigen.training.vae import train_autoencoder
     from tests.fake_run import tiny_config, write_data
@@ -70,7 +70,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_data(folder, all_cells(), {"train": 2, "val": 1, "test": 2})
     accelerator = make_accelerator(config)
     train_autoencoder(config, run, accelerator, lambda step, values: None)
-    encode_run(config, run)
+    encode_run(run, config, one_by_one)
     train_denoiser(config, run, accelerator, lambda step, values: None)
     (run / "config.json").write_json(config.model_dump(mode="json"))
     return folder

@@ -17,9 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from mrigen import __version__
 from mrigen.config import Config, SamplerConfig
 from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.solvers import SOLVERS, SolverName
 
 Format = Literal["nifti", "png", "npy"]
-Solver = Literal["ddim", "dpmpp-2m"]
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_COUNT = 64
@@ -72,7 +72,7 @@ class SampleBody(BaseModel):
     guidance_scale: float | None = Field(
         None, ge=0.0, le=50.0, description="1 is no guidance, more follows the labels more closely."
     )
-    solver: Solver | None = Field(None, description="The model's own default if left out.")
+    solver: SolverName | None = Field(None, description="The model's own default if left out.")
     slice_mm: float | None = Field(
         None, description="Height of the slice above the brain's centre. Drawn by the seed if left out."
     )
@@ -125,7 +125,7 @@ class ModelInfo(BaseModel):
     defaults: SamplerConfig
     limits: Limits
     formats: list[str] = list(get_args(Format))
-    solvers: list[str] = list(get_args(Solver))
+    solvers: list[str] = list(SOLVERS)
 
     def trained(self, cell: Cell) -> bool:
         """Whether the model saw images of `cell` in training."""

@@ -32,20 +32,20 @@ class Sampler:
     """Holds the model and makes the files of orders, batched over all that it works on."""
 
     def __init__(self, model: Location | None, model_sha256: str, device: str) -> None:
-        from mrigen.pipeline import SampleRequest
+        from mrigen.pipeline import Pipeline
 
-        pipeline = load_pipeline(model, device)
+        pipeline = Pipeline.load(model, device)
         if pipeline.model_sha256 != model_sha256:
             raise RuntimeError(
                 f"{model or 'the embedded model'} changed since the server was started, from {model_sha256[:12]} to "
                 f"{pipeline.model_sha256[:12]}: start it again"
             )
 
-        def kind(request: SampleRequest) -> tuple[object, ...]:
-            sampler = request.sampler
-            return sampler.solver, sampler.num_steps, sampler.guidance_scale == 1.0, sampler.compute_batch
-
-        self._batcher = Batcher(pipeline.sample, kind=kind, size=lambda request: request.sampler.compute_batch)
+        self._batcher = Batcher(
+            pipeline.sample,
+            kind=lambda request: request.sampler.batch_key,
+            size=lambda request: request.sampler.compute_batch,
+        )
 
     async def make(self, order: Order) -> list[SampleFile]:
         """The files of an order."""
@@ -104,16 +104,6 @@ class Front:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return make_app(self._backend, self._model, **self._make)
-
-
-def load_pipeline(model: Location | None, device: str) -> Any:
-    """The pipeline of a model folder, or of the embedded model. Raises InputError if it cannot be used."""
-    from mrigen.pipeline import Pipeline
-
-    if model is None:
-        return Pipeline.load(None, device=device)
-    with model.as_local() as folder:
-        return Pipeline.load(folder, device=device)
 
 
 def application(

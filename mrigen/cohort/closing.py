@@ -11,10 +11,10 @@ from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.records import read_file
+from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
-SUCCESS = "_SUCCESS.json"
-_BIDSIGNORE = "manifest\nplan.parquet\nindex.html\ncontact_sheet.png\n_SUCCESS.json\n"
+_BIDSIGNORE = f"manifest\nplan.parquet\nindex.html\ncontact_sheet.png\n{SUCCESS}\n"
 
 _CARD = """\
 # Synthetic brain MRI: {num_samples} images

@@ -69,6 +69,8 @@ def find_networks(run: Location, config: Config) -> Networks:
         hashes[AUTOENCODER] = folder_sha256(autoencoder)
         with autoencoder.as_local() as folder:
             load_autoencoder(folder)  # a bad one is told now, not by a worker
+    elif config.codec == "pixels":
+        absent[AUTOENCODER] = "no autoencoder: the denoiser works on pixels"
     else:
         absent[AUTOENCODER] = "no trained autoencoder: run `mrigen train-vae` first"
     judge = None

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+import hashlib
+from typing import cast
 
-import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 from mrigen.config import Config
-
-LOGVAR_RANGE = (-30.0, 20.0)
-
-
-class Posterior(NamedTuple):
-    """A diagonal Gaussian over latents; `mean` and `logvar` are (B, C, *spatial)."""
-
-    mean: Tensor
-    logvar: Tensor
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """The reparameterised draw mean + std * noise (Kingma and Welling 2014)."""
-        return self.mean + torch.exp(0.5 * self.logvar) * noise
-
-    def kl(self) -> Tensor:
-        """Divergence from a standard normal, in nats a latent element, averaged over all (a scalar)."""
-        return 0.5 * (self.mean.square() + self.logvar.exp() - 1.0 - self.logvar).mean()
+from mrigen.models.codec import LOGVAR_RANGE, Codec, Posterior, require_slices
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Codec):
     """diffusers' AutoencoderKL, seen through images, posteriors and latents only."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
@@ -37,7 +21,8 @@ class Autoencoder(nn.Module):
 
     @classmethod
     def build(cls, config: Config) -> Autoencoder:
-        """A freshly initialised autoencoder of the configured size."""
+        """A freshly initialised autoencoder of the configured size. Raises InputError unless images are 2-D."""
+        require_slices(config.data)
         settings = config.autoencoder
         num_levels = len(settings.block_channels)
         return cls(
@@ -63,6 +48,13 @@ class Autoencoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents -> images, not clipped to [-1, 1]."""
         return cast(Tensor, self.vae.decoder(self.vae.post_quant_conv(latents)))
+
+    def digest(self) -> str:
+        """SHA-256 over the names and values of the weights."""
+        digest = hashlib.sha256()
+        for name, weights in self.state_dict().items():
+            digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Posterior]:
         """Images and standard normal noise of the latents' shape -> reconstruction and posterior."""

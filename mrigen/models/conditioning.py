@@ -1,102 +1,171 @@
 """Conditions as tokens: pathology, modality and slice position, each with a null of its own.
 
 Factorised tokens are what lets a pair of labels be composed that never stood together in training.
+
+A new condition is an entry of `CONDITIONS`, its dropout in `mrigen.config.DenoiserConfig`, its column in
+`mrigen.records`, and where its values come from: the scan's row, and a request.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from enum import StrEnum
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from mrigen.config import DenoiserConfig
 from mrigen.labels import Cell, Modality, Pathology
 
-NULL_PATHOLOGY = len(Pathology)
-NULL_MODALITY = len(Modality)
-NULL_POSITION = math.nan
-NUM_TOKENS = 3
 _FREQUENCIES = 32
-_LONGEST_MM = 400.0
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """Conditions of a batch: two index tensors (B,) and the slice height in mm (B,), NaN for none."""
+class Categorical:
+    """A condition with one embedding a label, and one for null, the row after the last."""
 
-    pathology: Tensor
-    modality: Tensor
-    slice_mm: Tensor
+    labels: type[StrEnum]
+    dropout: str
+    """The setting of `DenoiserConfig` that is its chance to be dropped."""
+    guided: bool = True
+    """Whether guidance is measured from its absence; these are also dropped together."""
+
+    @property
+    def null(self) -> int:
+        """The row of the null."""
+        return len(self.labels)
+
+    def encoded(self, values: Sequence[Any]) -> Tensor:
+        """Labels -> rows of the embedding table (B,)."""
+        known = list(self.labels)
+        return torch.tensor([known.index(value) for value in values])
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """A number, seen through sines and cosines of wavelengths from `shortest` to `longest`; NaN is null."""
+
+    shortest: float
+    longest: float
+    token: str
+    """Name of its embedding in the weights."""
+    dropout: str
+    """As of `Categorical`."""
+    guided: bool = False
+    """As of `Categorical`."""
+    null: ClassVar[float] = math.nan
+
+    def encoded(self, values: Sequence[Any]) -> Tensor:
+        """Numbers -> float32 (B,)."""
+        return torch.tensor(values, dtype=torch.float32)
+
+    def frequencies(self) -> Tensor:
+        """Angular frequencies (F,), the lowest first."""
+        exponents = torch.linspace(0.0, 1.0, _FREQUENCIES)
+        return 2.0 * math.pi / (self.longest * (self.longest / self.shortest) ** -exponents)
+
+
+CONDITIONS: Mapping[str, Categorical | Continuous] = {
+    "pathology": Categorical(Pathology, dropout="pathology_dropout"),
+    "modality": Categorical(Modality, dropout="modality_dropout"),
+    # In mm: from about the distance of two slices to beyond a head.
+    "slice_mm": Continuous(4.0, 400.0, token="position", dropout="position_dropout"),
+}
+"""By the name of the column that holds them; the order is that of the tokens."""
+
+NUM_UNIFORMS = len(CONDITIONS) + 1
+"""Random numbers that `drop_conditions` takes of each row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """Conditions of a batch: of each of `CONDITIONS` a tensor (B,), of rows of its table or of numbers."""
+
+    values: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], slice_mm: Sequence[float]) -> Self:
-        """The conditions of cells and their slice heights in mm."""
-        return cls(
-            torch.tensor([cell.pathology.row for cell in cells]),
-            torch.tensor([cell.modality.row for cell in cells]),
-            torch.tensor(slice_mm, dtype=torch.float32),
+    def of(cls, cells: Sequence[Cell], slice_mm: Sequence[float], **others: Sequence[Any]) -> Self:
+        """The conditions of cells, their slice heights in mm, and others by name; those not given are null."""
+        given: dict[str, Sequence[Any]] = {
+            "pathology": [cell.pathology for cell in cells],
+            "modality": [cell.modality for cell in cells],
+            "slice_mm": slice_mm,
+            **others,
+        }
+        nulls = {name: torch.full((len(cells),), condition.null) for name, condition in CONDITIONS.items()}
+        return cls(nulls | {name: CONDITIONS[name].encoded(values) for name, values in given.items()})
+
+    def map(self, change: Callable[[str, Tensor], Tensor]) -> Self:
+        """All conditions changed by a function of name and values."""
+        return type(self)({name: change(name, values) for name, values in self.values.items()})
+
+    def __getitem__(self, rows: slice | Tensor) -> Self:
+        """The conditions of some rows."""
+        return self.map(lambda _, values: values[rows])
+
+    def without(self, *names: str) -> Self:
+        """Nulls in the place of the named conditions."""
+        return self.map(
+            lambda name, values: torch.full_like(values, CONDITIONS[name].null) if name in names else values
         )
 
-    def without_cell(self) -> Conditions:
-        """Null pathology and null modality at the same slice: what guidance is measured from."""
-        return Conditions(
-            torch.full_like(self.pathology, NULL_PATHOLOGY),
-            torch.full_like(self.modality, NULL_MODALITY),
-            self.slice_mm,
-        )
+    def without_cell(self) -> Self:
+        """Null where guidance is measured from: no pathology and no modality, at the same slice."""
+        return self.without(*(name for name, condition in CONDITIONS.items() if condition.guided))
 
-    def joined(self, other: Conditions) -> Conditions:
+    def joined(self, other: Conditions) -> Self:
         """Both batches, one after the other."""
-        return Conditions(
-            torch.cat([self.pathology, other.pathology]),
-            torch.cat([self.modality, other.modality]),
-            torch.cat([self.slice_mm, other.slice_mm]),
-        )
+        return self.map(lambda name, values: torch.cat([values, other.values[name]]))
 
-    def to(self, device: torch.device | str) -> Conditions:
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """The same conditions on `device`."""
-        return Conditions(self.pathology.to(device), self.modality.to(device), self.slice_mm.to(device))
+        return self.map(lambda _, values: values.to(device, non_blocking=non_blocking))
 
 
-def drop_conditions(
-    conditions: Conditions, uniform: Tensor, *, pathology: float, modality: float, position: float, joint: float
-) -> Conditions:
-    """Replace conditions by their nulls, each with its own chance, and pathology and modality together.
+def drop_conditions(conditions: Conditions, uniform: Tensor, settings: DenoiserConfig) -> Conditions:
+    """Replace conditions by their nulls, each with its own chance, and those that are guided together.
 
-    `uniform` holds the random numbers, (B, 4) in [0, 1).
+    `uniform` holds the random numbers in [0, 1), (B, NUM_UNIFORMS): a column for each condition, and one for all.
     """
-    together = uniform[:, 3] < joint
-    return Conditions(
-        torch.where((uniform[:, 0] < pathology) | together, NULL_PATHOLOGY, conditions.pathology),
-        torch.where((uniform[:, 1] < modality) | together, NULL_MODALITY, conditions.modality),
-        torch.where(uniform[:, 2] < position, NULL_POSITION, conditions.slice_mm),
-    )
+    together = uniform[:, -1] < settings.joint_dropout
+    columns = dict(zip(CONDITIONS, uniform.unbind(1), strict=False))
+
+    def dropped(name: str, values: Tensor) -> Tensor:
+        condition = CONDITIONS[name]
+        alone = columns[name] < getattr(settings, condition.dropout)
+        return torch.where(alone | together if condition.guided else alone, condition.null, values)
+
+    return conditions.map(dropped)
 
 
 class Conditioner(nn.Module):
-    """Embeds conditions as three tokens of `channels`, which every cross-attention layer sees."""
-
-    frequencies: Tensor
+    """Embeds conditions as one token of `channels` each, which every cross-attention layer sees."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.pathology = nn.Embedding(len(Pathology) + 1, channels)
-        self.modality = nn.Embedding(len(Modality) + 1, channels)
-        self.null_position = nn.Parameter(torch.randn(channels))
-        self.position = nn.Sequential(nn.Linear(2 * _FREQUENCIES, channels), nn.SiLU(), nn.Linear(channels, channels))
-        # Wavelengths from 4 mm, about a slice, to 400 mm, beyond a head.
-        exponents = torch.linspace(0.0, 1.0, _FREQUENCIES)
-        wavelengths = _LONGEST_MM * 100.0**-exponents
-        self.register_buffer("frequencies", 2.0 * math.pi / wavelengths, persistent=False)
+        for name, condition in CONDITIONS.items():
+            if isinstance(condition, Categorical):
+                setattr(self, name, nn.Embedding(len(condition.labels) + 1, channels))
+            else:
+                setattr(self, f"null_{condition.token}", nn.Parameter(torch.randn(channels)))
+                layers = nn.Linear(2 * _FREQUENCIES, channels), nn.SiLU(), nn.Linear(channels, channels)
+                setattr(self, condition.token, nn.Sequential(*layers))
+                self.register_buffer(f"{condition.token}_frequencies", condition.frequencies(), persistent=False)
 
     def forward(self, conditions: Conditions) -> Tensor:
-        """Conditions of B images -> tokens (B, 3, channels)."""
-        unknown = torch.isnan(conditions.slice_mm)
-        phase = torch.where(unknown, 0.0, conditions.slice_mm)[:, None] * self.frequencies
-        position = self.position(torch.cat([phase.sin(), phase.cos()], dim=1))
-        position = torch.where(unknown[:, None], self.null_position, position)
-        return torch.stack([self.pathology(conditions.pathology), self.modality(conditions.modality), position], dim=1)
+        """Conditions of B images -> tokens (B, len(CONDITIONS), channels)."""
+        return torch.stack([self._token(name, conditions.values[name]) for name in CONDITIONS], dim=1)
+
+    def _token(self, name: str, values: Tensor) -> Tensor:
+        condition = CONDITIONS[name]
+        if isinstance(condition, Categorical):
+            embedded: Tensor = getattr(self, name)(values)
+            return embedded
+        unknown = torch.isnan(values)
+        phase = torch.where(unknown, 0.0, values)[:, None] * getattr(self, f"{condition.token}_frequencies")
+        embedded = getattr(self, condition.token)(torch.cat([phase.sin(), phase.cos()], dim=1))
+        return torch.where(unknown[:, None], getattr(self, f"null_{condition.token}"), embedded)

@@ -8,6 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from mrigen.config import Config
+from mrigen.models.codec import require_slices
 from mrigen.models.conditioning import Conditioner, Conditions
 
 
@@ -21,13 +22,14 @@ class Denoiser(nn.Module):
 
     @classmethod
     def build(cls, config: Config) -> Denoiser:
-        """A freshly initialised denoiser of the configured size."""
+        """A freshly initialised denoiser of the configured size. Raises InputError unless images are 2-D."""
+        require_slices(config.data)
         settings = config.denoiser
         attends = settings.attention_levels
         unet = UNet2DConditionModel(
-            sample_size=config.data.image_size // config.autoencoder.downsampling,
-            in_channels=config.autoencoder.latent_channels,
-            out_channels=config.autoencoder.latent_channels,
+            sample_size=config.latent_shape[-1],
+            in_channels=config.latent_shape[0],
+            out_channels=config.latent_shape[0],
             block_out_channels=settings.block_channels,
             down_block_types=tuple("CrossAttnDownBlock2D" if level else "DownBlock2D" for level in attends),
             up_block_types=tuple("CrossAttnUpBlock2D" if level else "UpBlock2D" for level in reversed(attends)),

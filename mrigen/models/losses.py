@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mrigen.config import AutoencoderConfig
-from mrigen.models.autoencoder import Posterior
+from mrigen.models.codec import Posterior
 
 
 def autoencoder_loss(

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 
 import click
 
-from mrigen.config import PRESETS, Config, load_config, read_settings
+from mrigen.config import Config, load_config
 from mrigen.errors import InputError
 from mrigen.labels import all_cells
+from mrigen.settings_files import PRESETS, read_settings
 from mrigen.storage import Location
 
 LINE_EVERY_S = 5.0
@@ -39,8 +40,9 @@ def command(
 
     RUN/data comes from `mrigen prepare`, or from --phantom. A killed run goes on by the same command.
     """
+    from mrigen.each import OneByOne
+    from mrigen.stages.encode import encode_run
     from mrigen.training.accelerator import make_accelerator
-    from mrigen.training.latents import encode_run
     from mrigen.training.ldm import train_denoiser
     from mrigen.training.vae import train_autoencoder
 
@@ -51,7 +53,7 @@ def command(
         _prepare_phantom(folder, config, phantom)
     accelerator = make_accelerator(config, "cuda" if device == "cuda" else "cpu")
     train_autoencoder(config, folder, accelerator, _lines("train-vae", config.autoencoder.training.num_steps))
-    encode_run(config, folder, device)
+    encode_run(folder, config, OneByOne(device))
     train_denoiser(config, folder, accelerator, _lines("train-ldm", config.denoiser.training.num_steps))
     if samples:
         _sample(folder, samples, config.seed, device)

@@ -1,19 +1,26 @@
-"""Training rows from memory-mapped Arrow, in an order that no number of workers and no restart changes."""
+"""Training rows: their order, the random numbers of each, and the rows themselves, memory-mapped.
+
+No number of workers and no restart changes any of it: all is a function of the seed, the step and a row's place in the
+global batch, so that a worker reads and draws its own share only.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from mrigen.errors import InputError
-from mrigen.labels import Cell, Modality, Pathology
-from mrigen.models.conditioning import Conditions
+from mrigen.labels import Cell, Modality, all_cells
+from mrigen.models.conditioning import CONDITIONS, Categorical, Conditions, Continuous
 from mrigen.records import read_file
 from mrigen.storage import Location
 
@@ -21,10 +28,10 @@ Array = np.ndarray[Any, Any]
 
 
 class TrainingRows:
-    """Rows of one split, their tensors memory-mapped: what the training loops index.
+    """The rows of one split: labels in memory, tensors in files that are mapped, by row number."""
 
-    Attributes: `cells` and `slice_mm` of every row, in the order of the files.
-    """
+    slice_mm: Array
+    """Slice height of every row in mm, float32 (rows,)."""
 
     def __init__(
         self,
@@ -32,66 +39,85 @@ class TrainingRows:
         split: str,
         tensors: Sequence[str],
         scratch: Path,
-        without: Collection[Cell] = (),
+        without: Collection[str] = (),
     ) -> None:
-        """Copy the rows of `split` from the Parquet files of `folder` to an Arrow file in `scratch`, and map it.
+        """Copy the rows of `split` from the Parquet files of `folder` to `scratch`, a file for each of `tensors`.
 
-        Cells in `without` are left out. Raises InputError if `folder` holds no Parquet file.
+        Cells named in `without` are left out. Raises InputError if `folder` holds no Parquet file, or tensors of
+        different shapes.
         """
         files = folder.files(".parquet")
         if not files:
             raise InputError(f"no Parquet file in {folder}: run the stage before this one first")
-        excluded = {str(cell) for cell in without}
-        path = scratch / f"{split}-{'-'.join(tensors)}.arrow"
-        writer: pa.ipc.RecordBatchFileWriter | None = None
-        columns = ["pathology", "modality", "slice_mm", *tensors]
-        for file in files:
-            table = read_file(file, ["split", *columns])
-            rows = table.select(["split", "pathology", "modality"]).to_pylist()
-            keep = [row["split"] == split and f"{row['pathology']}:{row['modality']}" not in excluded for row in rows]
-            table = table.filter(pa.array(keep, pa.bool_())).select(columns)
-            writer = writer or pa.ipc.new_file(path, table.schema)
-            writer.write_table(table)
-        assert writer is not None
-        writer.close()
-        self._mapped = pa.memory_map(str(path))
-        table = pa.ipc.open_file(self._mapped).read_all()
-        self.cells = [
-            Cell(Pathology(p), Modality(m))
-            for p, m in zip(table["pathology"].to_pylist(), table["modality"].to_pylist(), strict=True)
-        ]
-        self.slice_mm: Array = np.asarray(table["slice_mm"].to_numpy(), np.float32)
-        self._chunks = {
-            name: [chunk.to_numpy_ndarray() for chunk in table[name].chunks if len(chunk)] for name in tensors
-        }
-        first = next(iter(self._chunks.values()))
-        self._starts = np.cumsum([0, *(len(chunk) for chunk in first)])
+        paths = {name: scratch / f"{split}-{name}.float16" for name in tensors}
+        labels: list[pa.Table] = []
+        with contextlib.ExitStack() as stack:
+            streams = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
+            for file in files:
+                table = _of_split(read_file(file, ["split", *CONDITIONS, *tensors]), split, without)
+                types = {name: table.schema.field(name).type for name in tensors}
+                if not labels:
+                    expected = types
+                elif types != expected:
+                    raise InputError(f"{file} holds {types}, {files[0]} {expected}: one run has images of one size")
+                for name, stream in streams.items():
+                    for chunk in table[name].chunks:
+                        if len(chunk):
+                            chunk.to_numpy_ndarray().tofile(stream)
+                labels.append(table.select(list(CONDITIONS)))
+        table = pa.concat_tables(labels)
+        self._conditions = Conditions({name: _values(table[name], CONDITIONS[name]) for name in CONDITIONS})
+        self.slice_mm = self._conditions.values["slice_mm"].numpy()
+        self._tensors = {name: _mapped(path, (len(table), *expected[name].shape)) for name, path in paths.items()}
 
     def __len__(self) -> int:
-        return len(self.cells)
+        return len(self.slice_mm)
 
-    def tensor(self, name: str, rows: Sequence[int]) -> torch.Tensor:
+    @property
+    def counts(self) -> dict[Cell, int]:
+        """Number of rows of every cell."""
+        cells = all_cells()
+        pathology, modality = (self._conditions.values[name].numpy() for name in ("pathology", "modality"))
+        numbers = np.bincount(pathology * len(Modality) + modality, minlength=len(cells))
+        return dict(zip(cells, numbers.tolist(), strict=True))
+
+    def tensor(self, name: str, rows: Array) -> torch.Tensor:
         """The named tensor column at `rows`, float32 (rows, *shape)."""
-        chunks = self._chunks[name]
-        where = np.searchsorted(self._starts, rows, side="right") - 1
-        picked = [chunks[chunk][row - self._starts[chunk]] for chunk, row in zip(where, rows, strict=True)]
-        return torch.from_numpy(np.stack(picked).astype(np.float32))
+        return torch.from_numpy(self._tensors[name][rows]).float()
 
-    def conditions(self, rows: Sequence[int]) -> Conditions:
+    def conditions(self, rows: Array) -> Conditions:
         """The conditions at `rows`."""
-        return Conditions.of([self.cells[row] for row in rows], [float(self.slice_mm[row]) for row in rows])
+        return self._conditions[torch.from_numpy(rows)]
 
 
-def batch_rows(num_rows: int, batch_size: int, seed: int, step: int) -> list[int]:
+def _of_split(table: pa.Table, split: str, without: Collection[str]) -> pa.Table:
+    """The rows of `split` whose cell is not in `without`."""
+    cell = pc.binary_join_element_wise(table["pathology"], table["modality"], ":")
+    left_out = pc.is_in(cell, pa.array(list(without), pa.string()))
+    return table.filter(pc.and_(pc.equal(table["split"], split), pc.invert(left_out)))
+
+
+def _values(column: pa.ChunkedArray, condition: Categorical | Continuous) -> torch.Tensor:
+    """A column as `Conditions` hold it: rows of the embedding table, int64, or float32 numbers."""
+    if isinstance(condition, Continuous):
+        return torch.from_numpy(np.array(column.to_numpy(), np.float32))
+    rows = pc.index_in(column, pa.array([label.value for label in condition.labels]))
+    if rows.null_count:
+        known = ", ".join(condition.labels)
+        raise InputError(f"unknown labels among {pc.unique(column).to_pylist()}: known are {known}")
+    return torch.from_numpy(np.array(rows.to_numpy(), np.int64))
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> Array:
+    # An empty file cannot be mapped.
+    return np.asarray(np.memmap(path, np.float16, "r", shape=shape)) if shape[0] else np.empty(shape, np.float16)
+
+
+def batch_rows(num_rows: int, batch_size: int, seed: int, step: int) -> Array:
     """Rows of the global batch of `step`: a window of the endless permutation(seed, 0), permutation(seed, 1), ..."""
-    rows: list[int] = []
-    position = step * batch_size
-    while len(rows) < batch_size:
-        epoch, start = divmod(position, num_rows)
-        taken = _permutation(num_rows, seed, epoch)[start : start + batch_size - len(rows)]
-        rows.extend(int(row) for row in taken)
-        position += len(taken)
-    return rows
+    epochs, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), num_rows)
+    pieces = [_permutation(num_rows, seed, int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)]
+    return np.concatenate(pieces)
 
 
 @functools.lru_cache(maxsize=2)
@@ -99,7 +125,59 @@ def _permutation(num_rows: int, seed: int, epoch: int) -> Array:
     return np.random.default_rng([seed, epoch]).permutation(num_rows)
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one training step, the same after a resume."""
-    state = np.random.SeedSequence([seed, step]).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
+def evenly_spaced(num_rows: int, most: int) -> Array:
+    """At most `most` of the rows, every k-th."""
+    return np.arange(0, num_rows, max(1, -(-num_rows // most)))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places in the global batch of one step, and the random numbers that belong to each."""
+
+    seed: int
+    step: int
+    batch_size: int
+    taken: range
+
+    @classmethod
+    def of_rank(cls, rank: int, world: int, batch_size: int, seed: int, step: int) -> Places:
+        """What worker `rank` of `world` computes: every `world`-th place."""
+        return cls(seed, step, batch_size, range(rank, batch_size, world))
+
+    def rows(self, num_rows: int) -> Array:
+        """The training rows at these places, of `num_rows` in all."""
+        return batch_rows(num_rows, self.batch_size, self.seed, self.step)[self.taken]
+
+    def strata(self) -> Array:
+        """For each place another of `batch_size` strata, by a permutation of the step that all workers share."""
+        philox, at_place = _philox(self.seed, self.step)
+        philox.state = at_place(self.batch_size)  # the first that is no row's
+        return np.random.Generator(philox).permutation(self.batch_size)[self.taken]
+
+    def draw(self, num_uniforms: int, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """For each place uniform numbers in [0, 1), float64 (B, num_uniforms), and standard normal ones (B, *shape)."""
+        uniform = np.empty((len(self.taken), num_uniforms))
+        normal = np.empty((len(self.taken), *shape), np.float32)
+        philox, at_place = _philox(self.seed, self.step)
+        generator = np.random.Generator(philox)
+        for i, place in enumerate(self.taken):
+            philox.state = at_place(place)
+            generator.random(out=uniform[i])
+            generator.standard_normal(dtype=np.float32, out=normal[i])
+        return torch.from_numpy(uniform), torch.from_numpy(normal)
+
+
+def _philox(seed: int, step: int) -> tuple[np.random.Philox, Callable[[int], Any]]:
+    """The counter-based generator (Salmon et al. 2011) of one step, and its state at the start of a place.
+
+    A place is the highest word of the counter, so that each has 2^192 blocks of its own. Setting the state is a quarter
+    of the cost of a new generator.
+    """
+    philox = np.random.Philox(key=np.array([seed, step], np.uint64))
+    start = philox.state
+
+    def at_place(place: int) -> Any:
+        start["state"]["counter"] = np.array([0, 0, 0, place], np.uint64)
+        return start
+
+    return philox, at_place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,32 +14,53 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from mrigen.config import TrainingConfig
 from mrigen.storage import Location
+
+LONGEST_SILENCE_S = 10.0
+"""Scalars are recorded after as long at the latest, for steps that take long."""
 
 Report = Callable[[int, Mapping[str, float]], None]
 """Called by the first worker with the number of steps done and the scalars of the last ones."""
 
 
 class Journal:
-    """Writes `tensorboard/` and `previews/` in a stage's folder; a context manager, on the first worker only."""
+    """Writes `tensorboard/` and `previews/` in a stage's folder, on the first worker only."""
 
-    def __init__(self, folder: Location, first_step: int, report: Report) -> None:
-        self._folder = folder
-        self._report = report
+    def __init__(self, folder: Location, settings: TrainingConfig, first_step: int, report: Report) -> None:
+        self._folder, self._settings, self._report = folder, settings, report
         # Event files grow in place, which object stores cannot do: there they are uploaded at each flush.
         self._scratch = tempfile.TemporaryDirectory(prefix="mrigen-")
         self._events = folder.local / "tensorboard" if folder.local else Path(self._scratch.name)
         self._writer = SummaryWriter(str(self._events), purge_step=first_step)
+        self._last = time.monotonic()
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Record scalars after `step` steps and report them."""
+    def step(self, done: int, values: Mapping[str, Tensor]) -> None:
+        """Record scalars after `done` steps if it is time: every `log_every` steps, after 10 s, and at the end.
+
+        Otherwise their values are not even looked at, since a GPU would have to be waited for.
+        """
+        silent = time.monotonic() - self._last >= LONGEST_SILENCE_S
+        if silent or self._due(done, self._settings.log_every):
+            self.scalars(done, {name: float(value.detach()) for name, value in values.items()})
+
+    def scalars(self, done: int, values: Mapping[str, float]) -> None:
+        """Record scalars after `done` steps and report them."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        self._report(step, values)
+            self._writer.add_scalar(name, value, done)
+        self._report(done, values)
+        self._last = time.monotonic()
 
-    def preview(self, step: int, images: Tensor, columns: int) -> None:
+    def preview_due(self, done: int) -> bool:
+        """Whether to validate after `done` steps."""
+        return self._due(done, self._settings.preview_every)
+
+    def _due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self._settings.num_steps
+
+    def preview(self, done: int, images: Tensor, columns: int) -> None:
         """Publish images (B, 1, X, Y) in [-1, 1] as one PNG of `columns` columns."""
-        (self._folder / "previews" / f"step-{step:08d}.png").write_bytes(
+        (self._folder / "previews" / f"step-{done:08d}.png").write_bytes(
             tiled_png(images.float().cpu().numpy(), columns)
         )
 

@@ -14,26 +14,25 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from mrigen.checkpoint import load_autoencoder
+from mrigen.checkpoint import STATISTICS, load_codec
 from mrigen.config import Config
 from mrigen.errors import InputError
-from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.codec import Codec
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.records import latent_schema, prepared_parts, read_file, tensor_numpy, to_table, write_table
-from mrigen.run import finish, is_finished
+from mrigen.records import latent_schema, read_file, tensor_numpy, to_table, write_table
+from mrigen.run import finish
 from mrigen.storage import Location
 
-STATISTICS = "statistics.json"
 ENCODE_BATCH = 32
 SMALLEST_LOGVAR = -11.0
 """Below this float16 keeps too few digits of exp(logvar) to matter; such a posterior is a point."""
 
 
 @torch.no_grad()
-def encode_table(autoencoder: Autoencoder, images: pa.Table, device: str = "cpu") -> pa.Table:
+def encode_table(codec: Codec, images: pa.Table, device: str = "cpu") -> pa.Table:
     """Image rows -> latent rows, in the same order."""
     pixels = torch.from_numpy(tensor_numpy(images["image"]))[:, None]
-    posteriors = [autoencoder.encode(part.to(device)) for part in torch.split(pixels, ENCODE_BATCH)]
+    posteriors = [codec.encode(part.to(device)) for part in torch.split(pixels, ENCODE_BATCH)]
     means = torch.cat([p.mean for p in posteriors]).cpu().numpy()
     logvars = torch.cat([p.logvar for p in posteriors]).clamp(min=SMALLEST_LOGVAR).cpu().numpy()
     kept = ("id", "subject", "pathology", "modality", "split", "slice_mm")
@@ -43,17 +42,18 @@ def encode_table(autoencoder: Autoencoder, images: pa.Table, device: str = "cpu"
     return to_table(rows, latent_schema(means.shape[1:]))
 
 
-def encode_file(autoencoder: Autoencoder, digest: str, source: Location, target: Location, device: str) -> pa.Table:
+def encode_file(codec: Codec, source: Location, target: Location, device: str) -> pa.Table:
     """Encode the image rows of Parquet file `source` into `target`, and give the latent rows.
 
-    `digest` names the autoencoder's weights; a `target` that it made already is read, not made again.
+    A `target` that this codec made already is read, not made again.
     """
+    digest = codec.digest()
     if target.is_file():
         table = read_file(target)
-        if (table.schema.metadata or {}).get(b"autoencoder_sha256") == digest.encode():
+        if (table.schema.metadata or {}).get(b"codec") == digest.encode():
             return table
-    table = encode_table(autoencoder, read_file(source), device)
-    table = table.replace_schema_metadata({"autoencoder_sha256": digest})
+    table = encode_table(codec, read_file(source), device)
+    table = table.replace_schema_metadata({"codec": digest})
     write_table(table, target)
     return table
 
@@ -116,27 +116,17 @@ def read_statistics(folder: Location) -> LatentStatistics:
     return LatentStatistics(tuple(tree["mean"]), tuple(tree["std"]))
 
 
-def encode_run(config: Config, run: Location, device: str = "cpu") -> None:
-    """Encode `run/data` with `run/vae` in this process, file by file; leaves `run/latents`."""
-    if is_finished(run, config, "latents"):
-        return
-    work = Encoder(run, config, device)
-    close_latents(run, config, [work.encode(name) for name in sorted(prepared_parts(run / "data"))])
-
-
 class Encoder:
     """Encodes the image files of a run, one call a file; a file that is done already is only summed up."""
 
     def __init__(self, run: Location, config: Config, device: str) -> None:
-        with (run / "vae").as_local() as local:
-            self._autoencoder = load_autoencoder(local).to(device)
-        self._digest = (run / "vae" / "diffusion_pytorch_model.safetensors").sha256()
+        self._codec = load_codec(config, run / "vae").to(device)
         self._run, self._config, self._device = run, config, device
 
     def encode(self, name: str) -> LatentSums:
         """Encode `run/data/NAME` into `run/latents/NAME`; gives the sums over its training rows."""
         source, target = self._run / "data" / name, self._run / "latents" / name
-        latents = encode_file(self._autoencoder, self._digest, source, target, self._device)
+        latents = encode_file(self._codec, source, target, self._device)
         return LatentSums.of(latents, self._config.held_out_cells)
 
 

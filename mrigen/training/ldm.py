@@ -7,26 +7,28 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
+from torch import Tensor
 
-from mrigen.checkpoint import load_autoencoder, save_model
+from mrigen.checkpoint import load_codec, save_model
 from mrigen.config import Config
 from mrigen.diffusion import NoiseSchedule
 from mrigen.errors import InputError
-from mrigen.labels import Cell, Modality, all_cells
+from mrigen.labels import Modality, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.run import finish, is_finished, stage_digest
-from mrigen.sampling import initial_noise, solve
+from mrigen.sampling import sample_noise, solve
 from mrigen.storage import Location
-from mrigen.training.data import TrainingRows, batch_rows, step_generator
+from mrigen.training.data import Places, TrainingRows, evenly_spaced
 from mrigen.training.journal import Journal, Report
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss
-from mrigen.training.state import Checkpoints, learning_rate
+from mrigen.training.prefetch import prefetched
+from mrigen.training.state import Checkpoints, TrainingState
 
 NUM_VALIDATION = 512
+VALIDATION_BATCH = 64
 VALIDATION_SEED = 2**62
 
 
@@ -38,59 +40,50 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
     """
     if is_finished(run, config, "ldm"):
         return
-    settings = config.denoiser.training
+    settings, device = config.denoiser.training, accelerator.device
     world, rank = accelerator.num_processes, accelerator.process_index
     if settings.batch_size % world:
         raise InputError(f"denoiser.training.batch_size {settings.batch_size} is no multiple of {world} workers")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
-        held_out = [Cell.parse(name) for name in config.held_out_cells]
-        columns = ["mean", "logvar"]
-        rows = TrainingRows(run / "latents", "train", columns, Path(scratch), held_out)
-        validation = TrainingRows(run / "latents", "val", columns, Path(scratch), held_out)
+        latents, columns = run / "latents", ["mean", "logvar"]
+        rows = TrainingRows(latents, "train", columns, Path(scratch), config.held_out_cells)
+        validation = TrainingRows(latents, "val", columns, Path(scratch), config.held_out_cells)
         if not len(rows):
-            raise InputError(f"{run / 'latents'} holds no training latent: its `train` split is empty")
-        statistics = read_statistics(run / "latents")
-        schedule = NoiseSchedule.build(config.diffusion)
+            raise InputError(f"{latents} holds no training latent: its `train` split is empty")
+        statistics = read_statistics(latents)
+        schedule = NoiseSchedule.build(config.diffusion).to(device)
+        codec = load_codec(config, run / "vae").to(device)
 
         torch.manual_seed(config.seed)
-        model = Denoiser.build(config).to(accelerator.device)
-        average = EMAModel(model.parameters(), decay=settings.ema_decay)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
-        )
+        model = Denoiser.build(config).to(device)
         checkpoints = Checkpoints(run / "ldm" / "checkpoints", stage_digest(config, "ldm"))
-        first_step = checkpoints.resume(model, average, optimizer)
-        journal = Journal(run / "ldm", first_step, report) if accelerator.is_main_process else None
-        parallel, optimizer = accelerator.prepare(model, optimizer)
+        state = TrainingState(model, settings, accelerator, checkpoints)
+        journal = Journal(run / "ldm", settings, state.first_step, report) if accelerator.is_main_process else None
 
-        for step in range(first_step, settings.num_steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, settings)
-            batch = batch_rows(len(rows), settings.batch_size, config.seed, step)
-            draw = Draw.of(rows, batch, config, statistics, step_generator(config.seed, step))
-            loss = denoiser_loss(parallel, draw.share(rank, world).to(accelerator.device), schedule, config)
-            accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(parallel.parameters(), settings.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            average.step(model.parameters())
+        def prepare(step: int) -> Draw:
+            places = Places.of_rank(rank, world, settings.batch_size, config.seed, step)
+            return Draw.of(rows, places.rows(len(rows)), places, config, statistics).to(device)
 
+        for step, draw in prefetched(prepare, range(state.first_step, settings.num_steps)):
+            loss = denoiser_loss(state.network, draw, schedule, config)
+            norm = state.update(step, loss)
             done = step + 1
-            if journal and (done % settings.log_every == 0 or done == settings.num_steps):
-                journal.scalars(done, {"loss": float(loss.detach()), "grad_norm": float(norm)})
-            if journal and (done % settings.preview_every == 0 or done == settings.num_steps):
-                average.store(model.parameters())
-                average.copy_to(model.parameters())
-                _validate(model, validation, run, config, statistics, schedule, journal, done)
-                average.restore(model.parameters())
+            if journal:
+                journal.step(done, {"loss": loss, "grad_norm": norm})
+            if journal and journal.preview_due(done):
+                with state.averaged():
+                    held_out_loss = validation_loss(model, validation, config, statistics, schedule)
+                    samples = one_of_each_cell(model, config, schedule)
+                if held_out_loss is not None:
+                    journal.scalars(done, {"val_loss": held_out_loss})
+                journal.preview(done, codec.decode(statistics.restored(samples)), len(Modality))
             if journal and done % settings.checkpoint_every == 0 and done < settings.num_steps:
-                checkpoints.save(done, model, average, optimizer)
+                state.save(done)
                 journal.flush()
 
         if journal:
-            average.copy_to(model.parameters())
-            with (run / "vae").as_local() as vae:
-                save_model(run / "model", load_autoencoder(vae), model, config, statistics, rows.cells, rows.slice_mm)
+            with state.averaged():
+                save_model(run / "model", codec, model, config, statistics, rows.counts, rows.slice_mm)
             journal.close()
             finish(run, config, "ldm")
             checkpoints.delete()
@@ -98,33 +91,35 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
 
 
 @torch.no_grad()
-def _validate(
-    model: Denoiser,
-    rows: TrainingRows,
-    run: Location,
-    config: Config,
-    statistics: LatentStatistics,
-    schedule: NoiseSchedule,
-    journal: Journal,
-    step: int,
-) -> None:
-    """Loss on held-out latents, the same draw each time; and a sheet with one sample of every cell."""
+def validation_loss(
+    model: Denoiser, rows: TrainingRows, config: Config, statistics: LatentStatistics, schedule: NoiseSchedule
+) -> float | None:
+    """Mean loss on held-out rows, all conditions kept, by the same draw each time; None without rows."""
+    chosen = evenly_spaced(len(rows), NUM_VALIDATION)
+    if not len(chosen):
+        return None
     device = next(model.parameters()).device
-    if len(rows):
-        chosen = list(range(0, len(rows), -(-len(rows) // NUM_VALIDATION)))
-        draw = Draw.of(rows, chosen, config, statistics, step_generator(VALIDATION_SEED, 0), dropout=False)
-        losses = [denoiser_loss(model, part.to(device), schedule, config) for part in draw.split(64)]
-        journal.scalars(step, {"val_loss": float(torch.stack(losses).mean())})
+    total = 0.0
+    for start in range(0, len(chosen), VALIDATION_BATCH):
+        taken = range(start, min(start + VALIDATION_BATCH, len(chosen)))
+        places = Places(VALIDATION_SEED, 0, len(chosen), taken)
+        draw = Draw.of(rows, chosen[taken], places, config, statistics, dropout=False).to(device)
+        total += float(denoiser_loss(model, draw, schedule, config)) * len(taken)
+    return total / len(chosen)
+
+
+@torch.no_grad()
+def one_of_each_cell(model: Denoiser, config: Config, schedule: NoiseSchedule) -> Tensor:
+    """One standardised latent of every cell (20, C, *spatial), without guidance, by the same noise each time."""
+    device = next(model.parameters()).device
     cells = all_cells()
     conditions = Conditions.of(cells, [0.0] * len(cells)).to(device)
 
-    def predict_v(latents: torch.Tensor, timestep: int) -> torch.Tensor:
-        predicted: torch.Tensor = model(latents, torch.full((len(cells),), timestep, device=device), conditions)
+    def predict_v(latents: Tensor, timestep: int) -> Tensor:
+        predicted: Tensor = model(latents, torch.full((len(cells),), timestep, device=device), conditions)
         return predicted
 
-    side = config.data.image_size // config.autoencoder.downsampling
-    noise = initial_noise(range(len(cells)), (config.autoencoder.latent_channels, side, side)).to(device)
-    latents = solve(predict_v, noise, schedule, config.sampler.solver, config.sampler.num_steps)
-    with (run / "vae").as_local() as folder:
-        autoencoder = load_autoencoder(folder).to(device)
-    journal.preview(step, autoencoder.decode(statistics.restored(latents)), len(Modality))
+    def noise(step: int) -> Tensor:
+        return sample_noise(range(len(cells)), config.latent_shape, step).to(device)
+
+    return solve(config.sampler.solver, predict_v, noise, schedule, config.sampler.num_steps)

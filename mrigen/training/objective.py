@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,15 +10,16 @@ from torch import Tensor
 
 from mrigen.config import Config
 from mrigen.diffusion import NoiseSchedule, add_noise, min_snr_weight, velocity
-from mrigen.models.autoencoder import Posterior
-from mrigen.models.conditioning import Conditions, drop_conditions
+from mrigen.models.codec import Posterior
+from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.training.data import TrainingRows
+from mrigen.training.data import Array, Places, TrainingRows
+from mrigen.training.prefetch import to_device
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Clean latents and noise (B, C, *spatial), integer timesteps (B,) and conditions of one batch."""
+    """Clean latents and noise (B, C, *spatial), integer timesteps (B,) and conditions of some rows."""
 
     x0: Tensor
     noise: Tensor
@@ -28,53 +29,33 @@ class Draw:
     @classmethod
     def of(
         cls,
-        rows: TrainingRows,
-        batch: Sequence[int],
+        latents: TrainingRows,
+        rows: Array,
+        places: Places,
         config: Config,
         statistics: LatentStatistics,
-        generator: torch.Generator,
         *,
         dropout: bool = True,
     ) -> Draw:
-        """Draw for the rows of a global batch. Timesteps are stratified: one in each of B equal parts."""
-        posterior = Posterior(rows.tensor("mean", batch), rows.tensor("logvar", batch))
-        shape, num = posterior.mean.shape, len(batch)
-        x0 = statistics.standardised(posterior.sample(torch.randn(shape, generator=generator)))
-        noise = torch.randn(shape, generator=generator)
-        strata = torch.randperm(num, generator=generator) + torch.rand(num, generator=generator)
-        timesteps = (strata / num * config.diffusion.num_train_timesteps).long()
-        conditions = rows.conditions(batch)
-        uniform = torch.rand((num, 4), generator=generator)
+        """Draw for the `rows` that stand at `places`.
+
+        Timesteps are stratified over the global batch: one in each of `places.batch_size` equal parts.
+        """
+        posterior = Posterior(latents.tensor("mean", rows), latents.tensor("logvar", rows))
+        uniform, normal = places.draw(1 + NUM_UNIFORMS, (2, *posterior.mean.shape[1:]))
+        x0 = statistics.standardised(posterior.sample(normal[:, 0]))
+        num_timesteps = config.diffusion.num_train_timesteps
+        fraction = (torch.from_numpy(places.strata()) + uniform[:, 0]) / places.batch_size
+        timesteps = (fraction * num_timesteps).long().clamp(max=num_timesteps - 1)
+        conditions = latents.conditions(rows)
         if dropout:
-            settings = config.denoiser
-            conditions = drop_conditions(
-                conditions,
-                uniform,
-                pathology=settings.pathology_dropout,
-                modality=settings.modality_dropout,
-                position=settings.position_dropout,
-                joint=settings.joint_dropout,
-            )
-        return cls(x0, noise, timesteps.clamp(max=config.diffusion.num_train_timesteps - 1), conditions)
-
-    def _at(self, index: slice) -> Draw:
-        conditions = Conditions(
-            self.conditions.pathology[index], self.conditions.modality[index], self.conditions.slice_mm[index]
-        )
-        return Draw(self.x0[index], self.noise[index], self.timesteps[index], conditions)
-
-    def share(self, rank: int, world: int) -> Draw:
-        """What worker `rank` of `world` computes: rows rank::world."""
-        return self._at(slice(rank, None, world))
-
-    def split(self, size: int) -> Iterator[Draw]:
-        """Consecutive parts of at most `size` rows."""
-        for start in range(0, len(self.x0), size):
-            yield self._at(slice(start, start + size))
+            conditions = drop_conditions(conditions, uniform[:, 1:], config.denoiser)
+        return cls(x0, normal[:, 1], timesteps, conditions)
 
     def to(self, device: torch.device) -> Draw:
         """The same draw on `device`."""
-        return Draw(self.x0.to(device), self.noise.to(device), self.timesteps.to(device), self.conditions.to(device))
+        x0, noise, timesteps = (to_device(tensor, device) for tensor in (self.x0, self.noise, self.timesteps))
+        return Draw(x0, noise, timesteps, self.conditions.to(device))
 
 
 def denoiser_loss(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from mrigen.config import TrainingConfig
 from mrigen.errors import InputError
@@ -25,6 +28,48 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
         return config.learning_rate * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
     return config.learning_rate * (0.55 + 0.45 * math.cos(math.pi * min(1.0, progress)))
+
+
+class TrainingState:
+    """A network, the average of its weights and its optimiser, from step to step."""
+
+    def __init__(
+        self, model: nn.Module, settings: TrainingConfig, accelerator: Accelerator, checkpoints: Checkpoints
+    ) -> None:
+        """Take up the newest of `checkpoints`, if there is one. Raises InputError as `Checkpoints.resume`."""
+        self._model, self._settings, self._accelerator, self._checkpoints = model, settings, accelerator, checkpoints
+        self._average = EMAModel(model.parameters(), decay=settings.ema_decay)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
+        )
+        self.first_step = checkpoints.resume(model, self._average, optimizer)
+        self.network, self._optimizer = accelerator.prepare(model, optimizer)
+        """`network` is what the loss is computed by: the model, its gradients averaged over all workers."""
+
+    def update(self, step: int, loss: Tensor) -> Tensor:
+        """Descend the gradient of `loss` at the learning rate of `step`; the norm of the gradient, a scalar."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(step, self._settings)
+        self._accelerator.backward(loss)
+        norm: Tensor = self._accelerator.clip_grad_norm_(self.network.parameters(), self._settings.max_grad_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._average.step(self._model.parameters())
+        return norm
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model holds the averaged weights within."""
+        self._average.store(self._model.parameters())
+        self._average.copy_to(self._model.parameters())
+        try:
+            yield
+        finally:
+            self._average.restore(self._model.parameters())
+
+    def save(self, done: int) -> None:
+        """Publish a checkpoint after `done` steps."""
+        self._checkpoints.save(done, self._model, self._average, self._optimizer)
 
 
 class Checkpoints:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
+from torch import Tensor
 
 from mrigen.checkpoint import save_autoencoder
 from mrigen.config import Config
 from mrigen.errors import InputError
-from mrigen.labels import Cell
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.losses import autoencoder_loss
 from mrigen.records import prepared_parts
 from mrigen.run import finish, is_finished, stage_digest
 from mrigen.storage import Location
-from mrigen.training.data import TrainingRows, batch_rows, step_generator
+from mrigen.training.data import Places, TrainingRows, evenly_spaced
 from mrigen.training.journal import Journal, Report
-from mrigen.training.state import Checkpoints, learning_rate
+from mrigen.training.prefetch import prefetched, to_device
+from mrigen.training.state import Checkpoints, TrainingState
 
 NUM_PREVIEWS = 8
 NUM_VALIDATION = 128
@@ -34,85 +35,65 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
     """
     if is_finished(run, config, "vae"):
         return
-    settings = config.autoencoder.training
+    settings, device = config.autoencoder.training, accelerator.device
     world, rank = accelerator.num_processes, accelerator.process_index
     if settings.batch_size % world:
         raise InputError(f"autoencoder.training.batch_size {settings.batch_size} is no multiple of {world} workers")
-    if config.data.spatial_dims != 2:
-        raise InputError(f"data.spatial_dims is {config.data.spatial_dims}: the autoencoder takes 2-D slices so far")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
-        held_out = [Cell.parse(name) for name in config.held_out_cells]
         prepared_parts(run / "data")
-        rows = TrainingRows(run / "data", "train", ["image"], Path(scratch), held_out)
-        validation = TrainingRows(run / "data", "val", ["image"], Path(scratch), held_out)
+        rows = TrainingRows(run / "data", "train", ["image"], Path(scratch), config.held_out_cells)
+        validation = TrainingRows(run / "data", "val", ["image"], Path(scratch), config.held_out_cells)
         if not len(rows):
             raise InputError(f"{run / 'data'} holds no training image: its `train` split is empty")
 
         torch.manual_seed(config.seed)
-        model = Autoencoder.build(config).to(accelerator.device)
-        average = EMAModel(model.parameters(), decay=settings.ema_decay)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
-        )
+        model = Autoencoder.build(config).to(device)
         checkpoints = Checkpoints(run / "vae" / "checkpoints", stage_digest(config, "vae"))
-        first_step = checkpoints.resume(model, average, optimizer)
-        journal = Journal(run / "vae", first_step, report) if accelerator.is_main_process else None
-        parallel, optimizer = accelerator.prepare(model, optimizer)
+        state = TrainingState(model, settings, accelerator, checkpoints)
+        journal = Journal(run / "vae", settings, state.first_step, report) if accelerator.is_main_process else None
 
-        for step in range(first_step, settings.num_steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, settings)
-            batch = batch_rows(len(rows), settings.batch_size, config.seed, step)
-            images = rows.tensor("image", batch[rank::world])[:, None].to(accelerator.device)
-            side = config.data.image_size // config.autoencoder.downsampling
-            shape = (settings.batch_size, config.autoencoder.latent_channels, side, side)
-            noise = torch.randn(shape, generator=step_generator(config.seed, step))[rank::world]
+        def prepare(step: int) -> tuple[Tensor, Tensor]:
+            places = Places.of_rank(rank, world, settings.batch_size, config.seed, step)
+            images, noise = autoencoder_batch(rows, places, config.latent_shape)
+            return to_device(images, device), to_device(noise, device)
 
-            reconstruction, posterior = parallel(images, noise.to(accelerator.device))
+        for step, (images, noise) in prefetched(prepare, range(state.first_step, settings.num_steps)):
+            reconstruction, posterior = state.network(images, noise)
             terms = autoencoder_loss(reconstruction, images, posterior, config.autoencoder)
-            accelerator.backward(terms["loss"])
-            accelerator.clip_grad_norm_(parallel.parameters(), settings.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            average.step(model.parameters())
-
+            state.update(step, terms["loss"])
             done = step + 1
-            if journal and (done % settings.log_every == 0 or done == settings.num_steps):
-                journal.scalars(done, {name: float(value.detach()) for name, value in terms.items()})
-            if journal and (done % settings.preview_every == 0 or done == settings.num_steps):
-                _validate(model, average, validation, journal, done, accelerator.device)
+            if journal:
+                journal.step(done, terms)
+            if journal and journal.preview_due(done) and len(validation):
+                images = validation.tensor("image", evenly_spaced(len(validation), NUM_VALIDATION))[:, None]
+                with state.averaged():
+                    psnr, sheet = validate(model, images.to(device))
+                journal.scalars(done, {"val_psnr": psnr})
+                journal.preview(done, sheet, len(sheet) // 2)
             if journal and done % settings.checkpoint_every == 0 and done < settings.num_steps:
-                checkpoints.save(done, model, average, optimizer)
+                state.save(done)
                 journal.flush()
 
         if journal:
-            average.copy_to(model.parameters())
-            save_autoencoder(run / "vae", model, config)
+            with state.averaged():
+                save_autoencoder(run / "vae", model, config)
             journal.close()
             finish(run, config, "vae")
             checkpoints.delete()
         accelerator.wait_for_everyone()
 
 
+def autoencoder_batch(rows: TrainingRows, places: Places, latent_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Images (B, 1, *spatial) and the noise of their posteriors (B, *latent_shape) at some places of a global batch."""
+    images = rows.tensor("image", places.rows(len(rows)))[:, None]
+    _, noise = places.draw(0, latent_shape)
+    return images, noise
+
+
 @torch.no_grad()
-def _validate(
-    model: Autoencoder,
-    average: EMAModel,
-    rows: TrainingRows,
-    journal: Journal,
-    step: int,
-    device: torch.device,
-) -> None:
-    """PSNR of the averaged weights on held-out images, and a sheet of some above their reconstructions."""
-    if not len(rows):
-        return
-    chosen = range(0, len(rows), -(-len(rows) // NUM_VALIDATION))
-    images = rows.tensor("image", chosen)[:, None].to(device)
-    average.store(model.parameters())
-    average.copy_to(model.parameters())
-    restored = torch.cat([model.decode(model.encode(part).mean) for part in torch.split(images, 32)])
-    average.restore(model.parameters())
-    error = (restored.clamp(-1, 1) - images).square().mean(dim=(1, 2, 3))
-    journal.scalars(step, {"val_psnr": float((10 * torch.log10(4.0 / error)).mean())})
+def validate(model: Autoencoder, images: Tensor) -> tuple[float, Tensor]:
+    """Mean PSNR in dB of the reconstructions of `images`, and a sheet: some images, then their reconstructions."""
+    restored = torch.cat([model.decode(model.encode(batch).mean) for batch in torch.split(images, 32)])
+    error = (restored.clamp(-1, 1) - images).square().mean(dim=tuple(range(1, images.dim())))
     some = torch.linspace(0, len(images) - 1, min(NUM_PREVIEWS, len(images))).long()
-    journal.preview(step, torch.cat([images[some], restored[some]]), len(some))
+    return float((10 * torch.log10(4.0 / error)).mean()), torch.cat([images[some], restored[some]])

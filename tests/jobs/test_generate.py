@@ -56,7 +56,10 @@ def test_the_data_set_is_valid_bids(ray_cluster, tiny_run, tmp_path):
         (["--cells", "GBM"], "cell 'GBM' is not of the form PATHOLOGY:MODALITY"),
         ([], "never seen in training: Sclerosis:PD; add --allow-untrained to generate them"),
         (["--cells", "HC:T1", "--num-steps", "0"], "num_steps: Input should be greater than or equal to 1, got '0'"),
-        (["--cells", "HC:T1", "--solver", "euler"], "solver: Input should be 'ddim' or 'dpmpp-2m', got 'euler'"),
+        (
+            ["--cells", "HC:T1", "--solver", "euler"],
+            "solver: Input should be 'ddim', 'dpmpp-2m' or 'ddpm', got 'euler'",
+        ),
         (["--cells", "HC:T1", "--guidance-scale", "nan"], "guidance_scale: "),
         (["--cells", "HC:T1", "--slice-mm", "400"], "--slice-mm 400 lies outside what the model was trained on"),
         (["--cells", "HC:T1", "--per-cell", "0"], "Invalid value for '--per-cell'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from jobs.placement import Placement, connect
@@ -31,3 +33,10 @@ def test_a_cluster_may_grow(
 def test_workers_without_gpus_need_none(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
     connect("auto", Placement(2))
     assert capsys.readouterr().err == ""
+
+
+def test_workers_are_as_eager_as_the_driver(ray_cluster: None) -> None:
+    import ray
+
+    niceness = ray.remote(num_cpus=0)(lambda: os.nice(0))
+    assert ray.get(niceness.remote()) == os.nice(0)

@@ -27,7 +27,7 @@ def test_each_part_loads_in_diffusers(tiny_run):
     unet = UNet2DConditionModel.from_pretrained(tiny_run / "model" / "unet")
     scheduler = DDIMScheduler.from_pretrained(tiny_run / "model" / "scheduler")
     images = torch.rand(2, 1, 32, 32)
-    torch.testing.assert_close(vae.encode(images).latent_dist.mean, model.autoencoder.encode(images).mean)
+    torch.testing.assert_close(vae.encode(images).latent_dist.mean, model.codec.encode(images).mean)
     assert unet.config.cross_attention_dim == model.config.denoiser.condition_channels
     torch.testing.assert_close(scheduler.alphas_cumprod, model.schedule.alpha.square().float(), rtol=1e-4, atol=1e-6)
 
@@ -42,7 +42,7 @@ def test_labels_tell_the_training_images_of_every_cell(tiny_run):
 
 def test_weights_survive_the_folder_to_half_precision(tiny_run):
     trained = load_autoencoder(tiny_run / "vae").state_dict()
-    exported = load_model(tiny_run / "model").autoencoder.state_dict()
+    exported = load_model(tiny_run / "model").codec.state_dict()
     for name, tensor in trained.items():
         torch.testing.assert_close(exported[name], tensor.half().float(), rtol=0, atol=0)
 

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from mrigen.config import PRESETS, Config, DataConfig, load_config, parse_config, read_settings
+from mrigen.config import Config, DataConfig, load_config, parse_config
 from mrigen.errors import InputError
+from mrigen.settings_files import PRESETS, read_settings
 
 
 def test_each_wins_over_the_one_before() -> None:

@@ -39,7 +39,14 @@ def test_a_mixture_of_settings_is_answered_in_order_and_as_if_alone(pipeline):
     requests = [
         request(cell, index, **settings)
         for index, settings in enumerate(
-            [{"num_steps": 2}, {"solver": "dpmpp-2m"}, {"guidance_scale": 1.0}, {"guidance_scale": 5.0}, {}]
+            [
+                {"num_steps": 2},
+                {"solver": "dpmpp-2m"},
+                {"solver": "ddpm"},
+                {"guidance_scale": 1.0},
+                {"guidance_scale": 5.0},
+                {},
+            ]
         )
     ]
     for sample, one in zip(pipeline.sample(requests), requests, strict=True):

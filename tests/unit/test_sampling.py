@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
@@ -9,7 +11,8 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from mrigen.config import DiffusionConfig
 from mrigen.diffusion import NoiseSchedule
 from mrigen.labels import Cell, Modality, Pathology, all_cells
-from mrigen.sampling import guided, initial_noise, sample_seed, sampling_timesteps, seed_fraction, solve
+from mrigen.sampling import guided, sample_noise, sample_seed, sampling_timesteps, seed_fraction, solve
+from mrigen.solvers import SOLVERS
 
 MEAN, STD = 0.7, 0.4
 SCHEDULE = NoiseSchedule.build(DiffusionConfig())
@@ -28,45 +31,65 @@ def gaussian_end(noise: torch.Tensor) -> torch.Tensor:
     return MEAN + STD * (noise - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2).sqrt()
 
 
+def spread(solver: str, num_steps: int) -> tuple[float, float]:
+    """Exact mean and standard deviation of what the solver draws: it is linear in the noise of every step, so the
+    variance is the sum of the squares of what each brings alone; row k has noise 1 in step k, the last row has none."""
+    rows = torch.eye(num_steps + 2, num_steps + 1, dtype=torch.float64)
+    ends = solve(solver, gaussian_v, lambda step: rows[:, step, None], SCHEDULE, num_steps)[:, 0]
+    return float(ends[-1]), float((ends[:-1] - ends[-1]).square().sum().sqrt())
+
+
 def solver_error(solver: str, num_steps: int) -> float:
+    """Of the end points; of a solver with noise of its own, of their spread."""
+    if SOLVERS[solver].stochastic:
+        return abs(spread(solver, num_steps)[1] - STD)
     noise = torch.linspace(-2, 2, 64, dtype=torch.float64).view(64, 1, 1, 1)
-    return float((solve(gaussian_v, noise, SCHEDULE, solver, num_steps) - gaussian_end(noise)).abs().max())
+    return float((solve(solver, gaussian_v, lambda _: noise, SCHEDULE, num_steps) - gaussian_end(noise)).abs().max())
 
 
-def test_ddim_is_of_first_order():
-    ratio = solver_error("ddim", 25) / solver_error("ddim", 50)
-    assert 1.7 < ratio < 2.3
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_solver_is_of_the_order_that_it_claims(solver):
+    order = math.log(solver_error(solver, 20) / solver_error(solver, 320), 320 / 20)
+    assert order == pytest.approx(SOLVERS[solver].order, rel=0.2)
 
 
-def test_the_multistep_solver_is_of_higher_order():
-    assert solver_error("dpmpp-2m", 20) / solver_error("dpmpp-2m", 40) > 3.0
+@pytest.mark.parametrize("solver", [name for name, solver in SOLVERS.items() if solver.stochastic])
+def test_noise_of_its_own_leaves_the_mean_where_it_is(solver):
+    assert spread(solver, 100)[0] == pytest.approx(MEAN, abs=0.01)
+
+
+def test_the_multistep_solver_is_the_better_one_at_few_steps():
     assert solver_error("dpmpp-2m", 20) < solver_error("ddim", 20) / 5
 
 
+COMMON = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction",
+          "timestep_spacing": "trailing"}  # fmt: skip
+ORACLES = {
+    "ddim": DDIMScheduler(**COMMON, clip_sample=False),
+    "dpmpp-2m": DPMSolverMultistepScheduler(**COMMON, lower_order_final=True, final_sigmas_type="zero"),
+    "ddpm": DDIMScheduler(**COMMON, clip_sample=False),
+}
+"""diffusers' scheduler of each solver."""
+
+
 @pytest.mark.parametrize("num_steps", [1, 2, 8, 20])
-@pytest.mark.parametrize(
-    ("solver", "oracle"),
-    [
-        ("ddim", DDIMScheduler(1000, clip_sample=False, beta_schedule="squaredcos_cap_v2",
-                               prediction_type="v_prediction", timestep_spacing="trailing")),
-        ("dpmpp-2m", DPMSolverMultistepScheduler(1000, beta_schedule="squaredcos_cap_v2", lower_order_final=True,
-                                                 prediction_type="v_prediction", timestep_spacing="trailing",
-                                                 final_sigmas_type="zero")),
-    ],
-    ids=["ddim", "dpmpp-2m"],
-)  # fmt: skip
-def test_solvers_walk_as_diffusers_does(solver, oracle, num_steps):
-    noise = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_solvers_walk_as_diffusers_does(solver, num_steps):
+    def noise(step: int) -> torch.Tensor:
+        return sample_noise(range(4), (2, 4, 4), step)
 
     def predict_v(latents: torch.Tensor, timestep: int) -> torch.Tensor:
         return 0.5 * torch.sin(latents) + timestep / 2000
 
+    oracle = ORACLES[solver]
     oracle.set_timesteps(num_steps)
-    expected = noise
-    for timestep in oracle.timesteps:
-        expected = oracle.step(predict_v(expected, int(timestep)), timestep, expected).prev_sample
+    expected = noise(0)
+    for step, timestep in enumerate(oracle.timesteps, start=1):
+        own = {"eta": 1.0, "variance_noise": noise(step)} if SOLVERS[solver].stochastic else {}
+        expected = oracle.step(predict_v(expected, int(timestep)), timestep, expected, **own).prev_sample
     assert sampling_timesteps(1000, num_steps) == oracle.timesteps.tolist()
-    torch.testing.assert_close(solve(predict_v, noise, SCHEDULE, solver, num_steps), expected, rtol=2e-3, atol=2e-3)
+    found = solve(solver, predict_v, noise, SCHEDULE, num_steps)
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("num_steps", [0, -1, 1001])
@@ -94,15 +117,20 @@ def test_a_seed_is_what_it_was_in_the_first_release():
 
 
 def test_all_64_bits_of_a_seed_count():
-    low, high = initial_noise([5, 5 + 2**32], (2, 4, 4))
+    low, high = sample_noise([5, 5 + 2**32], (2, 4, 4))
     assert not torch.equal(low, high)
 
 
 def test_noise_is_standard_normal_and_a_row_its_own():
-    noise = initial_noise(range(200), (4, 8, 8))
+    noise = sample_noise(range(200), (4, 8, 8))
     assert abs(float(noise.mean())) < 0.02
     assert abs(float(noise.std()) - 1) < 0.02
-    assert torch.equal(noise[17], initial_noise([17], (4, 8, 8))[0])
+    assert torch.equal(noise[17], sample_noise([17], (4, 8, 8))[0])
+
+
+def test_the_noise_of_a_step_is_its_own():
+    steps = torch.stack([sample_noise(range(50), (400,), step) for step in (0, 1, 2)]).flatten(1)
+    torch.testing.assert_close(torch.corrcoef(steps), torch.eye(3), atol=0.03, rtol=0)
 
 
 def test_the_fraction_of_a_seed_is_uniform():
@@ -112,4 +140,4 @@ def test_the_fraction_of_a_seed_is_uniform():
 
 
 def test_noise_is_what_it_was_in_the_first_release():
-    assert initial_noise([7], (3,))[0].tolist() == pytest.approx([-0.2933390, 1.7038306, 1.5391918], abs=1e-6)
+    assert sample_noise([7], (3,))[0].tolist() == pytest.approx([-0.2933390, 1.7038306, 1.5391918], abs=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -9,12 +10,12 @@ from matplotlib.figure import Figure as Plot
 
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.study_parts import COLOURS, FAINT, Reasons, blank, level, line, png, tidy
-from mrigen.studies.ablation.settings import SOLVERS, Drop, Setting
+from mrigen.studies.ablation.settings import COMPARED, Drop, Setting
 from mrigen.studies.ablation.shards import extractor_names
 from mrigen.studies.ablation.summary import Ablation
 
 SHOWN_CELLS = 6
-_MARKS = dict(zip(SOLVERS, ("s", "o"), strict=True))
+_MARKS = dict(zip(COMPARED, itertools.cycle("soD^v"), strict=False))
 
 
 def figure_titles() -> dict[str, str]:
@@ -77,7 +78,7 @@ def curve_plot(study: Ablation) -> bytes:
     sampler = study.own.sampler
     plot, panels = _panels(study)
     for name, axes in panels.items():
-        for solver, colour in zip(SOLVERS, COLOURS, strict=False):
+        for solver, colour in zip(COMPARED, itertools.cycle(COLOURS), strict=False):
             settings = [
                 setting
                 for setting in study.rows

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
+from mrigen.cohort.plan import CohortPlan
+from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
+from mrigen.records import read_file, tensor_numpy
 from mrigen.report.rendering import embedded_slice, render
-from mrigen.report.sheets import Slice
+from mrigen.report.sheets import Slice, contact_sheet_png
+from mrigen.storage import Location
 
 SHOWN_PER_CELL = 4
 """Images of a cell on the contact sheet of a page."""
@@ -53,3 +58,47 @@ def samples_page(
         per_cell=SHOWN_PER_CELL,
         facts=facts,
     )
+
+
+def write_samples_page(
+    plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, command: str, slice_plane: str
+) -> Location:
+    """Write `index.html` and `contact_sheet.png` of a filled data set; gives the page."""
+    images = _first_images(plan, folder)
+    untrained = [cell for cell in plan.cells if not trained[cell]]
+    facts = {
+        "Model (SHA-256)": plan.model_sha256,
+        "Seed": str(plan.seed),
+        "Sampler": f"{plan.sampler.solver}, {plan.sampler.num_steps} steps, guidance {plan.sampler.guidance_scale:g}",
+        "Slice height": "drawn for each sample" if plan.slice_mm is None else f"{plan.slice_mm:g} mm",
+        "Command": command,
+    }
+    page = folder / "index.html"
+    html = samples_page(
+        title="Synthetic brain MRI",
+        images=images,
+        untrained=untrained,
+        counts=dict.fromkeys(plan.cells, plan.per_cell),
+        facts=facts,
+        plane=slice_plane,
+    )
+    page.write_bytes(html.encode())
+    sheet = contact_sheet_png({cell: shown[:1] for cell, shown in images.items()}, untrained, plane=slice_plane)
+    (folder / "contact_sheet.png").write_bytes(sheet)
+    return page
+
+
+def _first_images(plan: CohortPlan, folder: Location) -> dict[Cell, list[Slice]]:
+    """The first few images of every cell, from the shards that hold them."""
+    wanted: dict[int, Counter[Cell]] = defaultdict(Counter)
+    for number, cell in enumerate(plan.cells):
+        for index in range(min(plan.per_cell, SHOWN_PER_CELL)):
+            wanted[(number * plan.per_cell + index) // plan.shard_size][cell] += 1
+    images: dict[Cell, list[Slice]] = defaultdict(list)
+    for shard in sorted(wanted):
+        table = read_file(manifest_part(folder, shard), ["pathology", "modality", "index", "image"])
+        pixels = tensor_numpy(table["image"])
+        for row, image in zip(table.select(["pathology", "modality", "index"]).to_pylist(), pixels, strict=True):
+            if row["index"] < SHOWN_PER_CELL:
+                images[Cell(Pathology(row["pathology"]), Modality(row["modality"]))].append(image)
+    return dict(images)

@@ -11,11 +11,12 @@ import torch
 
 from mrigen.checkpoint import Model
 from mrigen.config import Config, SamplerConfig
-from mrigen.models.conditioning import NULL_MODALITY, NULL_PATHOLOGY, Conditions
+from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
-from mrigen.sampling import Solver
+from mrigen.solvers import SOLVERS
 
-SOLVERS: tuple[Solver, ...] = ("ddim", "dpmpp-2m")
+COMPARED = tuple(name for name, solver in SOLVERS.items() if not solver.stochastic)
+"""The solvers whose samples, from the same noise, have one limit that more steps lead to."""
 
 
 class Drop(StrEnum):
@@ -36,7 +37,7 @@ class Setting:
     @property
     def num_evaluations(self) -> int:
         """Times that the network looks at one sample: guidance needs two looks a step."""
-        return self.sampler.num_steps * (1 if self.sampler.guidance_scale == 1.0 else 2)
+        return self.sampler.num_steps * (2 if self.sampler.is_guided else 1)
 
     def as_json(self) -> dict[str, Any]:
         """Solver, steps, scale, what is dropped, and the number of function evaluations."""
@@ -49,14 +50,14 @@ class Setting:
 
 
 def plan_settings(config: Config) -> list[Setting]:
-    """The model's own setting, first; without a condition; without guidance and at other scales; and every solver at
-    every number of steps."""
+    """The model's own setting, first; without a condition; without guidance and at other scales; and every solver
+    of `COMPARED` at every number of steps."""
     own, studies = config.sampler, config.studies
     found = [Setting(own), Setting(own, Drop.PATHOLOGY), Setting(own, Drop.MODALITY)]
     found += [Setting(_changed(own, guidance_scale=scale)) for scale in sorted({1.0, *studies.guidance_scales})]
     found += [
         Setting(_changed(own, solver=solver, num_steps=count))
-        for solver in SOLVERS
+        for solver in COMPARED
         for count in sorted({own.num_steps, *studies.step_counts})
     ]
     return list(dict.fromkeys(found))
@@ -74,16 +75,7 @@ class _Untold(Denoiser):
         self._drop = drop
 
     def forward(self, latents: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-        return super().forward(latents, timesteps, without(conditions, self._drop))
-
-
-def without(conditions: Conditions, drop: Drop) -> Conditions:
-    """Conditions with the null token in the place of one of them."""
-    if drop == Drop.PATHOLOGY:
-        return dataclasses.replace(conditions, pathology=torch.full_like(conditions.pathology, NULL_PATHOLOGY))
-    if drop == Drop.MODALITY:
-        return dataclasses.replace(conditions, modality=torch.full_like(conditions.modality, NULL_MODALITY))
-    return conditions
+        return super().forward(latents, timesteps, conditions.without(self._drop))
 
 
 def untold(model: Model, drop: Drop) -> Model:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
 from mrigen.config import AutoencoderConfig, load_config
-from mrigen.models.autoencoder import Autoencoder, Posterior
+from mrigen.errors import InputError
+from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.codec import Posterior
+from mrigen.models.denoiser import Denoiser
 from mrigen.models.losses import autoencoder_loss, gradient_error
 
 
@@ -46,3 +50,16 @@ def test_a_perfect_reconstruction_costs_only_its_divergence():
     posterior = Posterior(torch.ones(2, 4, 2, 2), torch.zeros(2, 4, 2, 2))
     terms = autoencoder_loss(images, images, posterior, AutoencoderConfig(kl_weight=0.25))
     assert float(terms["loss"]) == 0.25 * 0.5
+
+
+def test_the_digest_is_that_of_the_weights():
+    first, second = (Autoencoder.build(load_config("tiny")) for _ in range(2))
+    assert first.digest() != second.digest()
+    second.load_state_dict(first.state_dict())
+    assert first.digest() == second.digest()
+
+
+@pytest.mark.parametrize("network", [Autoencoder, Denoiser])
+def test_volumes_are_refused_by_the_networks(network):
+    with pytest.raises(InputError, match=r"data\.spatial_dims is 3: the networks take 2-D slices so far"):
+        network.build(load_config("tiny", overrides=["data.spatial_dims=3"]))

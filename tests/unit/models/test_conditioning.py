@@ -7,8 +7,16 @@ import math
 import pytest
 import torch
 
+from mrigen.config import DenoiserConfig
 from mrigen.labels import Cell, Modality, Pathology, all_cells
-from mrigen.models.conditioning import NULL_MODALITY, NULL_PATHOLOGY, Conditioner, Conditions, drop_conditions
+from mrigen.models.conditioning import (
+    CONDITIONS,
+    NUM_UNIFORMS,
+    Conditioner,
+    Conditions,
+    Continuous,
+    drop_conditions,
+)
 
 
 @pytest.fixture
@@ -43,24 +51,54 @@ def test_gradients_survive_null_positions(conditioner):
 
 def test_dropout_is_independent_and_jointly_at_the_rates_asked_for():
     num = 40_000
-    conditions = Conditions(torch.zeros(num).long(), torch.ones(num).long(), torch.full((num,), 5.0))
-    uniform = torch.rand((num, 4), generator=torch.Generator().manual_seed(0))
-    dropped = drop_conditions(conditions, uniform, pathology=0.1, modality=0.2, position=0.3, joint=0.05)
-    no_pathology = dropped.pathology == NULL_PATHOLOGY
-    no_modality = dropped.modality == NULL_MODALITY
+    conditions = Conditions.of([Cell(Pathology.HEALTHY, Modality.T1CE)] * num, [5.0] * num)
+    uniform = torch.rand((num, NUM_UNIFORMS), generator=torch.Generator().manual_seed(0))
+    settings = DenoiserConfig(pathology_dropout=0.1, modality_dropout=0.2, position_dropout=0.3, joint_dropout=0.05)
+    dropped = drop_conditions(conditions, uniform, settings).values
+    no_pathology, no_modality = (dropped[name] == CONDITIONS[name].null for name in ("pathology", "modality"))
     rates = {
         "pathology": (no_pathology, 1 - 0.9 * 0.95),
         "modality": (no_modality, 1 - 0.8 * 0.95),
         "both": (no_pathology & no_modality, 0.05 + 0.95 * 0.1 * 0.2),
-        "position": (torch.isnan(dropped.slice_mm), 0.3),
+        "position": (torch.isnan(dropped["slice_mm"]), 0.3),
     }
     for name, (mask, expected) in rates.items():
         assert float(mask.float().mean()) == pytest.approx(expected, abs=4 * math.sqrt(expected / num)), name
+    for name, values in conditions.values.items():
+        null = values.isnan() if name == "slice_mm" else values == CONDITIONS[name].null
+        assert not null.any()
 
 
-def test_without_dropout_nothing_changes():
-    conditions = Conditions.of(all_cells(), [1.0] * 20)
-    kept = drop_conditions(conditions, torch.rand(20, 4), pathology=0, modality=0, position=0, joint=0)
-    assert torch.equal(kept.pathology, conditions.pathology)
-    assert torch.equal(kept.modality, conditions.modality)
-    assert torch.equal(kept.slice_mm, conditions.slice_mm)
+def test_rows_are_taken_joined_and_dropped_whole():
+    conditions = Conditions.of(all_cells(), [float(k) for k in range(20)])
+    both = conditions[3:5].joined(conditions.without_cell()[10:])
+    assert both.values["pathology"].tolist() == [0, 0] + [4] * 10
+    assert both.values["modality"].tolist() == [3, 4] + [5] * 10
+    assert both.values["slice_mm"].tolist() == [3.0, 4.0, *map(float, range(10, 20))]
+
+
+def test_a_new_condition_is_one_declaration(monkeypatch):
+    """Its token comes last and leaves the others as they are; rows that do not tell it have its null."""
+    cells = all_cells()[:2]
+    torch.manual_seed(0)
+    before = Conditioner(16)(Conditions.of(cells, [1.0, 2.0]))
+    monkeypatch.setattr(
+        "mrigen.models.conditioning.CONDITIONS",
+        {**CONDITIONS, "age": Continuous(5.0, 200.0, token="age", dropout="position_dropout")},
+    )
+    torch.manual_seed(0)
+    after = Conditioner(16)
+    untold, told = Conditions.of(cells, [1.0, 2.0]), Conditions.of(cells, [1.0, 2.0], age=[30.0, 60.0])
+    assert torch.equal(after(told)[:, :3], before)
+    assert torch.equal(after(untold)[:, 3], after.null_age.expand(2, -1))
+    dropped = drop_conditions(told, torch.tensor([[0.9, 0.9, 0.9, 0.0, 0.9]] * 2), DenoiserConfig())
+    assert torch.equal(after(dropped), after(untold))
+
+
+def test_the_names_of_the_weights_are_those_of_the_first_release(conditioner):
+    assert list(conditioner.state_dict()) == [
+        "null_position",
+        "pathology.weight",
+        "modality.weight",
+        *(f"position.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")),
+    ]

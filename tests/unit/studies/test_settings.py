@@ -9,7 +9,7 @@ from mrigen.checkpoint import Model, load_model
 from mrigen.config import SamplerConfig
 from mrigen.labels import Cell
 from mrigen.pipeline import Pipeline, SampleRequest
-from mrigen.studies.ablation.settings import Drop, Setting, plan_settings, untold
+from mrigen.studies.ablation.settings import COMPARED, Drop, Setting, plan_settings, untold
 from tests.fake_run import tiny_config
 
 SAMPLER = SamplerConfig(num_steps=2, compute_batch=2)
@@ -56,5 +56,5 @@ def test_the_plan_starts_with_the_models_own_setting_and_names_each_once() -> No
     assert [setting.drop for setting in settings[:3]] == [Drop.NOTHING, Drop.PATHOLOGY, Drop.MODALITY]
     assert {s.sampler.guidance_scale for s in settings} == {1.0, 2.0, 4.0}
     assert {(s.sampler.solver, s.sampler.num_steps) for s in settings} == {
-        (solver, count) for solver in ("ddim", "dpmpp-2m") for count in (1, 3)
+        (solver, count) for solver in COMPARED for count in (1, 3)
     }

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from mrigen.config import Config, TrainingConfig
+from mrigen.config import Config
+from mrigen.each import one_by_one
 from mrigen.errors import InputError
 from mrigen.labels import all_cells
-from mrigen.run import require_finished
+from mrigen.run import finish, require_finished
+from mrigen.stages.encode import encode_run
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
-from mrigen.training.latents import encode_run
 from mrigen.training.ldm import train_denoiser
-from mrigen.training.state import learning_rate
 from mrigen.training.vae import train_autoencoder
 from tests.fake_run import tiny_config, write_autoencoder, write_data
 
@@ -55,10 +54,10 @@ def test_a_stopped_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
         undisturbed, stopped = runs
         if stage == "ldm":
             for run in runs:
-                encode_run(config, run)
+                encode_run(run, config, one_by_one)
         train(config, undisturbed, accelerator, quiet)
         with pytest.raises(Stopped):
-            train(config, stopped, accelerator, stop_at(6))  # after the checkpoint of step 4
+            train(config, stopped, accelerator, stop_at(6))  # after the checkpoint of step 4, in the second epoch
         assert (stopped / stage / "checkpoints" / "step-00000004" / "COMPLETE.json").is_file()
         train(config, stopped, accelerator, quiet)
     for part in ("vae", "model/unet", "model/vae"):
@@ -113,21 +112,12 @@ def test_data_that_is_not_all_there_is_neither_trained_on_nor_encoded(tmp_path):
     lost = "lacks 1 of 2 files, such as part-00001.parquet"
     with pytest.raises(InputError, match=lost):
         train_autoencoder(config, run, make_accelerator(config), quiet)
+    finish(run, config, "vae")
     with pytest.raises(InputError, match=lost):
-        encode_run(config, run)
+        encode_run(run, config, one_by_one)
 
 
 def test_no_training_image_is_an_error_that_says_so(tmp_path):
     write_data(tmp_path / "run", all_cells()[:2], {"val": 1})
     with pytest.raises(InputError, match="holds no training image: its `train` split is empty"):
         train_autoencoder(tiny_config(), Location.parse(tmp_path / "run"), make_accelerator(tiny_config()), quiet)
-
-
-def test_the_learning_rate_warms_up_and_falls_to_a_tenth():
-    config = TrainingConfig(num_steps=100, warmup_steps=10, learning_rate=2.0)
-    rates = [learning_rate(step, config) for step in range(101)]
-    assert rates[0] == pytest.approx(0.2)
-    assert max(rates) == pytest.approx(2.0)
-    assert rates.index(max(rates)) in (9, 10)
-    assert rates[100] == pytest.approx(0.2)
-    assert all(a > b for a, b in itertools.pairwise(rates[10:]))

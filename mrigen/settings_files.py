@@ -1,0 +1,102 @@
+"""Settings as users write them: presets, YAML files and `key.path=value`, laid over one another as trees."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mrigen.errors import InputError
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Tests: seconds for the whole chain; the images are noise-like.
+    "tiny": {
+        "data": {"slice_step_mm": 22.0},
+        "autoencoder": {
+            "latent_channels": 4,
+            "block_channels": [8, 8, 16, 16],
+            "training": {"num_steps": 8, "batch_size": 8, "checkpoint_every": 4, "log_every": 2, "preview_every": 4},
+        },
+        "denoiser": {
+            "block_channels": [32, 32],
+            "attention_levels": [True, True],
+            "condition_channels": 32,
+            "training": {"num_steps": 8, "batch_size": 8, "checkpoint_every": 4, "log_every": 2, "preview_every": 4},
+        },
+        "sampler": {"num_steps": 3},
+        "evaluation": {"feature_size": 32, "num_pairs": 10, "num_bootstraps": 50, "num_permutations": 100},
+        "studies": {
+            "classifier_steps": 10,
+            "samples_per_cell": 2,
+            "guidance_scales": [3.0],
+            "step_counts": [1, 3],
+            "usefulness_steps": 2,
+            "real_fractions": [0.5, 1.0],
+        },
+    },
+    # Two CPU cores: a recognisable result within 25 minutes.
+    "quick": {},
+}
+
+
+def resolved_tree(
+    defaults: dict[str, Any], preset: str, text: str | None, overrides: Iterable[str], source: str
+) -> dict[str, Any]:
+    """A preset, then a YAML text, then overrides laid over `defaults`, which it changes; values are not checked.
+
+    Raises InputError for a preset, a text or an override that cannot be read, or a key that `defaults` lacks.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}: known are {', '.join(PRESETS)}")
+    _merge(defaults, PRESETS[preset], f"preset {preset}")
+    if text is not None:
+        _merge(defaults, _parse_yaml(text, source), source)
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key:
+            raise InputError(f"override {override!r} is not of the form key.path=value")
+        branch = _parse_yaml(value, f"override {override!r}", mapping=False)
+        for name in reversed(key.split(".")):
+            branch = {name: branch}
+        _merge(defaults, branch, f"override {override!r}")
+    return defaults
+
+
+def read_settings(path: str) -> str:
+    """The text of a YAML file of settings. Raises InputError if there is no such file, or it holds no text."""
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"--config: no file {path}")
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config: {path} cannot be read as text: {' '.join(str(error).split())}") from None
+
+
+def _parse_yaml(text: str, source: str, *, mapping: bool = True) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    if mapping and not isinstance(value, dict):
+        raise InputError(f"{source} must hold a mapping of settings, not {type(value).__name__}")
+    return value
+
+
+def _merge(tree: dict[str, Any], patch: Mapping[str, Any], source: str, path: str = "") -> None:
+    """Lay `patch` over `tree` in place; a key that `tree` lacks is an error that names the nearest one."""
+    for key, value in patch.items():
+        here = f"{path}.{key}" if path else str(key)
+        if key not in tree:
+            near = difflib.get_close_matches(str(key), tree, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(tree)}"
+            raise InputError(f"{source}: unknown setting {here!r}{hint}")
+        if isinstance(tree[key], dict):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{source}: {here!r} is a group of settings, not a value")
+            _merge(tree[key], value, source, here)
+        else:
+            tree[key] = value

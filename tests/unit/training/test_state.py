@@ -1,0 +1,94 @@
+"""What a training run carries from step to step: the average of the weights, and batches made ahead of the step."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from mrigen.config import TrainingConfig
+from mrigen.storage import Location
+from mrigen.training.accelerator import make_accelerator
+from mrigen.training.journal import Journal
+from mrigen.training.prefetch import AHEAD, prefetched
+from mrigen.training.state import Checkpoints, TrainingState, learning_rate
+from tests.fake_run import tiny_config
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_tenth():
+    config = TrainingConfig(num_steps=100, warmup_steps=10, learning_rate=2.0)
+    rates = torch.tensor([learning_rate(step, config) for step in range(101)])
+    assert rates[:10].tolist() == pytest.approx([0.2 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(2.0)
+    assert rates[55] == pytest.approx(1.1)  # half-way down
+    assert rates[100] == pytest.approx(0.2)
+    assert (rates[10:].diff() < 0).all()
+
+
+def test_the_average_is_the_weighted_sum_of_the_weights_of_all_steps(tmp_path):
+    """Weights after step i count by (1 - d_i) * d_(i+1) * ... * d_n, where d_i = min(decay, i / (9 + i)) from i = 0."""
+    torch.manual_seed(0)
+    settings = TrainingConfig(num_steps=30, warmup_steps=1, learning_rate=0.1, ema_decay=0.6)
+    model = nn.Linear(3, 2)
+    checkpoints = Checkpoints(Location.parse(tmp_path / "checkpoints"), "")
+    state = TrainingState(model, settings, make_accelerator(tiny_config()), checkpoints)
+    weights = []
+    for step in range(settings.num_steps):
+        state.update(step, state.network(torch.randn(5, 3)).square().mean())
+        weights.append(model.weight.detach().clone())
+    decays = torch.tensor([0.0] + [min(0.6, (1 + i) / (10 + i)) for i in range(1, settings.num_steps)])
+    later = decays.flip(0).cumprod(0).flip(0).roll(-1)
+    later[-1] = 1.0
+    share = (1 - decays) * later
+    assert float(share.sum()) == pytest.approx(1.0)
+    with state.averaged():
+        torch.testing.assert_close(model.weight, (share[:, None, None] * torch.stack(weights)).sum(0))
+    assert torch.equal(model.weight, weights[-1])
+
+
+def test_batches_are_made_in_order_and_ahead_of_the_step():
+    made = []
+    batches = prefetched(lambda step: made.append((step, threading.current_thread())) or 10 * step, range(3, 9))
+    assert next(batches) == (3, 30)
+    batches_after = list(batches)
+    assert batches_after == [(step, 10 * step) for step in range(4, 9)]
+    assert [step for step, _ in made] == list(range(3, 9))
+    assert {thread for _, thread in made}.isdisjoint({threading.main_thread()})
+
+
+def test_no_more_than_the_next_batches_are_made():
+    waiting, made = threading.Event(), []
+
+    def prepare(step: int) -> int:
+        made.append(step)
+        if step == AHEAD:
+            waiting.set()
+        return step
+
+    batches = prefetched(prepare, range(100))
+    next(batches)
+    assert waiting.wait(60)
+    batches.close()
+    assert made == list(range(AHEAD + 1))
+
+
+def test_what_a_batch_raises_is_raised_at_its_step():
+    batches = prefetched(lambda step: 1 // (2 - step), range(5))
+    assert [next(batches), next(batches)] == [(0, 0), (1, 1)]
+    with pytest.raises(ZeroDivisionError):
+        next(batches)
+
+
+def test_scalars_come_every_log_every_steps_and_after_ten_seconds_at_the_latest(tmp_path, monkeypatch):
+    now, seen = [100.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    settings = TrainingConfig(num_steps=12, log_every=5)
+    journal = Journal(Location.parse(tmp_path), settings, 0, lambda step, values: seen.append((step, values)))
+    for done in range(1, 13):
+        now[0] += 11.0 if done == 7 else 0.1
+        journal.step(done, {"loss": torch.tensor(float(done))})
+    journal.close()
+    assert seen == [(done, {"loss": float(done)}) for done in (5, 7, 10, 12)]
