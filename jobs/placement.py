@@ -108,7 +108,7 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
     if not ray.is_initialized():
         if address:
             try:
-                ray.init(address=address, logging_level=logging.WARNING)
+                ray.init(address=address, logging_level=logging.WARNING, runtime_env=_own_packages())
             except ConnectionError as error:
                 raise InputError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
         else:
@@ -118,6 +118,7 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
                 include_dashboard=False,
                 logging_level=logging.WARNING,
                 log_to_driver=False,
+                runtime_env=_own_packages(),
             )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -125,6 +126,19 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if placement is not None and placement.use_gpu:
         _count_gpus(placement.num_workers, int(ray.cluster_resources().get("GPU", 0)), may_grow=bool(address))
+
+
+def _own_packages() -> dict[str, Any]:
+    """What has every worker import our packages as it starts: afterwards Ray puts the driver's working folder first in
+    its search path, where a clone of this repository, a folder `mrigen`, would be taken for the package."""
+
+    def import_them() -> None:  # nested, so that it is pickled by value: to be found by name it would need the package
+        import importlib
+
+        for name in ("mrigen", "jobs"):
+            importlib.import_module(name)
+
+    return {"worker_process_setup_hook": import_them}
 
 
 def _count_gpus(needed: int, found: int, *, may_grow: bool) -> None:

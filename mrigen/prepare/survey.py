@@ -13,8 +13,8 @@ from mrigen.each import Each
 from mrigen.prepare.confounds import Traits
 from mrigen.prepare.scan_groups import group_scans
 from mrigen.preprocess import find_foreground
-from mrigen.sources.recognise import FoundScans
 from mrigen.sources.reading import hash_scan, read_scan, scan_header
+from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan, drop_unusable
 from mrigen.storage import Location
 from mrigen.volume import VolumeError

@@ -48,7 +48,9 @@ def bids_roots(files: Iterable[str]) -> tuple[str, ...]:
     return tuple(roots)
 
 
-def find_bids_scans(root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None) -> ClaimedFiles:
+def find_bids_scans(
+    root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None
+) -> ClaimedFiles:
     """The anatomical scans of a BIDS tree that are T1w, T1ce, T2w, FLAIR or PD.
 
     `files` are paths relative to the root; by default all that are there. The pathology is that of the session in

@@ -99,7 +99,6 @@ def parse_options(pairs: Sequence[str]) -> SourceOptions:
     return make_options(tree, "source option")
 
 
-
 def read_sources(arguments: Sequence[str], options: SourceOptions) -> tuple[Source, ...]:
     """The sources that a user named; those of a YAML list have their own options laid over `options`.
 

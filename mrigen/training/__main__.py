@@ -63,18 +63,15 @@ def command(
 def _prepare_phantom(run: Location, config: Config, num_subjects: int) -> None:
     """Write a phantom cohort to `run/phantom` and prepare it into `run/data`, as the two verbs do on Ray."""
     from mrigen.each import one_by_one
-    from mrigen.phantom.tree import close_tree, open_tree, write_subject
-    from mrigen.prepare.survey import ignore
-    from mrigen.run import stage_digest
-    from mrigen.sources.find import find_all
     from mrigen.sources.options import Source
+    from mrigen.sources.recognise import find_all_scans
+    from mrigen.stages.phantom import phantom_run
     from mrigen.stages.prepare import prepare_run
 
     tree = run / "phantom"
-    open_tree(tree, num_subjects, config.seed, PHANTOM_SPACING_MM)
-    close_tree(tree, [write_subject(tree, k, config.seed, PHANTOM_SPACING_MM) for k in range(num_subjects)])
-    preparation = prepare_run(run, find_all([Source(tree)]), config, stage_digest(config, "data"), one_by_one, ignore)
-    print(f"prepared: {preparation.num_images} images of {num_subjects} phantom subjects")
+    phantom_run(tree, num_subjects, config.seed, PHANTOM_SPACING_MM, one_by_one)
+    prepared = prepare_run(run, config, find_all_scans([Source(tree)]), one_by_one)
+    print(f"prepared: {prepared.num_images} images of {num_subjects} phantom subjects")
 
 
 def _sample(run: Location, per_cell: int, seed: int, device: str) -> None:

@@ -14,8 +14,8 @@ from mrigen.labels import Cell, Modality, Pathology
 from mrigen.prepare.prepared_data import (
     LATER_STAGES,
     PreparedData,
-    open_data,
     close_data,
+    open_data,
     sum_reports,
     write_quarantine,
 )

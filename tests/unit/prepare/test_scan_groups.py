@@ -10,7 +10,15 @@ import pytest
 from mrigen.config import DataConfig
 from mrigen.labels import Modality, Pathology
 from mrigen.prepare import parts
-from mrigen.prepare.scan_groups import group_scans, group_key, regroup_scans, read_groups, scan_key, scans_per_group, store_groups
+from mrigen.prepare.scan_groups import (
+    group_key,
+    group_scans,
+    read_groups,
+    regroup_scans,
+    scan_key,
+    scans_per_group,
+    store_groups,
+)
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
 
