@@ -62,7 +62,7 @@ def generate_run(
         pass
     trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
     page = write_samples_page(plan, trained, out, command, pipeline.config.data.plane)
-    counts = close_cohort(plan, trained, out)
+    counts = close_cohort(plan, trained, pipeline.config.data.plane, out)
     return Cohort(counts, frozenset(cell for cell, seen in trained.items() if seen), page)
 
 

@@ -89,7 +89,7 @@ def _sample(run: Location, per_cell: int, seed: int, device: str) -> None:
     write_plan(plan, folder)
     for shard in range(plan.num_shards):
         make_shard(pipeline, read_shard(folder, shard), sampler, None, folder)
-    close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, folder)
+    close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, pipeline.config.data.plane, folder)
     print(f"samples: {folder}")
 
 

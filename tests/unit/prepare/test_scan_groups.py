@@ -1,4 +1,4 @@
-"""Parts of `data/`: whole subjects, names that tell content, and a plan that added files only add to."""
+"""Groups of scans that share a file: whole subjects, names that tell content, and added scans that move nobody."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from mrigen.config import DataConfig
 from mrigen.labels import Modality, Pathology
-from mrigen.prepare import parts
+from mrigen.prepare import scan_groups
 from mrigen.prepare.scan_groups import (
     group_key,
     group_scans,
@@ -70,7 +70,7 @@ def test_a_parts_name_follows_scans_settings_and_format(monkeypatch: pytest.Monk
     assert group_key(dict(part), DATA) == key
     assert group_key(contents(2), DATA) != key
     assert group_key(part, DATA.model_copy(update={"slice_step_mm": 7.0})) != key
-    monkeypatch.setattr(parts, "FORMAT", parts.FORMAT + 1)
+    monkeypatch.setattr(scan_groups, "FORMAT", scan_groups.FORMAT + 1)
     assert group_key(part, DATA) != key
 
 
@@ -107,7 +107,7 @@ def test_the_plan_is_stored_in_the_run(tmp_path: Path) -> None:
 
 
 def test_large_images_make_smaller_parts() -> None:
-    assert scans_per_group(DATA) == parts.MAX_SCANS
+    assert scans_per_group(DATA) == scan_groups.MAX_SCANS
     volumes = DATA.model_copy(update={"spatial_dims": 3, "image_size": 256})
     assert scans_per_group(volumes) == 8
     assert scans_per_group(volumes.model_copy(update={"image_size": 512})) == 1

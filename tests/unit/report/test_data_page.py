@@ -11,10 +11,12 @@ import numpy as np
 from PIL import Image
 
 from mrigen.config import Config, load_config
+from mrigen.each import one_by_one
 from mrigen.prepare.prepared_data import PreparedData
-from mrigen.report.data.page import write_data_page
+from mrigen.report.data.page import PAGE
 from mrigen.sources.options import Source
-from mrigen.stages import prepare as steps
+from mrigen.sources.recognise import find_all_scans
+from mrigen.stages.prepare import prepare_run
 from mrigen.storage import Location
 from tests.fake_scans import write_bids, write_scan
 
@@ -26,10 +28,8 @@ def prepared(folder: Path, config: Config = CONFIG) -> tuple[Location, PreparedD
     (tree / "sub-a/anat/sub-a_T2w.nii.gz").write_bytes(b"<script>no scan")
     write_scan(tree / "sub-a/anat/sub-a_label-lesion_mask.nii.gz", 9)
     run = Location.parse(folder / "run")
-    found = steps.find_all_scans([Source(Location.parse(tree))])
-    done = steps.prepare_run(run, found, config, "digest", steps.one_by_one, steps.ignore)
-    page = write_data_page(run, done, found, config)
-    return run, done, page.read_bytes().decode()
+    done = prepare_run(run, config, find_all_scans([Source(Location.parse(tree))]), one_by_one)
+    return run, done, (run / PAGE).read_bytes().decode()
 
 
 def pictures(page: str) -> list[Image.Image]:
