@@ -6,10 +6,12 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import click
 
+import mrigen
 from mrigen.errors import InputError
 
 LOCAL_CPUS = 4
@@ -129,14 +131,19 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
 
 
 def _own_packages() -> dict[str, Any]:
-    """What has every worker import our packages as it starts: afterwards Ray puts the driver's working folder first in
-    its search path, where a clone of this repository, a folder `mrigen`, would be taken for the package."""
+    """What has every worker import the driver's packages, or where those are not there its machine's, as it starts:
+    afterwards Ray puts the working folder first in its search path, where a clone of this repository, a folder
+    `mrigen`, would be taken for the package."""
+    home = str(Path(mrigen.__file__).parents[1])
 
     def import_them() -> None:  # nested, so that it is pickled by value: to be found by name it would need the package
         import importlib
+        import sys
 
+        sys.path.insert(0, home)
         for name in ("mrigen", "jobs"):
             importlib.import_module(name)
+        sys.path.remove(home)
 
     return {"worker_process_setup_hook": import_them}
 

@@ -201,8 +201,6 @@ def test_no_image_at_all_is_a_fault_of_the_data(
         (["{tmp}/empty", "run"], "unknown kind of folder"),
         (["{tmp}/bids", "run"], "participants.tsv: missing"),
         (["{tmp}/notes.txt", "run"], "path,subject,pathology,modality"),
-        (["{tmp}/bids", "{tmp}/bids"], "lies in the source"),
-        (["{tmp}/bids", "{tmp}/bids/run"], "lies in the source"),
         (["{tmp}/semicolons.csv", "run"], "save it with commas"),
         (["{tmp}/twice.csv", "run"], "two columns are named 'path'"),
         (["{tmp}/bids", "run", "--source-option", "table"], "KEY=VALUE"),
