@@ -63,7 +63,7 @@ def command(
     found = find_all_scans(read_sources(named, parse_options(source_options)))
     show.print_found(found)
     each, on_rejected = EachOnRay(Placement(num_workers), address), _teller(strict)
-    fault = None
+    fault, prepared = "", None
     try:
         if dry_run or folder is None:
             facts, rejected = survey_sources(found, config.data, each, on_rejected)
@@ -76,7 +76,7 @@ def command(
         )
     except _FirstFault as stopped:
         fault = str(stopped)
-    if fault is not None:  # told here, after the work has come to rest and its progress was shown
+    if prepared is None or folder is None:  # told here, after the work has come to rest and its progress was shown
         _end(f"{fault} (--strict)")
     show.print_prepared(prepared, folder)
     if not prepared.num_images:
