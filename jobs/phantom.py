@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import click
 
 from jobs.options import output_location
@@ -30,9 +28,8 @@ def command(out: str, subjects: int, seed: int, spacing_mm: float, address: str 
     from mrigen.stages.phantom import phantom_run
 
     folder = output_location(out)
-    participants = phantom_run(folder, subjects, seed, spacing_mm, EachOnRay(Placement(num_workers), address))
-    made = sum(row["made"] for row in participants)
-    counts = Counter(row["pathology"] for row in participants)
-    told = ", ".join(f"{count} {pathology}" for pathology, count in sorted(counts.items()))
-    click.echo(f"{subjects} phantom subjects ({told}), {made} made now")
+    each = EachOnRay(Placement(num_workers), address)
+    cohort = phantom_run(folder, each, subjects=subjects, seed=seed, spacing_mm=spacing_mm)
+    told = ", ".join(f"{count} {pathology}" for pathology, count in sorted(cohort.counts.items()))
+    click.echo(f"{subjects} phantom subjects ({told}), {cohort.num_made} made now")
     click.echo(f"BIDS tree: {folder}")

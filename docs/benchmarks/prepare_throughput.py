@@ -23,15 +23,13 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 import psutil
 
-SPACING_MM = 2.4
-
 
 def write_cohort(folder: Path, subjects: int) -> None:
     from mrigen.each import one_by_one
     from mrigen.stages.phantom import phantom_run
     from mrigen.storage import Location
 
-    phantom_run(Location.parse(folder), subjects, 0, SPACING_MM, one_by_one)
+    phantom_run(Location.parse(folder), one_by_one, subjects=subjects)
 
 
 def prepare(way: str, workers: int, cohort: str, run: str, result: str) -> None:

@@ -39,11 +39,10 @@ plain pyarrow; `plan.parquet` what was asked for; `_SUCCESS.json` that all of it
 """
 
 
-def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], plane: str, folder: Location) -> dict[Cell, int]:
+def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, plane: str) -> dict[Cell, int]:
     """Check that every sample of the plan is there once, then write the files at the top, `_SUCCESS.json` last.
 
-    `plane` is that of the model's slices. Gives the number of samples a cell. Raises RuntimeError if rows are missing
-    or twice.
+    `plane` is that of the slices. Gives the number of samples a cell. Raises RuntimeError if rows are missing or twice.
     """
     counts: Counter[Cell] = Counter()
     participants = ["participant_id\tpathology\tmodality\ttrained_cell"]
@@ -59,7 +58,7 @@ def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], plane: str, fol
     (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS)
     (folder / "dataset_description.json").write_json(_description(plan))
     (folder / ".bidsignore").write_bytes(_BIDSIGNORE.encode())
-    (folder / "README.md").write_bytes(_card(plan, trained, plane, counts).encode())
+    (folder / "README.md").write_bytes(_card(plan, trained, counts, plane).encode())
     (folder / SUCCESS).write_json({"num_samples": plan.num_samples, "plan": plan.to_json(), "digest": plan.digest()})
     return dict(counts)
 
@@ -86,7 +85,7 @@ def _description(plan: CohortPlan) -> dict[str, object]:
     }
 
 
-def _card(plan: CohortPlan, trained: Mapping[Cell, bool], plane: str, counts: Mapping[Cell, int]) -> str:
+def _card(plan: CohortPlan, trained: Mapping[Cell, bool], counts: Mapping[Cell, int], plane: str) -> str:
     def number(cell: Cell) -> str:
         mark = "" if trained[cell] or not counts.get(cell) else " *"
         return f"{counts.get(cell, 0)}{mark}"

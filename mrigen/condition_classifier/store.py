@@ -26,12 +26,11 @@ from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, ImageRow, index_real
 from mrigen.images.labelled import LabelledImages, draw_per_cell
 from mrigen.labels import Cell
+from mrigen.preprocess import mirrors
 from mrigen.storage import Location
 
 TRAIN_PER_CELL = 500
 VAL_PER_CELL = 60
-FLIPPED_PLANES = ("axial", "coronal")
-"""Planes whose first axis is left-right."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def plan_judge(data: Location, config: Config) -> JudgePlan:
             "version": __version__,
             "seed": config.seed,
             "num_steps": config.studies.classifier_steps,
-            "flips": config.data.plane in FLIPPED_PLANES,
+            "flips": mirrors(config.data.plane),
             "images": [[[row.id, row.sha256, str(row.cell)] for row in rows] for rows in (train, val)],
         },
         separators=(",", ":"),
@@ -74,7 +73,7 @@ def find_or_train(plan: JudgePlan, config: Config, folder: Location, device: str
         LabelledImages.read(plan.index, plan.val),
         num_steps=config.studies.classifier_steps,
         generator=torch.Generator().manual_seed(config.seed),
-        flips=config.data.plane in FLIPPED_PLANES,
+        flips=mirrors(config.data.plane),
         device=device,
     )
     trained.classifier.to("cpu")

@@ -33,13 +33,13 @@ class PhantomSubject:
     age: float
     """Years."""
     images: dict[Modality, np.ndarray]
-    """float32, positive in the brain and 0 outside, arbitrary units up to about 1000."""
+    """Float32, positive in the brain and 0 outside, arbitrary units up to about 1000."""
     segmentation: np.ndarray
-    """uint8: the labels of `segmentation.LABELS`."""
+    """Uint8: the labels of `segmentation.LABELS`."""
     brain: np.ndarray
-    """uint8."""
+    """Uint8."""
     affine: np.ndarray
-    """float64 (4, 4), voxel to mm."""
+    """Float64 (4, 4), voxel to mm."""
     parameters: dict[str, object]
     """All that was drawn, fit for JSON."""
     measured: dict[str, float]

@@ -58,9 +58,9 @@ class Template:
     vessels: Map
     choroid: Map
     depth: Map
-    """Millimetres below the surface of `enclosed`, 0 outside."""
+    """Mm below the surface of `enclosed`, 0 outside."""
     ventricle_distance: Map
-    """Millimetres outside (+) or inside (-) the lateral and third ventricles."""
+    """Mm outside (+) or inside (-) the lateral and third ventricles."""
     ventricle_flow: tuple[Map, Map, Map]
     """Unit vectors away from the ventricles, fading with distance."""
     juxtacortical_mm: FloatArray
@@ -121,8 +121,7 @@ def load_template(spacing_mm: float) -> Template:
 
     Reads the nilearn wheel, never the network.
 
-    Raises FileNotFoundError if the installed nilearn does not carry the templates, PackageNotFoundError if there is
-    none.
+    Raises FileNotFoundError if the installed nilearn does not carry the templates.
     """
     grey, affine = _read("gm")
     white, _ = _read("wm")

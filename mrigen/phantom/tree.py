@@ -101,7 +101,7 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
     (out / ".bidsignore").write_bytes(b"/manifest\n")
 
 
-def write_subject(out: Location, index: int, seed: int, spacing_mm: float) -> dict[str, Any]:
+def write_subject(out: Location, seed: int, spacing_mm: float, index: int) -> dict[str, Any]:
     """Write the files of one subject, then `manifest/<subject>.json` with their hashes; nothing if all are there.
 
     Returns the subject's row of the table of participants, and whether it was made now.

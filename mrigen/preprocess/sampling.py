@@ -24,6 +24,11 @@ IMAGE_AXES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """Which RAS+ axes (0: right, 1: front, 2: up) a slice's first and second axis and its normal run along."""
 
 
+def mirrors(plane: str) -> bool:
+    """Whether a slice's first axis runs from left to right, so that flipping it gives the same head mirrored."""
+    return IMAGE_AXES[plane][0] == 0
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingImage:
     """One image, float32 with values in [-1, 1]: a slice (S, S), as [x, y], [x, z] or [y, z] in RAS+ by its plane, or a

@@ -16,7 +16,6 @@ from mrigen.settings_files import PRESETS, read_settings
 from mrigen.storage import Location
 
 LINE_EVERY_S = 5.0
-PHANTOM_SPACING_MM = 2.4
 
 
 @click.command("python -m mrigen.training", context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,7 +68,7 @@ def _prepare_phantom(run: Location, config: Config, num_subjects: int) -> None:
     from mrigen.stages.prepare import prepare_run
 
     tree = run / "phantom"
-    phantom_run(tree, num_subjects, config.seed, PHANTOM_SPACING_MM, one_by_one)
+    phantom_run(tree, one_by_one, subjects=num_subjects, seed=config.seed)
     prepared = prepare_run(run, config, find_all_scans([Source(tree)]), one_by_one)
     print(f"prepared: {prepared.num_images} images of {num_subjects} phantom subjects")
 
@@ -89,7 +88,8 @@ def _sample(run: Location, per_cell: int, seed: int, device: str) -> None:
     write_plan(plan, folder)
     for shard in range(plan.num_shards):
         make_shard(pipeline, read_shard(folder, shard), sampler, None, folder)
-    close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, pipeline.config.data.plane, folder)
+    trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
+    close_cohort(plan, trained, folder, pipeline.config.data.plane)
     print(f"samples: {folder}")
 
 

@@ -60,7 +60,7 @@ def read_volume(
     rounded to 24 significant bits; integers of 64 bits are taken where float32 holds each exactly (up to 2^24), for
     what is beyond is no intensity but the bits of another type.
 
-    Raises VolumeError, naming the file and what is wrong with it. The size that the header claims for all frames is
+    Raises VolumeError: naming the file and what is wrong with it. The size that the header claims for all frames is
     checked against `max_bytes` before any voxel is read; each axis must have `min_voxels` or more; a volume with the
     same value everywhere is refused, unless `allow_constant` for masks.
     """

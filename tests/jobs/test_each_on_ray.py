@@ -1,4 +1,4 @@
-"""`EachOnRay` keeps what `mrigen.each.Each` promises, with workers in processes of their own."""
+"""`EachOnRay` keeps what `Each` promises: all the work, one load a worker, and faults as what they are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from jobs.each_on_ray import EachOnRay
 from jobs.placement import Placement
@@ -18,43 +19,42 @@ from mrigen.errors import InputError
 pytestmark = pytest.mark.ray
 
 CHECKOUT = Path(__file__).parents[2]
+EACH = EachOnRay(Placement(num_workers=2))
 
 
-def test_every_result_comes_once_with_its_place(ray_cluster: None) -> None:
-    def threads_and_square(item: int) -> tuple[int, int]:
-        import torch
-
-        return torch.get_num_threads(), item * item
-
-    results = list(EachOnRay(Placement(2))(threads_and_square, range(7), "test"))
-    assert sorted(results) == [(place, (1, place * place)) for place in range(7)]
-    assert not list(EachOnRay(Placement(2))(threads_and_square, [], "test"))
+def results(work: Callable[..., Any], count: int, load: Callable[[], Any] | None = None) -> dict[int, Any]:
+    """Place -> result; a place that came twice is an error."""
+    found: dict[int, Any] = {}
+    for place, result in EACH(work, range(count), "test", load):
+        assert place not in found
+        found[place] = result
+    return found
 
 
-def test_what_is_shared_is_loaded_once_a_worker(ray_cluster: None, tmp_path: Path) -> None:
+def test_every_item_is_done_once_and_told_with_its_place(ray_cluster: None) -> None:
+    assert results(lambda item: (item * item, torch.get_num_threads()), 5) == {k: (k * k, 1) for k in range(5)}
+    assert results(lambda item: item, 0) == {}
+
+
+def test_a_worker_loads_once_whatever_the_number_of_items(ray_cluster: None, tmp_path: Path) -> None:
     def load() -> int:
-        (tmp_path / f"{os.getpid()}-{len(os.listdir(tmp_path))}").touch()
-        return 10
+        (tmp_path / str(os.getpid())).open("x").close()  # a second time, this fails
+        return os.getpid()
 
-    results = dict(EachOnRay(Placement(2))(lambda shared, item: shared * item, range(8), "test", load))
-    assert results == {place: 10 * place for place in range(8)}
-    loads = [name.split("-")[0] for name in os.listdir(tmp_path)]
-    assert 1 <= len(loads) <= 2
-    assert len(set(loads)) == len(loads)
+    found = results(lambda shared, item: (shared, os.getpid(), item), 6, load)
+    assert sorted(item for _, _, item in found.values()) == list(range(6))
+    assert all(loaded_in == done_in for loaded_in, done_in, _ in found.values())
 
 
-@pytest.mark.parametrize("at_start", [True, False, None])
+@pytest.mark.parametrize("where", ["work", "load"])
 @pytest.mark.parametrize("error", [InputError("part-00000.parquet is damaged"), OSError(28, "No space left", "/x")])
-def test_a_fault_is_raised_as_it_was(ray_cluster: None, error: Exception, at_start: bool | None) -> None:
-    """At the start of a worker, in the work with what was loaded, or in work that loads nothing (None)."""
+def test_the_first_fault_is_raised_as_itself(ray_cluster: None, error: Exception, where: str) -> None:
+    def fail(*_: object) -> None:
+        raise error
 
-    def fail(*given: Any) -> None:
-        if at_start or given[-1] == 1:
-            raise error
-
-    load: Callable[[], Any] | None = None if at_start is None else (fail if at_start else int)
+    work, load = (fail, None) if where == "work" else (lambda shared, item: item, fail)
     with pytest.raises(type(error)) as found:
-        list(EachOnRay(Placement(2))(fail, range(3), "test", load))
+        results(work, 3, load)
     assert (type(found.value), str(found.value)) == (type(error), str(error))
 
 

@@ -39,7 +39,7 @@ def prepare(tree: Path, run: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("phantom")
-    phantom_run(Location.parse(tree), 2, SEED, SPACING_MM, one_by_one)
+    phantom_run(Location.parse(tree), one_by_one, subjects=2, seed=SEED, spacing_mm=SPACING_MM)
     return tree
 
 
