@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from mrigen.condition_classifier.store import plan_judge, train_once
+from mrigen.condition_classifier.store import plan_classifier, train_once
 from mrigen.config import Config
 from mrigen.each import Each
 from mrigen.images.index import index_real
@@ -37,7 +37,7 @@ def ablate_run(
     """
     out, cache = out or run / "ablation", run / ".cache"
     model, index = run_model(run), index_real(run / "data", "test")
-    classifier = plan_judge(run / "data", config)
+    classifier = plan_classifier(run / "data", config)
     plan = plan_ablation(index, model, config, classifier.key)
     if lone := plan.lone_cells:
         tell(f"there will be no KID, for a single held-out subject has all images of {', '.join(map(str, lone))}")

@@ -12,8 +12,8 @@ from mrigen.each import Each
 from mrigen.images.index import index_generated, index_real
 from mrigen.report.audit.page import audit_page, shown_pairs
 from mrigen.report.audit.words import audit_json, audit_text, verdict
-from mrigen.report.evaluation.metrics_json import comparison_facts
 from mrigen.report.notices import model_notices, notices
+from mrigen.report.provenance import comparison_facts
 from mrigen.report.publish import Published, publish
 from mrigen.run import SUCCESS
 from mrigen.storage import Location

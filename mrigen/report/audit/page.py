@@ -20,12 +20,13 @@ from mrigen.images.index import Group
 from mrigen.labels import Cell
 from mrigen.preprocess import mirrors
 from mrigen.report.audit.words import explanation, p_value_text, real_counts, verdict, warnings
+from mrigen.report.palette import BLUE, FAINT, RED
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
 from mrigen.storage import Location
 
 SHOWN_PAIRS = 24
-_COLOURS = {"samples": "#d1495b", "held-out images": "#3b82c4"}
+_COLOURS = {"samples": RED, "held-out images": BLUE}
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,9 @@ def _histogram(axis: Any, values: Mapping[str, Sequence[float]], limits: Sequenc
         shares = np.histogram(np.clip(some, edges[0], edges[-1]), edges)[0] / max(len(some), 1)
         axis.stairs(shares, edges, color=_COLOURS[name], linewidth=1.6, label=f"{name} ({len(some)})")
         axis.stairs(shares, edges, color=_COLOURS[name], alpha=0.15, fill=True)
-    axis.axvspan(limits[0], limits[-1], color="#555555", alpha=0.2, linewidth=0)
+    axis.axvspan(limits[0], limits[-1], color=FAINT, alpha=0.2, linewidth=0)
     for limit in {limits[0], limits[-1]}:
-        axis.axvline(limit, color="#555555", linewidth=1, linestyle="--")
+        axis.axvline(limit, color=FAINT, linewidth=1, linestyle="--")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     axis.tick_params(labelsize=8)

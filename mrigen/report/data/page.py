@@ -16,6 +16,7 @@ from mrigen.prepare.histograms import BINS_AFTER, BINS_BEFORE, Histograms
 from mrigen.prepare.prepared_data import PreparedData
 from mrigen.records import read_file, tensor_numpy
 from mrigen.report.data.words import warnings_of
+from mrigen.report.palette import BLUE, GREEN, RED, YELLOW
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
 from mrigen.sources.recognise import FoundScans
@@ -26,8 +27,8 @@ PAGE = "data.html"
 SHOWN_PER_CELL = 4
 SHOWN_REJECTED = 200
 SHOWN_GEOMETRIES = 60
-_LINES = ("#3b82c4", "#d1495b", "#edae49", "#66a182")
-"""Colours of the four pathologies, apart on light and on dark pages and in most kinds of colour blindness."""
+_LINES = (BLUE, RED, YELLOW, GREEN)
+"""Colours of the four pathologies."""
 
 
 def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, config: Config) -> Location:

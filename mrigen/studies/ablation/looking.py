@@ -10,7 +10,7 @@ import torch
 
 from mrigen.checkpoint import Model, load_model
 from mrigen.condition_classifier.fidelity import Answers, ask
-from mrigen.condition_classifier.store import JudgePlan, find_or_train
+from mrigen.condition_classifier.store import ClassifierPlan, find_or_train
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.evaluation.answered_images import ScoredImages
@@ -53,7 +53,7 @@ class AblationNetworks:
         plan: AblationPlan,
         run: Location,
         config: Config,
-        classifier: JudgePlan,
+        classifier: ClassifierPlan,
         classifiers: Location,
         folder: Location,
         device: str = "cpu",

@@ -14,7 +14,7 @@ from mrigen.condition_classifier.fidelity import TARGETS, accuracy, nothing_lear
 from mrigen.config import Config
 from mrigen.evaluation.answered_images import ScoredImages, joined, kid_figure
 from mrigen.images.index import Group
-from mrigen.images.scopes import Kind, Scope
+from mrigen.images.scopes import Scope, ScopeKind
 from mrigen.labels import Cell
 from mrigen.metrics.figure import Figure
 from mrigen.studies.ablation.looking import EXTRACTORS, read_scored
@@ -105,7 +105,7 @@ def _figures(
     num_draws, key = config.evaluation.num_bootstraps, (config.seed, "ablation", *key)
     figures = {f"{name}/kid": kid_figure(real, some, name, num_draws, key) for name in EXTRACTORS}
     known = some.of({cell for cell in some.cells if counts.get(cell)})
-    scope = Scope("ablation", Kind.OVERALL, tuple(known.cells))
+    scope = Scope("ablation", ScopeKind.OVERALL, tuple(known.cells))
     for target in TARGETS:
         if reason := nothing_learned(real.answers, target, counts):
             figures[target] = Figure.missing(reason, len(known))
