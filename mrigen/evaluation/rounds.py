@@ -4,7 +4,9 @@ shard, compute the costly figures."""
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 
+from mrigen.condition_classifier.classifier import Trained
 from mrigen.condition_classifier.store import train_once
 from mrigen.config import Config
 from mrigen.each import Each
@@ -39,9 +41,23 @@ def evaluate_images(
     describer = functools.partial(ShardDescriber, plan, networks, config, each.device)
     for _ in each(functools.partial(describe_once, files), plan.shards, "describe the images", describer):
         pass
-    # Figures are computed on the CPU, whatever the features were.
     images = functools.partial(ComparedImages.read, files, shape, plan, config, split, no_samples)
+    return compute_figures(
+        images, plan, each.on_cpu(), classifier=classifier, absent=networks.absent, extrapolation=extrapolation
+    )
+
+
+def compute_figures(
+    images: Callable[[], ComparedImages],
+    plan: EvaluationPlan,
+    each: Each,
+    *,
+    classifier: Trained | None = None,
+    absent: Mapping[str, str] | None = None,
+    extrapolation: bool = False,
+) -> Evaluation:
+    """All figures of images that are described; `absent` are the reasons for networks that are not there, by name."""
     tasks = figure_tasks(plan)
-    results = {tasks[place]: result for place, result in each.on_cpu()(do_task, tasks, "compute the figures", images)}
+    results = {tasks[place]: result for place, result in each(do_task, tasks, "compute the figures", images)}
     with one_thread():
-        return summarise(images(), results, classifier=classifier, absent=networks.absent, extrapolation=extrapolation)
+        return summarise(images(), results, classifier=classifier, absent=absent, extrapolation=extrapolation)

@@ -20,7 +20,7 @@ class ScopeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Scope:
-    """Some cells that figures are taken over together. Those never seen in training are never pooled with the others."""
+    """Cells that figures are taken over together. Those never seen in training are never pooled with the others."""
 
     name: str
     kind: ScopeKind
