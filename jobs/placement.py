@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 import click
 
+import mrigen
 from mrigen.errors import InputError
 
 LOCAL_CPUS = 4
@@ -110,17 +110,17 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
     if not ray.is_initialized():
         if address:
             try:
-                ray.init(address=address, logging_level=logging.WARNING)
+                ray.init(address=address, logging_level=logging.WARNING, runtime_env=_own_packages())
             except ConnectionError as error:
                 raise InputError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
         else:
-            _lead_workers_to_this_package()
             ray.init(
                 address="local",  # without it, a cluster of `ray start` on this machine would be joined
                 num_cpus=max(LOCAL_CPUS, usable_cpus()),
                 include_dashboard=False,
                 logging_level=logging.WARNING,
                 log_to_driver=False,
+                runtime_env=_own_packages(),
             )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -130,15 +130,22 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
         _count_gpus(placement.num_workers, int(ray.cluster_resources().get("GPU", 0)), may_grow=bool(address))
 
 
-def _lead_workers_to_this_package() -> None:
-    """Put the folder of this package on the path of the workers that a local cluster starts.
+def _own_packages() -> dict[str, Any]:
+    """What has every worker import the driver's packages, or where those are not there its machine's, as it starts:
+    afterwards Ray puts the working folder first in its search path, where a clone of this repository, a folder
+    `mrigen`, would be taken for the package."""
+    home = str(Path(mrigen.__file__).parents[1])
 
-    An editable install is found by a hook, and only where no folder of a package's name lies on the path before: Ray
-    puts the working folder there, which holds a folder `mrigen` where the user stands beside a clone.
-    """
-    root = str(Path(__file__).resolve().parents[1])
-    if root not in sys.path:
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    def import_them() -> None:  # nested, so that it is pickled by value: to be found by name it would need the package
+        import importlib
+        import sys
+
+        sys.path.insert(0, home)
+        for name in ("mrigen", "jobs"):
+            importlib.import_module(name)
+        sys.path.remove(home)
+
+    return {"worker_process_setup_hook": import_them}
 
 
 def _count_gpus(needed: int, found: int, *, may_grow: bool) -> None:

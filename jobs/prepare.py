@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from jobs.options import Settings, config_options, output_location, store_config
+from jobs.options import Settings, config_options, output_location
 from jobs.placement import Placement, cpu_worker_options
-from mrigen.errors import InputError
-from mrigen.storage import Location
 
 if TYPE_CHECKING:
     from mrigen.sources.scans import Rejected
 
-Result = TypeVar("Result")
 EX_DATAERR = 65
 SHOWN_FAULTS = 20
 
@@ -54,9 +50,7 @@ def command(
     """
     from jobs import prepare_summary as show
     from jobs.each_on_ray import EachOnRay
-    from mrigen.prepare.survey import survey
-    from mrigen.preprocess import check_extras, check_strip_command
-    from mrigen.run import is_finished
+    from mrigen.prepare.survey import survey_sources
     from mrigen.sources.options import parse_options, read_sources
     from mrigen.sources.recognise import find_all_scans
     from mrigen.stages.prepare import prepare_run
@@ -66,51 +60,31 @@ def command(
         raise click.UsageError("name at least one SRC, and then RUN: mrigen prepare SRC... RUN")
     folder = output_location(run) if run else None
     config = settings.resolve(folder)
-    check_extras(config.data)
-    check_strip_command(config.data)
-    if folder and not dry_run:
-        is_finished(folder, config, "data")  # raises where other settings made what is there
-    sources = read_sources(named, parse_options(source_options))
-    if folder:
-        _keep_apart(folder, [source.place for source in sources])
-    found = find_all_scans(sources)
+    found = find_all_scans(read_sources(named, parse_options(source_options)))
     show.print_found(found)
-    if folder and not dry_run:
-        folder.make_folder()
-    on_rejected = _teller(strict)
-    each = EachOnRay(Placement(num_workers), address)
-    if dry_run or folder is None:
-        facts, rejected = _or_end(lambda: survey(found, config.data, each, on_rejected))
-        show.print_survey(facts, rejected, config.data)
-        if facts:
-            return
-        _end(f"nothing to use in {', '.join(named)}")
-    store_config(folder, config)
-    prepare = functools.partial(prepare_run, folder, config, found, each)
-    prepared = _or_end(functools.partial(prepare, on_rejected=on_rejected, allow_mixed_heads=allow_mixed_heads))
+    each, on_rejected = EachOnRay(Placement(num_workers), address), _teller(strict)
+    fault, prepared = "", None
+    try:
+        if dry_run or folder is None:
+            facts, rejected = survey_sources(found, config.data, each, on_rejected)
+            show.print_survey(facts, rejected, config.data)
+            if facts:
+                return
+            _end(f"nothing to use in {', '.join(named)}")
+        prepared = prepare_run(
+            folder, config, found, each, on_rejected=on_rejected, allow_mixed_heads=allow_mixed_heads
+        )
+    except _FirstFault as stopped:
+        fault = str(stopped)
+    if prepared is None or folder is None:  # told here, after the work has come to rest and its progress was shown
+        _end(f"{fault} (--strict)")
     show.print_prepared(prepared, folder)
     if not prepared.num_images:
         _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")
 
 
-def _keep_apart(run: Location, places: Sequence[Location]) -> None:
-    """Raise InputError where a run would be written into a source."""
-    for place in places:
-        if place.filesystem == run.filesystem and f"{run.path.rstrip('/')}/".startswith(f"{place.path.rstrip('/')}/"):
-            raise InputError(f"{run} lies in the source {place}: name a RUN outside of it")
-
-
 class _FirstFault(Exception):
     """A file that cannot be used, where none is allowed."""
-
-
-def _or_end(work: Callable[[], Result]) -> Result:
-    """What `work` gives; or the end, told after the work has come to rest and its progress was shown."""
-    try:
-        return work()
-    except _FirstFault as stopped:
-        fault = str(stopped)
-    return _end(f"{fault} (--strict)")
 
 
 def _end(reason: str) -> NoReturn:

@@ -14,6 +14,7 @@ from mrigen.prepare.confounds import find_confounds, mixed_heads
 from mrigen.prepare.prepared_data import PreparedData
 from mrigen.prepare.survey import ScanFacts
 from mrigen.report.data.page import PAGE
+from mrigen.report.data.words import warnings_of
 from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
@@ -68,8 +69,8 @@ def print_prepared(prepared: PreparedData, run: Location) -> None:
     if prepared.num_marked:
         print(f"lesion masks: {prepared.num_marked} images have one")
     if prepared.num_kept:
-        print(f"{prepared.num_kept} of {prepared.num_parts} parts stood already and were kept")
-    for warning in [*prepared.empty_splits(), *prepared.few_held_out(), *find_confounds(prepared.traits)]:
+        print(f"{prepared.num_kept} of {prepared.num_groups} parts stood already and were kept")
+    for warning in warnings_of(prepared):
         print(f"warning: {warning}")
     if prepared.rejected:
         quarantine = run / "quarantine" / "quarantine.parquet"

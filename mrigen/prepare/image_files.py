@@ -1,4 +1,4 @@
-"""From scans to the Parquet files of `data/`: one for each group, made and published whole."""
+"""From scans to the Parquet files of `data/`: one for each group of scans, made and published whole."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from mrigen.volume import Volume, VolumeError
 def make_image_file(run: Location, data: DataConfig, places: Sequence[Location], group: ScanGroup) -> dict[str, Any]:
     """Make the images of a group's scans: `data/part-<key>.parquet`, then its report `data/_parts/<key>.json`.
 
-    A group whose report stands, and whose Parquet file has the hash that the report tells, is not made again. Scans
-    that cannot be used are in the report's `rejected`; a group of which none can be used has no file. `places` are the
-    sources by the scans' `origin`.
+    A file whose report stands, and which has the hash that the report tells, is not made again. Scans that cannot be
+    used are in the report's `rejected`; a group of which none can be used has no file. `places` are the sources by the
+    scans' `origin`.
 
     Returns the report, which is small and fit for JSON, and whether it was made now.
     """
     key = group_key(group, data)
-    report_file, part_file = run / "data" / "_parts" / f"{key}.json", run / "data" / f"part-{key}.parquet"
+    report_file, image_file = run / "data" / "_parts" / f"{key}.json", run / "data" / f"part-{key}.parquet"
     if report_file.is_file():
         report: dict[str, Any] = report_file.read_json()
-        if report["file"] is None or (part_file.is_file() and part_file.sha256() == report["sha256"]):
+        if report["file"] is None or (image_file.is_file() and image_file.sha256() == report["sha256"]):
             return {**report, "made": False}
     rows: list[dict[str, Any]] = []
     states: list[str | None] = []
@@ -56,11 +56,11 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
         states.append("stripped" if prepared.stripped else "whole")
         histograms.add(Cell(scan.pathology, scan.modality), prepared.raw_intensities, prepared.scaled_intensities)
     if rows:
-        write_table(to_table(rows, image_schema([data.image_size] * data.spatial_dims)), part_file)
+        write_table(to_table(rows, image_schema([data.image_size] * data.spatial_dims)), image_file)
     report = {
         "key": key,
-        "file": part_file.name if rows else None,
-        "sha256": part_file.sha256() if rows else None,
+        "file": image_file.name if rows else None,
+        "sha256": image_file.sha256() if rows else None,
         "cells": Counter(f"{row['pathology']}:{row['modality']}" for row in rows),
         "splits": Counter(row["split"] for row in rows),
         "num_marked": sum(row["lesions"] is not None for row in rows),

@@ -1,4 +1,4 @@
-"""The beginning and the end of preparing a run: the plan of parts; the quarantine, the sums and `_SUCCESS.json`."""
+"""What a run's `data/` holds: opened with groups of scans, summed from their reports, closed by `_SUCCESS.json`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
 
 QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("class", pa.string())])
-ENOUGH_HELD_OUT = 5
-"""Test subjects of a pathology from which on `evaluate` has intervals (`mrigen.metrics.resampling.MIN_OWNERS`)."""
 LATER_STAGES = ("vae", "latents", "ldm", "model")
 
 
@@ -47,42 +45,23 @@ class PreparedData:
     geometry: dict[tuple[Cell, str, str], int]
     """Scans by cell, spacing and orientation, as they are in the files."""
     histograms: Histograms
-    parts: dict[str, str]
-    """Files and their SHA-256."""
-    num_parts: int
+    files: dict[str, str]
+    """Parquet files and their SHA-256."""
+    num_groups: int
+    """Groups of scans: as many as files, and those of which no scan could be used."""
     num_kept: int
-    """Parts in all, and those that stood already."""
+    """Groups whose file stood already."""
 
     @property
     def num_images(self) -> int:
         """Images in all."""
         return sum(self.cells.values())
 
-    def empty_splits(self) -> list[str]:
-        """The splits that no subject fell into, with the remedy, a line each."""
-        return [
-            f"no subject fell into the {split} split: add subjects"
-            + (f", or raise data.{split}_fraction" if split != "train" else "")
-            for split, count in self.subjects.items()
-            if not count
-        ]
-
-    def few_held_out(self) -> list[str]:
-        """The pathologies that have too few test subjects for `evaluate` and `audit`, with the remedy, in a line."""
-        few = [f"{pathology} {count}" for pathology, count in self.held_out.items() if count < ENOUGH_HELD_OUT]
-        if not few or not self.subjects["test"]:
-            return []
-        return [
-            f"few subjects in the test split ({', '.join(few)}): evaluate has no interval with fewer than "
-            f"{ENOUGH_HELD_OUT} of a pathology, and with one neither KID nor audit can be had; add subjects, or raise "
-            "data.test_fraction (the split goes by the subjects' names, not by a seed)"
-        ]
-
 
 def open_data(run: Location, groups: Sequence[ScanGroup], data: DataConfig) -> None:
-    """Store which scans share a file; take `_SUCCESS.json` away if it stands for others.
+    """Store the groups of scans; take `_SUCCESS.json` away if it stands for others.
 
-    Raises InputError if later stages have used the parts it stands for.
+    Raises InputError if later stages have used those.
     """
     success = run / "data" / SUCCESS
     keys = sorted(group_key(group, data) for group in groups)
@@ -143,8 +122,8 @@ def sum_reports(
         traits=dict(traits),
         geometry=dict(sorted(geometry.items())),
         histograms=histograms,
-        parts=dict(sorted((report["file"], report["sha256"]) for report in reports if report["file"])),
-        num_parts=len(reports),
+        files=dict(sorted((report["file"], report["sha256"]) for report in reports if report["file"])),
+        num_groups=len(reports),
         num_kept=sum(not report["made"] for report in reports),
     )
 
@@ -157,10 +136,10 @@ def write_quarantine(run: Location, rejected: Iterable[Rejected]) -> Location:
     return file
 
 
-def close_data(run: Location, config: Config, prepared: PreparedData, groups: Iterable[ScanGroup]) -> None:
-    """Drop files that are of no use any more, and write `_SUCCESS.json` last if there is any image."""
+def close_data(run: Location, config: Config, prepared: PreparedData, groups: Sequence[ScanGroup]) -> None:
+    """Drop image files of other groups, and write `_SUCCESS.json` last if there is any image."""
     keys, folder = sorted(group_key(group, config.data) for group in groups), run / "data"
-    wanted = {*prepared.parts, *(f"_parts/{key}.json" for key in keys), "_parts/plan.json"}
+    wanted = {*prepared.files, *(f"_parts/{key}.json" for key in keys), "_parts/plan.json"}
     for file in folder.files():
         name = file.path[len(folder.path) + 1 :]
         if name not in wanted and name.startswith(("part-", "_parts/")):
@@ -176,6 +155,6 @@ def close_data(run: Location, config: Config, prepared: PreparedData, groups: It
                 "subjects": prepared.subjects,
                 "num_quarantined": len(prepared.rejected),
                 "keys": keys,
-                "parts": prepared.parts,
+                "parts": prepared.files,
             }
         )

@@ -1,4 +1,4 @@
-"""Which scans share a file of `data/`: remembered in the run, so that added scans add files and move nothing."""
+"""Which scans share an image file of `data/`: remembered in the run, so that added scans add files and move nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_SCANS = 16
 MAX_FILE_BYTES = 1 << 28
 
 ScanGroup = Mapping[Scan, str]
-"""Scans, each with the hash of its content."""
+"""Scans whose images share a file, each with the hash of its content."""
 
 
 def scan_key(scan: Scan, content: str) -> str:
@@ -28,7 +28,7 @@ def scan_key(scan: Scan, content: str) -> str:
 
 
 def group_key(group: ScanGroup, data: DataConfig) -> str:
-    """What names the images of some scans: a hash of the scans' keys and of the settings."""
+    """What names the image file of some scans: a hash of the scans' keys and of the settings."""
     keys = [scan_key(scan, content) for scan, content in group.items()]
     return _digest([FORMAT, data.model_dump(mode="json"), keys])[:16]
 
@@ -57,13 +57,13 @@ def group_scans(scans: Iterable[Scan], target: int = MAX_SCANS) -> list[list[Sca
 
 
 def regroup_scans(kept: ScanGroup, stored: Sequence[Sequence[str]], target: int) -> list[dict[Scan, str]]:
-    """Cut the scans into groups: the `stored` ones (keys of scans, group by group) first, as they were.
+    """Group all scans: first those of the `stored` groups (keys of scans, group by group), as they were.
 
     Scans that are gone leave their group, and new ones make groups of their own.
     """
     left = {scan_key(scan, content): scan for scan, content in kept.items()}
-    remembered = [[left.pop(key) for key in keys if key in left] for keys in stored]
-    groups = [*filter(None, remembered), *group_scans(left.values(), target)]
+    known = [[left.pop(key) for key in keys if key in left] for keys in stored]
+    groups = [*filter(None, known), *group_scans(left.values(), target)]
     return [{scan: kept[scan] for scan in group} for group in groups]
 
 
@@ -74,8 +74,8 @@ def _groups_file(run: Location) -> Location:
 def read_groups(run: Location) -> list[list[str]]:
     """The groups that are stored in a run: the keys of each one's scans; empty if there are none."""
     file = _groups_file(run)
-    keys: list[list[str]] = file.read_json() if file.is_file() else []
-    return keys
+    groups: list[list[str]] = file.read_json() if file.is_file() else []
+    return groups
 
 
 def store_groups(run: Location, groups: Iterable[ScanGroup]) -> None:

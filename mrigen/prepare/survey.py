@@ -19,6 +19,7 @@ from mrigen.sources.scans import Rejected, Scan, drop_unusable
 from mrigen.storage import Location
 from mrigen.volume import VolumeError
 
+SCANS_PER_TASK = 32
 LOOKS_PER_CELL = 3
 """Scans of each source, pathology and modality whose voxels are looked at."""
 
@@ -97,9 +98,6 @@ def _naming(scan: Scan, error: VolumeError) -> str:
     return str(error) if scan.path in str(error) else f"{scan.path}: {error}"
 
 
-SURVEY_GROUP = 32
-
-
 OnRejected = Callable[[Rejected], None]
 """Told of every file that is left out, as soon as that is known. May raise, to stop."""
 
@@ -108,7 +106,7 @@ def ignore(item: Rejected) -> None:
     """An `OnRejected` that goes on in silence: what is left out is in the quarantine."""
 
 
-def survey(
+def survey_sources(
     found: FoundScans, data: DataConfig, each: Each, on_rejected: OnRejected
 ) -> tuple[dict[Scan, ScanFacts], list[Rejected]]:
     """Read every scan's header, hash it, and look at the heads of a few.
@@ -117,7 +115,7 @@ def survey(
     that cannot be read, and copies.
     """
     looks = scans_to_look_at(found.scans)
-    groups = [[(scan, scan in looks) for scan in group] for group in group_scans(found.scans, SURVEY_GROUP)]
+    groups = [[(scan, scan in looks) for scan in group] for group in group_scans(found.scans, SCANS_PER_TASK)]
     rejected = list(found.rejected)
     for item in found.rejected:
         on_rejected(item)

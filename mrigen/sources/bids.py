@@ -1,4 +1,4 @@
-"""BIDS trees: names of our own files, and a user's tree -> a table of scans.
+"""A user's BIDS tree -> a table of scans.
 
 Labels come from `participants.tsv` and tables of sessions, contrasts from the suffix and the `ce` entity.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from mrigen.bids_names import SUFFIXES
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.label_tables import LABEL_COLUMNS, UserLabels, find_column, interpret, named_table
@@ -22,10 +23,10 @@ from mrigen.storage import Location
 MARKS = ("dataset_description.json", "participants.tsv")
 NOT_RAW = ("derivatives", "sourcedata", "code")
 
-_ANAT = re.compile(r"(^|/)anat/[^/]*_(T1w|T2w|FLAIR|PDw)\.(nii|nii\.gz|hdr)$")
+_CONTRASTS = {suffix: modality for modality, suffix in SUFFIXES.items() if modality is not Modality.T1CE}
+_IN_ANAT = re.compile(r"sub-[a-zA-Z0-9]+/(?:ses-[a-zA-Z0-9]+/)?anat/")
+_ANAT = re.compile(rf"(^|/)anat/[^/]*_({'|'.join(_CONTRASTS)})\.(nii|nii\.gz|hdr)$")
 """Names that mean to be scans of ours."""
-
-_DATATYPE = re.compile(r"sub-[a-zA-Z0-9]+/(?:ses-[a-zA-Z0-9]+/)?([a-z]+)/")
 
 _LESIONS = re.compile(
     r"(?:derivatives/[^/]+/)?sub-(?P<subject>[^/_]+)/(?:ses-(?P<session>[^/_]+)/)?anat/"
@@ -69,8 +70,7 @@ def find_bids_scans(
     for path in sorted(filter(is_scan_name, mine)):
         if not path.startswith("sub-") or _LESIONS.fullmatch(path):
             continue
-        entities = _entities(path)
-        modality = _modality(path, entities)
+        entities, modality = _read_name(path)
         full = (root / path).path
         if modality is None or "sub" not in entities:
             if _ANAT.search(path):
@@ -125,21 +125,12 @@ def _within(path: str, above: str) -> str:
     return path[len(above) + 1 :] if above else path
 
 
-def _entities(path: str) -> dict[str, str]:
-    """The pairs KEY-LABEL in a file's name, which `_` separates."""
-    pairs = (part.split("-", maxsplit=1) for part in posixpath.basename(path).split("_"))
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
-
-
-def _modality(path: str, entities: Mapping[str, str]) -> Modality | None:
-    """The contrast that the suffix and `ce` tell, of a file in a subject's or session's `anat/`."""
-    datatype = _DATATYPE.search(path)
-    if datatype is None or datatype[1] != "anat":
-        return None
-    suffix = posixpath.basename(path).split("_")[-1].split(".")[0]
-    if suffix == "T1w":
-        return Modality.T1CE if entities.get("ce") else Modality.T1W
-    return {"T2w": Modality.T2W, "FLAIR": Modality.FLAIR, "PDw": Modality.PD}.get(suffix)
+def _read_name(path: str) -> tuple[dict[str, str], Modality | None]:
+    """The `key-value` entities of a file's name, and its contrast: None if it is no anatomical scan that we know."""
+    *pairs, last = posixpath.basename(path).split("_")
+    entities = {key: value for key, dash, value in (pair.partition("-") for pair in pairs) if dash}
+    modality = _CONTRASTS.get(last.partition(".")[0]) if _IN_ANAT.match(path) else None
+    return entities, Modality.T1CE if modality is Modality.T1W and entities.get("ce") else modality
 
 
 def _labeller(root: Location, files: Sequence[str], options: SourceOptions) -> Callable[[str, str], Pathology | None]:

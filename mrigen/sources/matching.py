@@ -30,8 +30,8 @@ class Profile:
 
     name: str
     pattern: str
-    """Groups: subject; and where there are any: site (within which subjects are counted), session, token (the
-    contrast), form (one of `forms`)."""
+    """Of a scan; groups: subject; and where there are any: site (within which subjects are counted), session, token
+    (the contrast), form (one of `forms`)."""
     modalities: Mapping[str, Modality]
     """Token, in small letters -> contrast; other tokens are left out."""
     pathology: Pathology | LabelTable
@@ -119,7 +119,7 @@ def find_profile_scans(
 
 
 class _ProfileFiles:
-    """The files that one profile knows, gathered one by one."""
+    """What one profile gathers."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -130,7 +130,7 @@ class _ProfileFiles:
         self.notes: Counter[str] = Counter()
 
     def take(self, path: str, full: str, matches: list[_Match]) -> bool:
-        """Take a file, if the profile knows its name."""
+        """Take a file if the profile knows its name."""
         profile = self.profile
         refused = next((reason for name, reason in profile.refused.items() if _ends(name, full)), None)
         match = None if refused else _match(profile, path, full)

@@ -1,4 +1,4 @@
-"""What a user says of sources: folders, manifests, YAML files that list several, and how each is to be understood."""
+"""What a user can say of sources of scans: where they are, and how each is to be understood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From whatever a user names to a table of scans."""
+"""From whatever a user names to the scans that are there."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class FoundScans:
-    """All scans of all sources."""
+    """All scans of all sources of a call."""
 
     kinds: tuple[tuple[str, ...], ...]
     """What was recognised in each source, in words."""
     places: tuple[Location, ...]
-    """Of each source; a scan's `origin` counts in them."""
+    """Where each source lies; a scan's `origin` counts in them."""
     scans: tuple[Scan, ...]
     masks: tuple[str, ...]
     rejected: tuple[Rejected, ...]
@@ -158,8 +158,7 @@ def _bids_claim(place: Location, root: str, left: Iterable[str], options: Source
     inside = [path[start:] for path in left if path.startswith(_below(root, ""))]
     claim = find_bids_scans(place / root, inside, options)
     kind = f"a BIDS tree, {root}" if root else claim.kind
-    paths = frozenset(_below(root, path) for path in claim.paths)
-    return ClaimedFiles(kind, paths, claim.scans, claim.rejected, notes=claim.notes)
+    return replace(claim, kind=kind, paths=frozenset(_below(root, path) for path in claim.paths))
 
 
 def _nothing(

@@ -76,6 +76,19 @@ class ClaimedFiles:
     """Files that were left out without a fault: in words -> how many."""
 
 
+def in_words(claims: Sequence[ClaimedFiles]) -> tuple[str, ...]:
+    """Each thing that was recognised, with counts; a BIDS tree or a manifest alone, all of it used, by its kind."""
+    if len(claims) == 1 and not claims[0].notes and claims[0].kind.startswith("a "):
+        return (claims[0].kind,)
+    return tuple(_words(claim) for claim in claims)
+
+
+def _words(claim: ClaimedFiles) -> str:
+    notes = "".join(f"; {what}: {count}" for what, count in sorted(claim.notes.items()))
+    plural = "" if len(claim.scans) == 1 else "s"
+    return f"{claim.kind} ({len(claim.scans)} scan{plural}{notes})"
+
+
 def drop_contradicted(scans: Sequence[Scan]) -> tuple[list[Scan], list[Rejected]]:
     """Scans, and those left out: of subjects that have two pathologies in one session of one data set."""
     told: dict[tuple[str, str, str], set[Pathology]] = {}
@@ -116,16 +129,3 @@ def drop_unusable(scans: Sequence[Scan], digests: Sequence[str]) -> tuple[dict[S
         else:
             kept[scan] = digest
     return kept, rejected
-
-
-def in_words(claims: Sequence[ClaimedFiles]) -> tuple[str, ...]:
-    """Each thing that was recognised, with counts; a BIDS tree or a manifest alone, all of it used, by its kind."""
-    if len(claims) == 1 and not claims[0].notes and claims[0].kind.startswith("a "):
-        return (claims[0].kind,)
-    return tuple(_words(claim) for claim in claims)
-
-
-def _words(claim: ClaimedFiles) -> str:
-    notes = "".join(f"; {what}: {count}" for what, count in sorted(claim.notes.items()))
-    plural = "" if len(claim.scans) == 1 else "s"
-    return f"{claim.kind} ({len(claim.scans)} scan{plural}{notes})"

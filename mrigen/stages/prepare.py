@@ -1,4 +1,4 @@
-"""Scans to training images: what was found in sources in, `data/`, `quarantine/` and `data.html` out."""
+"""Preparing a run, whoever does the work: survey the scans, make their images, close `data/`, and show it on a page."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 from mrigen.config import Config
 from mrigen.each import Each
+from mrigen.errors import InputError
 from mrigen.prepare.confounds import refuse_mixed_heads
 from mrigen.prepare.image_files import make_image_file
 from mrigen.prepare.prepared_data import PreparedData, close_data, open_data, sum_reports, write_quarantine
 from mrigen.prepare.scan_groups import read_groups, regroup_scans, scans_per_group
-from mrigen.prepare.survey import OnRejected, ignore, survey
+from mrigen.prepare.survey import OnRejected, ignore, survey_sources
+from mrigen.preprocess import check_extras, check_strip_command
 from mrigen.report.data.page import write_data_page
-from mrigen.run import is_finished
+from mrigen.run import is_finished, store_config
 from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
@@ -29,15 +31,22 @@ def prepare_run(
     on_rejected: OnRejected = ignore,
     allow_mixed_heads: bool = False,
 ) -> PreparedData:
-    """Survey all scans that were found and make their images in `run/data`; files that stand are kept.
+    """Survey the scans that `mrigen.sources.recognise.find_all_scans` found, and make their images in `run / "data"`.
 
-    `on_rejected` is told of every file that is left out, as soon as that is known. Raises InputError if `run/data` is
-    of other settings, later stages rest on other scans, or heads are mixed and that is not allowed. The last may turn
-    out at the end only: the quarantine is then written, and `_SUCCESS.json` is not.
+    Image files that stand are kept. `data.html` shows what came of it, `quarantine/` what was left out; `config.json`
+    holds the settings, which the next stages take up.
+
+    Raises InputError if the run lies in a source or was prepared with other settings, if a program or package that the
+    settings need is missing, if later stages rest on other scans, or if heads are mixed and that is not allowed. The
+    last may turn out at the end only: the quarantine is then written, and `_SUCCESS.json` is not.
     """
-    is_finished(run, config, "data")  # other settings are refused; the same may have more scans now
     data = config.data
-    facts, rejected = survey(found, data, each, on_rejected)
+    check_extras(data)
+    check_strip_command(data)
+    is_finished(run, config, "data")
+    _keep_apart(run, found)
+    store_config(run, config)
+    facts, rejected = survey_sources(found, data, each, on_rejected)
     if data.head == "keep" and not allow_mixed_heads:
         refuse_mixed_heads(Counter(fact.traits(stripped=fact.stripped) for fact in facts.values()))
     kept = {scan: fact.identity for scan, fact in facts.items()}
@@ -55,3 +64,9 @@ def prepare_run(
     close_data(run, config, prepared, groups)
     write_data_page(run, prepared, found, config)
     return prepared
+
+
+def _keep_apart(run: Location, found: FoundScans) -> None:
+    for place in found.places:
+        if place.filesystem == run.filesystem and f"{run.path.rstrip('/')}/".startswith(f"{place.path.rstrip('/')}/"):
+            raise InputError(f"{run} lies in the source {place}: name a RUN outside of it")

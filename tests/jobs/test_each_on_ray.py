@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from mrigen.errors import InputError
 
 pytestmark = pytest.mark.ray
 
+CHECKOUT = Path(__file__).parents[2]
 EACH = EachOnRay(Placement(num_workers=2))
 
 
@@ -53,3 +56,22 @@ def test_the_first_fault_is_raised_as_itself(ray_cluster: None, error: Exception
     with pytest.raises(type(error)) as found:
         results(work, 3, load)
     assert (type(found.value), str(found.value)) == (type(error), str(error))
+
+
+def test_workers_take_no_package_from_the_working_folder(tmp_path: Path) -> None:
+    for name in ("mrigen", "jobs"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+        (tmp_path / "here" / name / "__init__.py").write_text("raise RuntimeError('the wrong package')\n")
+    script = tmp_path / "mrigen-script.py"
+    script.write_text("from jobs.cli import main\nmain()\n")
+    done = subprocess.run(
+        [sys.executable, script, "phantom", "out", "--subjects", "1", "--spacing-mm", "8", "--num-workers", "1"],
+        cwd=tmp_path / "here",
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT), "RAY_ADDRESS": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "here/out/participants.tsv").is_file()

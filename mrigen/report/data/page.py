@@ -12,10 +12,10 @@ from matplotlib.ticker import NullFormatter
 
 from mrigen.config import Config
 from mrigen.labels import Cell, Modality, Pathology
-from mrigen.prepare.confounds import find_confounds
 from mrigen.prepare.histograms import BINS_AFTER, BINS_BEFORE, Histograms
 from mrigen.prepare.prepared_data import PreparedData
 from mrigen.records import read_file, tensor_numpy
+from mrigen.report.data.words import warnings_of
 from mrigen.report.palette import BLUE, GREEN, RED, YELLOW
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
@@ -23,6 +23,7 @@ from mrigen.sources.recognise import FoundScans
 from mrigen.storage import Location
 
 PAGE = "data.html"
+"""The page's name in the run."""
 SHOWN_PER_CELL = 4
 SHOWN_REJECTED = 200
 SHOWN_GEOMETRIES = 60
@@ -30,8 +31,8 @@ _LINES = (BLUE, RED, YELLOW, GREEN)
 """Colours of the four pathologies."""
 
 
-def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, config: Config) -> None:
-    """Write `data.html` of a run that was prepared from what was `found`."""
+def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, config: Config) -> Location:
+    """Write `data.html` of a run that was prepared from what was `found`; gives its place."""
     images = example_images(run / "data", prepared)
     rows = []
     for pathology in Pathology:
@@ -45,6 +46,7 @@ def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, co
             for cell in cells
         ]
         rows.append({"pathology": str(pathology), "tiles": tiles, "total": sum(prepared.cells[c] for c in cells)})
+    page = run / PAGE
     html = render(
         "data/page.html",
         plane=config.data.plane,
@@ -60,7 +62,7 @@ def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, co
             {"name": name, "subjects": prepared.subjects[name], "images": prepared.splits[name]}
             for name in prepared.splits
         ],
-        warnings=[*prepared.empty_splits(), *prepared.few_held_out(), *find_confounds(prepared.traits)],
+        warnings=warnings_of(prepared),
         histograms=data_uri(histogram_png(prepared.histograms)) if prepared.histograms.counts else None,
         geometry=geometry_rows(prepared),
         shown_geometries=SHOWN_GEOMETRIES,
@@ -69,14 +71,15 @@ def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, co
         faults=sorted(Counter(item.fault for item in prepared.rejected).items()),
         data=config.data,
     )
-    (run / PAGE).write_bytes(html.encode())
+    page.write_bytes(html.encode())
+    return page
 
 
 def example_images(folder: Location, prepared: PreparedData) -> dict[Cell, list[Slice]]:
     """The first few images of every cell, of as many scans as possible; a volume shows its middle slice."""
     images: dict[Cell, dict[str, Slice]] = defaultdict(dict)
     wanted = {cell for cell, count in prepared.cells.items() if count}
-    for name in prepared.parts:
+    for name in prepared.files:
         if not wanted:
             break
         table = read_file(folder / name, ["pathology", "modality", "slice_mm", "sha256", "image"])

@@ -1,4 +1,4 @@
-"""Parts of `data/`: whole subjects, names that tell content, and a plan that added files only add to."""
+"""Groups of scans that share a file: whole subjects, names that tell content, and added scans that move nobody."""
 
 from __future__ import annotations
 

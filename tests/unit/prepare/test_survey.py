@@ -10,7 +10,7 @@ import pytest
 from mrigen.config import DataConfig
 from mrigen.each import one_by_one
 from mrigen.labels import Modality, Pathology
-from mrigen.prepare.survey import LOOKS_PER_CELL, ScanFacts, scans_to_look_at, survey, survey_scan
+from mrigen.prepare.survey import LOOKS_PER_CELL, ScanFacts, scans_to_look_at, survey_scan, survey_sources
 from mrigen.sources.options import Source
 from mrigen.sources.recognise import find_all_scans
 from mrigen.sources.scans import Rejected, Scan
@@ -108,7 +108,7 @@ def test_everything_left_out_is_told_once(tmp_path: Path) -> None:
     (tree / "sub-a/anat/sub-a_FLAIR.nii.gz").write_bytes(b"no scan")
     told: list[Rejected] = []
     found = find_all_scans([Source(Location.parse(tree))])
-    facts, rejected = survey(found, DATA, one_by_one, told.append)
+    facts, rejected = survey_sources(found, DATA, one_by_one, told.append)
     assert told == rejected
     assert sorted(item.fault for item in told) == ["duplicate", "format", "label"]
     assert sorted(one.subject for one in facts) == ["a", "c"]

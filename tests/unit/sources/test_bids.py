@@ -1,4 +1,4 @@
-"""BIDS names that are read back, and trees as users have them."""
+"""BIDS names, and trees as users have them."""
 
 from __future__ import annotations
 
