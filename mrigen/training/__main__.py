@@ -55,8 +55,9 @@ def command(
     encode_run(folder, config, OneByOne(device))
     train_denoiser(config, folder, accelerator, _lines("train-ldm", config.denoiser.training.num_steps))
     if samples:
-        generate_run(folder / "samples", folder / "model", OneByOne(device), per_cell=samples, seed=config.seed, allow_untrained=True)
-        print(f"samples: {folder / 'samples'}")
+        out, model = folder / "samples", folder / "model"
+        generate_run(out, model, OneByOne(device), per_cell=samples, seed=config.seed, allow_untrained=True)
+        print(f"samples: {out}")
     print(f"model: {folder / 'model'}")
 
 
