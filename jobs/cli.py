@@ -24,7 +24,7 @@ VERBS = {
     "encode": "Encode the prepared images into latents, with their statistics.",
     "train-ldm": "Train the conditional denoiser on the latents; leaves the deployable model.",
     "generate": "Generate a data set: any cells, any number of samples, as BIDS and Parquet.",
-    "evaluate": "Judge generated images against held-out real ones, with intervals and floors.",
+    "evaluate": "Evaluate generated images against held-out real ones, with intervals and floors.",
     "compare": "Print two evaluations side by side.",
     "ablate": "Generate without a condition, without guidance, with fewer steps, and measure what it costs.",
     "usefulness": "Train classifiers on synthetic, on real and on both, and test them on real images.",

@@ -14,7 +14,7 @@ from mrigen.storage import Location
 def command(run_a: str, run_b: str, cells: bool) -> None:
     """Print the figures of two evaluations side by side, with intervals, and mark where these do not overlap.
 
-    RUN_A and RUN_B are runs that `mrigen evaluate` has judged, the folders of their reports, or metrics.json files.
+    RUN_A and RUN_B are runs that `mrigen evaluate` has evaluated, the folders of their reports, or metrics.json files.
     Evaluations on other splits or by other feature extractors do not compare, and are refused; figures that rest on
     another network in each run are left out.
     """

@@ -77,16 +77,19 @@ class EachOnRay:
         # One block an item: a block is what Ray Data hands to a worker, and what it redoes when that dies.
         dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))
         size = min(self.placement.num_workers, len(tasks))
+        cpus, gpus = (0, 1) if self.placement.use_gpu else (1, 0)
         if load is None:
             tasks_at_once = ray.data.TaskPoolStrategy(size=size)
-            results = dataset.map(_work_once, fn_kwargs={"work": work}, compute=tasks_at_once, num_cpus=1)
+            results = dataset.map(
+                _work_once, fn_kwargs={"work": work}, compute=tasks_at_once, num_cpus=cpus, num_gpus=gpus
+            )
         else:
             results = dataset.map(
                 Worker,
                 fn_constructor_kwargs={"work": work, "load": load},
                 compute=ray.data.ActorPoolStrategy(size=size),
-                num_cpus=0 if self.placement.use_gpu else 1,
-                num_gpus=1 if self.placement.use_gpu else 0,
+                num_cpus=cpus,
+                num_gpus=gpus,
             )
         with ProgressLine(title, len(tasks)) as line:
             for done, row in enumerate(results.iter_rows(), start=1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, run_folder, store_config
+from jobs.options import Settings, config_options, run_folder
 from jobs.placement import Placement, worker_options
 
 
@@ -25,7 +25,7 @@ def command(
     run is resumed by the same command.
     """
     from jobs.each_on_ray import EachOnRay
-    from mrigen.run import require_finished
+    from mrigen.run import require_finished, store_config
     from mrigen.stages.encode import encode_run
 
     folder = run_folder(run)

@@ -225,10 +225,7 @@ def run_ray_task() -> str:
     connect()
     import ray
 
-    @ray.remote
-    def double(number: int) -> int:
-        return 2 * number
-
+    double = ray.remote(lambda number: 2 * number)
     if ray.get(double.remote(21), timeout=60) != 42:
         raise RuntimeError("the task returned a wrong number")
     resources = ray.cluster_resources()

@@ -152,8 +152,3 @@ def input_folder(text: str, what: str) -> Location:
     if not location.is_folder():
         raise InputError(f"{what}: no folder {text}")
     return location
-
-
-def store_config(run: Location, config: Config) -> None:
-    """Write the resolved configuration of a run, which its next stages take up."""
-    (run / "config.json").write_json(config.model_dump(mode="json"))

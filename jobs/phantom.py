@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import click
 
 from jobs.options import output_location
-from jobs.placement import Placement, connect, cpu_worker_options
-from mrigen.storage import Location
+from jobs.placement import Placement, cpu_worker_options
 
 
 @click.command("phantom")
@@ -30,28 +24,12 @@ def command(out: str, subjects: int, seed: int, spacing_mm: float, address: str 
     lesion, number of lesions, midline shift; participants.json describes the columns. The same seed gives the same
     bytes on any number of workers. A killed run is finished, and a cohort enlarged, by calling again.
     """
-    from jobs.tasks import run_tasks
-    from mrigen.phantom.tree import close_tree, open_tree
+    from jobs.each_on_ray import EachOnRay
+    from mrigen.stages.phantom import phantom_run
 
     folder = output_location(out)
-    open_tree(folder, subjects, seed, spacing_mm)
-    connect(address)
-    make_work = functools.partial(_make_work, folder, seed, spacing_mm)
-    tasks = [{"index": index} for index in range(subjects)]
-    participants = list(run_tasks(make_work, tasks, Placement(num_workers), "phantom subjects", shared=False))
-    close_tree(folder, participants)
-    made = sum(row["made"] for row in participants)
-    counts = Counter(row["pathology"] for row in participants)
-    told = ", ".join(f"{count} {pathology}" for pathology, count in sorted(counts.items()))
-    click.echo(f"{subjects} phantom subjects ({told}), {made} made now")
+    each = EachOnRay(Placement(num_workers), address)
+    cohort = phantom_run(folder, each, subjects=subjects, seed=seed, spacing_mm=spacing_mm)
+    told = ", ".join(f"{count} {pathology}" for pathology, count in sorted(cohort.counts.items()))
+    click.echo(f"{subjects} phantom subjects ({told}), {cohort.num_made} made now")
     click.echo(f"BIDS tree: {folder}")
-
-
-def _make_work(out: Location, seed: int, spacing_mm: float) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """The work of one worker: write a subject; its row of the table of participants."""
-    from mrigen.phantom.tree import write_subject
-
-    def work(task: Mapping[str, Any]) -> Mapping[str, Any]:
-        return write_subject(out, int(task["index"]), seed, spacing_mm)
-
-    return work

@@ -6,10 +6,12 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import click
 
+import mrigen
 from mrigen.errors import InputError
 
 LOCAL_CPUS = 4
@@ -108,7 +110,7 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
     if not ray.is_initialized():
         if address:
             try:
-                ray.init(address=address, logging_level=logging.WARNING)
+                ray.init(address=address, logging_level=logging.WARNING, runtime_env=_own_packages())
             except ConnectionError as error:
                 raise InputError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
         else:
@@ -118,6 +120,7 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
                 include_dashboard=False,
                 logging_level=logging.WARNING,
                 log_to_driver=False,
+                runtime_env=_own_packages(),
             )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -125,6 +128,24 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if placement is not None and placement.use_gpu:
         _count_gpus(placement.num_workers, int(ray.cluster_resources().get("GPU", 0)), may_grow=bool(address))
+
+
+def _own_packages() -> dict[str, Any]:
+    """What has every worker import the driver's packages, or where those are not there its machine's, as it starts:
+    afterwards Ray puts the working folder first in its search path, where a clone of this repository, a folder
+    `mrigen`, would be taken for the package."""
+    home = str(Path(mrigen.__file__).parents[1])
+
+    def import_them() -> None:  # nested, so that it is pickled by value: to be found by name it would need the package
+        import importlib
+        import sys
+
+        sys.path.insert(0, home)
+        for name in ("mrigen", "jobs"):
+            importlib.import_module(name)
+        sys.path.remove(home)
+
+    return {"worker_process_setup_hook": import_them}
 
 
 def _count_gpus(needed: int, found: int, *, may_grow: bool) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from jobs.options import Settings, config_options, output_location, store_config
-from jobs.placement import Placement, connect, cpu_worker_options
-from mrigen.errors import InputError
-from mrigen.storage import Location
+from jobs.options import Settings, config_options, output_location
+from jobs.placement import Placement, cpu_worker_options
 
 if TYPE_CHECKING:
     from mrigen.sources.scans import Rejected
@@ -52,13 +50,9 @@ def command(
     """
     from jobs import prepare_summary as show
     from jobs.each_on_ray import EachOnRay
-    from mrigen.prepare.survey import survey
-    from mrigen.preprocess import check_extras, check_strip_command
-    from mrigen.report.data.page import write_data_page
-    from mrigen.run import is_finished, stage_digest
-    from mrigen.sources.find import find_all
-    from mrigen.sources.options import parse_options
-    from mrigen.sources.sources_file import read_sources
+    from mrigen.prepare.survey import survey_sources
+    from mrigen.sources.options import parse_options, read_sources
+    from mrigen.sources.recognise import find_all_scans
     from mrigen.stages.prepare import prepare_run
 
     *named, run = places if len(places) > 1 or not dry_run else (*places, "")
@@ -66,46 +60,27 @@ def command(
         raise click.UsageError("name at least one SRC, and then RUN: mrigen prepare SRC... RUN")
     folder = output_location(run) if run else None
     config = settings.resolve(folder)
-    check_extras(config.data)
-    check_strip_command(config.data)
-    if folder and not dry_run:
-        is_finished(folder, config, "data")  # raises where other settings made what is there
-    sources = read_sources(named, parse_options(source_options))
-    if folder:
-        _keep_apart(folder, [source.place for source in sources])
-    found = find_all(sources)
+    found = find_all_scans(read_sources(named, parse_options(source_options)))
     show.print_found(found)
-    if folder and not dry_run:
-        folder.make_folder()
-    on_rejected = _teller(strict)
-    connect(address)
-    each = EachOnRay(Placement(num_workers))
-    fault = None
+    each, on_rejected = EachOnRay(Placement(num_workers), address), _teller(strict)
+    fault, prepared = "", None
     try:
         if dry_run or folder is None:
-            facts, rejected = survey(found, config.data, each, on_rejected)
+            facts, rejected = survey_sources(found, config.data, each, on_rejected)
             show.print_survey(facts, rejected, config.data)
             if facts:
                 return
             _end(f"nothing to use in {', '.join(named)}")
-        store_config(folder, config)
-        digest = stage_digest(config, "data")
-        preparation = prepare_run(folder, found, config, digest, each, on_rejected, allow_mixed_heads=allow_mixed_heads)
+        prepared = prepare_run(
+            folder, config, found, each, on_rejected=on_rejected, allow_mixed_heads=allow_mixed_heads
+        )
     except _FirstFault as stopped:
         fault = str(stopped)
-    if fault is not None:  # told here, after the work has come to rest and its progress was shown
+    if prepared is None or folder is None:  # told here, after the work has come to rest and its progress was shown
         _end(f"{fault} (--strict)")
-    page = write_data_page(folder, preparation, found, config)
-    show.print_preparation(preparation, folder, page)
-    if not preparation.num_images:
+    show.print_prepared(prepared, folder)
+    if not prepared.num_images:
         _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")
-
-
-def _keep_apart(run: Location, places: Sequence[Location]) -> None:
-    """Raise InputError where a run would be written into a source."""
-    for place in places:
-        if place.filesystem == run.filesystem and f"{run.path.rstrip('/')}/".startswith(f"{place.path.rstrip('/')}/"):
-            raise InputError(f"{run} lies in the source {place}: name a RUN outside of it")
 
 
 class _FirstFault(Exception):

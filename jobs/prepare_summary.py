@@ -10,17 +10,19 @@ from rich.table import Table
 
 from mrigen.config import DataConfig
 from mrigen.labels import Cell, Modality, Pathology, all_cells
-from mrigen.prepare.closing import Preparation
 from mrigen.prepare.confounds import find_confounds, mixed_heads
+from mrigen.prepare.prepared_data import PreparedData
 from mrigen.prepare.survey import ScanFacts
-from mrigen.sources.find import Found
+from mrigen.report.data.page import PAGE
+from mrigen.report.data.words import warnings_of
+from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
 
 SHOWN_GEOMETRIES = 6
 
 
-def print_found(found: Found) -> None:
+def print_found(found: FoundScans) -> None:
     """Print how each source was understood."""
     for kinds, place in zip(found.kinds, found.places, strict=True):
         for kind in kinds:
@@ -59,22 +61,22 @@ def print_survey(facts: Mapping[Scan, ScanFacts], rejected: Sequence[Rejected], 
     print(f"left out: {len(rejected)} files")
 
 
-def print_preparation(preparation: Preparation, run: Location, page: Location) -> None:
+def print_prepared(prepared: PreparedData, run: Location) -> None:
     """Print what RUN/data now holds."""
-    _print_cells(f"{preparation.num_images} images", preparation.cells)
-    for split, subjects in preparation.subjects.items():
-        print(f"{split}: {subjects} subjects, {preparation.splits[split]} images")
-    if preparation.num_marked:
-        print(f"lesion masks: {preparation.num_marked} images have one")
-    if preparation.num_kept:
-        print(f"{preparation.num_kept} of {preparation.num_parts} parts stood already and were kept")
-    for warning in [*preparation.empty_splits(), *preparation.few_held_out(), *find_confounds(preparation.traits)]:
+    _print_cells(f"{prepared.num_images} images", prepared.cells)
+    for split, subjects in prepared.subjects.items():
+        print(f"{split}: {subjects} subjects, {prepared.splits[split]} images")
+    if prepared.num_marked:
+        print(f"lesion masks: {prepared.num_marked} images have one")
+    if prepared.num_kept:
+        print(f"{prepared.num_kept} of {prepared.num_groups} parts stood already and were kept")
+    for warning in warnings_of(prepared):
         print(f"warning: {warning}")
-    if preparation.rejected:
+    if prepared.rejected:
         quarantine = run / "quarantine" / "quarantine.parquet"
-        print(f"left out: {len(preparation.rejected)} files, listed with their reasons in {quarantine}")
+        print(f"left out: {len(prepared.rejected)} files, listed with their reasons in {quarantine}")
     print(f"images: {run / 'data'}")
-    print(f"page:   {page}")
+    print(f"page:   {run / PAGE}")
 
 
 def _print_cells(title: str, counts: Mapping[Cell, int]) -> None:

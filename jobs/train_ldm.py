@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, run_folder, store_config
+from jobs.options import Settings, config_options, run_folder
 from jobs.placement import Placement, connect, worker_options
 
 
@@ -25,6 +25,7 @@ def command(
     cell in RUN/ldm/previews.
     """
     from jobs.train_workers import train
+    from mrigen.run import store_config
     from mrigen.training.ldm import train_denoiser
 
     folder = run_folder(run)

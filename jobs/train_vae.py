@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, run_folder, store_config
+from jobs.options import Settings, config_options, run_folder
 from jobs.placement import Placement, connect, worker_options
 
 
@@ -25,6 +25,7 @@ def command(
     held-out images in RUN/vae/previews.
     """
     from jobs.train_workers import train
+    from mrigen.run import store_config
     from mrigen.training.vae import train_autoencoder
 
     folder = run_folder(run)

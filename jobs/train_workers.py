@@ -30,7 +30,6 @@ MAX_FAILURES = 3
 POLL_S = 1.0
 
 
-@ray.remote(num_cpus=0)
 class ProgressBoard:
     """Where the first worker writes its progress and the driver reads it."""
 
@@ -51,7 +50,7 @@ def train(loop: Loop, title: str, num_steps: int, config: Config, run: Location,
 
     Raises InputError as the loop raised it; a worker that dies is replaced and resumes.
     """
-    board = ProgressBoard.remote()
+    board = ray.remote(num_cpus=0)(ProgressBoard).remote()
     scratch = run / ".ray_train"
     # A run name of its own each time: Ray's snapshot of a killed run may be half-written.
     trainer = TorchTrainer(

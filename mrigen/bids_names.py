@@ -18,8 +18,7 @@ SUFFIXES = {
 def bids_path(subject: str, modality: Modality, *, description: str | None = None, session: str | None = None) -> str:
     """Path of a `.nii.gz` image within a BIDS tree; contrast-enhanced T1w carries `ce-gadolinium`.
 
-    Raises:
-        ValueError: if a label holds anything but letters and digits.
+    Raises ValueError if a label holds anything but letters and digits.
     """
     labels = {"sub": subject, "ses": session, "ce": "gadolinium" if modality is Modality.T1CE else None}
     entities = {**labels, "desc": description}

@@ -159,6 +159,19 @@ def read_file(file: Location, columns: Sequence[str] | None = None) -> pa.Table:
         raise InputError(f"{file} is no whole Parquet file ({reason}): delete it and make it anew") from None
 
 
+def is_whole(file: Location, ids: Sequence[str], schema: pa.Schema | None = None) -> bool:
+    """Whether a Parquet file is there and readable, with a row for each of `ids`, in their order, and with the columns
+    of `schema` where it is given: what a killed run left of it need not be made anew."""
+    if not file.is_file():
+        return False
+    try:
+        table = read_file(file)
+    except InputError:
+        return False
+    as_asked = schema is None or bool(table.schema.equals(schema))
+    return as_asked and "id" in table.column_names and table["id"].to_pylist() == list(ids)
+
+
 def read_table(folder: Location, columns: Sequence[str] | None = None) -> pa.Table:
     """All Parquet files of `folder`, by sorted name. Raises FileNotFoundError if there is none."""
     files = folder.files(".parquet")

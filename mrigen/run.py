@@ -54,3 +54,8 @@ def require_finished(run: Location, config: Config, stage: str, verb: str) -> No
 def finish(run: Location, config: Config, stage: str) -> None:
     """Close `stage`: everything in it is published."""
     (run / stage / SUCCESS).write_json({"stage": stage, "digest": stage_digest(config, stage)})
+
+
+def store_config(run: Location, config: Config) -> None:
+    """Write the resolved configuration of a run, which its next stages take up."""
+    (run / "config.json").write_json(config.model_dump(mode="json"))

@@ -76,10 +76,6 @@ class Location:
         """Whether a folder stands here (on an object store: whether anything stands under it)."""
         return bool(self._type() == pafs.FileType.Directory)
 
-    def make_folder(self) -> None:
-        """Make this folder and those above it."""
-        self.filesystem.create_dir(self.path, recursive=True)
-
     def require_writable(self) -> None:
         """Raises InputError where no file can be made in this folder, or in the nearest there is above it.
 

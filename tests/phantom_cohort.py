@@ -14,7 +14,7 @@ import numpy as np
 from mrigen.config import DataConfig
 from mrigen.labels import Cell, Pathology
 from mrigen.phantom import PhantomSubject, make_subject
-from mrigen.prepare.part_images import image_rows
+from mrigen.prepare.image_files import image_rows
 from mrigen.preprocess import prepare_images
 from mrigen.records import image_schema, to_table, write_table
 from mrigen.sources.scans import Scan

@@ -24,8 +24,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from mrigen.audit.comparing import ComparisonWorker, ShardWorker, judge_results
-from mrigen.audit.pairing import make_audit_plan
+from mrigen.audit.block_files import BlockMaker
+from mrigen.audit.nearest import NeighbourFinder, decide_by_results
+from mrigen.audit.pairing import plan_audit
 from mrigen.config import Config
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.images.index import index_generated, index_real
@@ -118,16 +119,16 @@ def measure(run: Path, network: bool) -> None:
     extract = extractor(network)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     real, made = index_real(Location.parse(run / "data"), "test"), index_generated(Location.parse(run / "samples"))
-    plan, parts = make_audit_plan(real, made, config), Location.parse(run / "parts")
+    plan, parts = plan_audit(real, made, config), Location.parse(run / "parts")
     started = time.monotonic()
-    make_blocks = ShardWorker(plan, extract, parts, mirror=True)
-    for shard in range(len(plan.shards)):
-        make_blocks(shard)
+    maker = BlockMaker(plan, config, parts, extract=extract)
+    for shard in plan.shards:
+        maker.make(shard)
     described = time.monotonic()
-    compare = ComparisonWorker(plan, (SIZE, SIZE), config.audit, parts, mirror=True)
-    for number in range(len(plan.comparisons)):
-        compare(number)
-    audit = judge_results(plan, parts, config.audit)
+    finder = NeighbourFinder(plan, config, parts)
+    for number in range(len(plan.searches)):
+        finder.find(number)
+    audit = decide_by_results(plan, parts, config.audit)
     ended = time.monotonic()
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(

@@ -37,7 +37,7 @@ def main(path: Path) -> None:
         for modality in Modality:
             image = scaled(subject.images[modality], subject.brain)[:, :, place]
             cells.setdefault(Cell(subject.pathology, modality), []).append(image)
-    path.write_bytes(contact_sheet_png(cells, scale=1))
+    path.write_bytes(contact_sheet_png(cells, scale=1, plane="axial"))
 
 
 if __name__ == "__main__":

@@ -23,48 +23,46 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 import psutil
 
-SPACING_MM = 2.4
-
 
 def write_cohort(folder: Path, subjects: int) -> None:
-    from mrigen.phantom.tree import close_tree, open_tree, write_subject
+    from mrigen.each import one_by_one
+    from mrigen.stages.phantom import phantom_run
     from mrigen.storage import Location
 
-    tree = Location.parse(folder)
-    open_tree(tree, subjects, 0, SPACING_MM)
-    close_tree(tree, [write_subject(tree, index, 0, SPACING_MM) for index in range(subjects)])
+    phantom_run(Location.parse(folder), one_by_one, subjects=subjects)
 
 
 def prepare(way: str, workers: int, cohort: str, run: str, result: str) -> None:
     """Prepare `cohort` into `run`, and write seconds and peak megabytes to the file `result`."""
     from mrigen.config import load_config
-    from mrigen.run import stage_digest
+    from mrigen.each import Each, one_by_one
     from mrigen.sources.options import Source
-    from mrigen.stages import prepare as steps
+    from mrigen.sources.recognise import find_all_scans
+    from mrigen.stages.prepare import prepare_run
     from mrigen.storage import Location
 
-    each: steps.Each = steps.one_by_one
+    each: Each = one_by_one
     if way == "ray":
         import ray
         from jobs.tasks import each_on_ray
 
+        from jobs.each_on_ray import EachOnRay
         from jobs.placement import Placement, connect
 
         connect()
         ray.data.range(1).take(1)
-        each = each_on_ray(Placement(workers))
+        each = EachOnRay(Placement(workers))
     peak, stop = [0], threading.Event()
     watcher = threading.Thread(target=watch, args=(peak, stop))
     watcher.start()
     config = load_config("quick")
     start = time.perf_counter()
-    found = steps.find_all([Source(Location.parse(cohort))])
-    digest = stage_digest(config, "data")
-    preparation = steps.prepare_run(Location.parse(run), found, config, digest, each, steps.ignore)
+    found = find_all_scans([Source(Location.parse(cohort))])
+    prepared = prepare_run(Location.parse(run), config, found, each)
     seconds = time.perf_counter() - start
     stop.set()
     watcher.join()
-    told = {"scans": len(found.scans), "images": preparation.num_images, "seconds": seconds, "peak_mb": peak[0] / 2**20}
+    told = {"scans": len(found.scans), "images": prepared.num_images, "seconds": seconds, "peak_mb": peak[0] / 2**20}
     Path(result).write_text(json.dumps(told))
 
 

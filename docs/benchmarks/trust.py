@@ -22,7 +22,7 @@ import torch
 
 from mrigen.config import Config
 from mrigen.evaluation.summary import Evaluation
-from mrigen.images.scopes import Kind
+from mrigen.images.scopes import ScopeKind
 from mrigen.labels import Modality, all_cells
 from mrigen.report.figure_text import figure_text
 from tests.phantom_cohort import NEW, Cohort, draw_cohort
@@ -52,7 +52,7 @@ def print_head(*titles: str) -> None:
 
 def print_pooled(evaluations: Evaluations, extractors: Sequence[str]) -> None:
     """All cells together; bold is what tells."""
-    rows = {kind: evaluation.of_kind(Kind.OVERALL)[0].figures for kind, evaluation in evaluations.items()}
+    rows = {kind: evaluation.of_kind(ScopeKind.OVERALL)[0].figures for kind, evaluation in evaluations.items()}
     caught = {kind: caught_by(figures, extractors) for kind, figures in rows.items()}
     real = next(iter(rows.values()))
     print_head("all cells together", "real ones", *rows)
@@ -70,19 +70,20 @@ def print_pooled(evaluations: Evaluations, extractors: Sequence[str]) -> None:
 
 def print_counts(evaluations: Evaluations, extractors: Sequence[str]) -> None:
     """In how many cells each figure tells, and in how many rows of pathologies."""
-    figures = beside(evaluations["real"].of_kind(Kind.CELL)[0].figures, extractors)
+    figures = beside(evaluations["real"].of_kind(ScopeKind.CELL)[0].figures, extractors)
     names = sorted([*figures, *(f"{extractor}/test" for extractor in extractors)])
     caught = {
         (kind, of): [caught_by(row.figures, extractors) for row in evaluation.of_kind(of)]
         for kind, evaluation in evaluations.items()
-        for of in (Kind.CELL, Kind.PATHOLOGY)
+        for of in (ScopeKind.CELL, ScopeKind.PATHOLOGY)
     }
     print_head("tells in so many of 20 cells, of 4 pathologies", *evaluations)
     for name in names:
         counts = {key: sum(name in one for one in found) for key, found in caught.items()}
-        print_row(name, *(f"{counts[kind, Kind.CELL]}, {counts[kind, Kind.PATHOLOGY]}" for kind in evaluations))
+        pairs = [(counts[kind, ScopeKind.CELL], counts[kind, ScopeKind.PATHOLOGY]) for kind in evaluations]
+        print_row(name, *(f"{cells}, {pathologies}" for cells, pathologies in pairs))
     for kind, evaluation in evaluations.items():
-        untold = [row.name for row in evaluation.of_kind(Kind.CELL) if not caught_by(row.figures, extractors)]
+        untold = [row.name for row in evaluation.of_kind(ScopeKind.CELL) if not caught_by(row.figures, extractors)]
         if untold and kind != "real":
             print(f"\nin these cells nothing tells, {kind}: {', '.join(untold)}")
 

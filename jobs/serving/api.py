@@ -140,16 +140,21 @@ class ModelInfo(BaseModel):
 
 
 class _Trained(Protocol):
-    slice_mm_quantiles: tuple[float, ...]
+    @property
+    def slice_mm_quantiles(self) -> tuple[float, ...]: ...
 
 
 class Described(Protocol):
     """What `describe` asks of a pipeline."""
 
-    model: _Trained
-    config: Config
-    training_counts: dict[Cell, int]
-    model_sha256: str
+    @property
+    def model(self) -> _Trained: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def training_counts(self) -> Mapping[Cell, int]: ...
+    @property
+    def model_sha256(self) -> str: ...
 
     def is_trained(self, cell: Cell) -> bool:
         """Whether the model saw images of `cell` in training."""

@@ -93,7 +93,8 @@ class Batcher(Generic[Item, Result]):
         first = self._callers[0][0][0]
         kind, size = self._kind(first), self._size(first)
         batch: list[Waiting[Item, Result]] = []
-        passed_over, served = [], []
+        passed_over: list[deque[Waiting[Item, Result]]] = []
+        served: list[deque[Waiting[Item, Result]]] = []
         for caller in self._callers:
             before = len(batch)
             while caller and len(batch) < size and self._kind(caller[0][0]) == kind:

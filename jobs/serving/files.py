@@ -35,7 +35,9 @@ _DESCRIPTION_LIMIT = 79
 class MadeSample(Protocol):
     """What this module asks of a sample of the pipeline."""
 
-    image: np.ndarray[Any, np.dtype[np.float32]]
+    @property
+    def image(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The image, between -1 and 1."""
 
     def volume(self) -> Volume:
         """The image in space."""

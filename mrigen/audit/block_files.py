@@ -1,36 +1,48 @@
-"""Blocks of images on disk: their descriptors and pixels, one Parquet file each, and a reader with bounded memory."""
+"""Blocks of images on disk, a Parquet file each: what is compared of their images, made once and read with bounded
+memory.
+
+A row has `id, owner, fault` (null where the image can be compared), `features` and `spectrum` (unit length, float32)
+and `image` (float16).
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
 
-from mrigen.records import read_file
+from mrigen.audit.likeness import MIN_DEVIATION, unit_features, unit_spectrum
+from mrigen.audit.pairing import AuditPlan
+from mrigen.config import Config
+from mrigen.features.efficientnet import FeatureExtractor
+from mrigen.images.index import Group, ImageRow
+from mrigen.preprocess import mirrors
+from mrigen.records import is_whole, read_file, read_image_file, tensor_numpy, write_table
 from mrigen.storage import Location
 
+Pixels = np.ndarray[Any, np.dtype[np.float32]]
+
+COMPUTE_BATCH = 32
 CACHE_BYTES = 512 * 2**20
-"""Features and pixels of blocks that a worker keeps for the next comparison."""
+"""Features and pixels of blocks that a worker keeps for the next search."""
 
 
-def block_file(parts: Location, number: int) -> Location:
+def block_file(folder: Location, number: int) -> Location:
     """Where block `number` lies."""
-    return parts / f"block-{number:06d}.parquet"
-
-
-def fixed(values: Any) -> pa.Array:
-    """(R, N) -> a column of fixed-size lists."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    return folder / f"block-{number:06d}.parquet"
 
 
 @dataclass(frozen=True)
-class BlockData:
-    """The content of a block."""
+class BlockImages:
+    """The images of one block or of several, with all that they are compared by."""
 
     ids: list[str]
     owners: Any
@@ -43,7 +55,7 @@ class BlockData:
     """(R, X, Y) float16."""
 
     @classmethod
-    def joined(cls, blocks: Sequence[BlockData]) -> Self:
+    def joined(cls, blocks: Sequence[BlockImages]) -> Self:
         """Blocks one after another."""
         return cls(
             [name for block in blocks for name in block.ids],
@@ -54,9 +66,9 @@ class BlockData:
             np.concatenate([block.images for block in blocks]),
         )
 
-    def taken(self, rows: Any) -> BlockData:
+    def taken(self, rows: Any) -> BlockImages:
         """Some of its images."""
-        return BlockData(
+        return BlockImages(
             [self.ids[row] for row in rows],
             self.owners[rows],
             [self.faults[row] for row in rows],
@@ -76,20 +88,79 @@ class BlockData:
         return int(self.features.nbytes + self.spectrum.nbytes + self.images.nbytes)
 
 
+class BlockMaker:
+    """Makes the blocks of one shard after another, with a network that it holds."""
+
+    def __init__(
+        self,
+        plan: AuditPlan,
+        config: Config,
+        folder: Location,
+        device: str = "cpu",
+        extract: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Blocks are left in `folder`. `extract` takes images (B, 1, X, Y) in [-1, 1] to features (B, F), on `device`;
+        it is EfficientNet-Lite0 where it is not given."""
+        self._plan, self._folder, self._device = plan, folder, torch.device(device)
+        self._extract = extract or FeatureExtractor(config.evaluation.feature_size).to(self._device)
+        self._mirror = mirrors(config.data.plane)
+
+    def make(self, shard: Sequence[int]) -> None:
+        """Publish the blocks of these numbers, but those that are there and whole."""
+        blocks = {number: self._plan.blocks[number].rows for number in shard}
+        missing = {
+            number: rows
+            for number, rows in blocks.items()
+            if not is_whole(block_file(self._folder, number), [row.id for row in rows])
+        }
+        pixels = self._read([row for rows in missing.values() for row in rows])
+        for number, rows in missing.items():
+            table = self._described(rows, np.stack([pixels[row] for row in rows]))
+            write_table(table, block_file(self._folder, number))
+
+    def _read(self, rows: Sequence[ImageRow]) -> Mapping[ImageRow, Pixels]:
+        pixels: dict[ImageRow, Pixels] = {}
+        ordered = sorted(rows, key=lambda row: (row.file, row.row))
+        for number, group in groupby(ordered, lambda row: row.file):
+            some = list(group)
+            column = read_image_file(self._plan.files[number])["image"]
+            images = tensor_numpy(column.take(pa.array([row.row for row in some])))
+            pixels.update(zip(some, images, strict=True))
+        return pixels
+
+    def _described(self, rows: Sequence[ImageRow], pixels: Pixels) -> pa.Table:
+        sound = np.nan_to_num(pixels, posinf=1.0, neginf=-1.0)
+        features, spectra = [], []
+        with torch.inference_mode():
+            for batch in np.split(sound, range(COMPUTE_BATCH, len(sound), COMPUTE_BATCH)):
+                images = torch.from_numpy(batch)[:, None].to(self._device)
+                features.append(unit_features(self._extract, images, mirror=self._mirror).cpu())
+                spectra.append(unit_spectrum(images).cpu())
+        columns = {
+            "id": pa.array([row.id for row in rows]),
+            "owner": pa.array([row.owner for row in rows]),
+            "fault": pa.array([_fault(image) for image in pixels], pa.string()),
+            "features": _fixed(torch.cat(features).numpy()),
+            "spectrum": _fixed(torch.cat(spectra).numpy()),
+            "image": _fixed(sound.astype(np.float16).reshape(len(rows), -1)),
+        }
+        return pa.table(columns)
+
+
 class BlockReader:
     """Blocks by their numbers; keeps those read last, as many as fit into CACHE_BYTES."""
 
-    def __init__(self, parts: Location, shape: tuple[int, ...]) -> None:
-        self._parts, self._shape = parts, shape
-        self._kept: OrderedDict[int, BlockData] = OrderedDict()
+    def __init__(self, plan: AuditPlan, folder: Location) -> None:
+        self._folder, self._shape = folder, plan.shape
+        self._kept: OrderedDict[int, BlockImages] = OrderedDict()
         self.num_bytes = 0
 
-    def __getitem__(self, number: int) -> BlockData:
+    def __getitem__(self, number: int) -> BlockImages:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
-        table = read_file(block_file(self._parts, number))
-        block = BlockData(
+        table = read_file(block_file(self._folder, number))
+        block = BlockImages(
             table["id"].to_pylist(),
             np.array(table["owner"].to_pylist()),
             table["fault"].to_pylist(),
@@ -102,6 +173,27 @@ class BlockReader:
         while self.num_bytes > CACHE_BYTES and len(self._kept) > 1:
             self.num_bytes -= self._kept.popitem(last=False)[1].num_bytes
         return block
+
+
+def read_images(plan: AuditPlan, folder: Location, wanted: set[tuple[Group, str]]) -> dict[tuple[Group, str], Pixels]:
+    """The pixels of some images, by group and id."""
+    reader, found = BlockReader(plan, folder), {}
+    for number, block in enumerate(plan.blocks):
+        rows = [k for k, row in enumerate(block.rows) if (block.group, row.id) in wanted]
+        for k in rows:
+            found[block.group, block.rows[k].id] = reader[number].images[k].astype(np.float32)
+    return found
+
+
+def _fault(image: Pixels) -> str | None:
+    if not np.isfinite(image).all():
+        return "not finite"
+    return "constant" if float(image.std()) < MIN_DEVIATION else None
+
+
+def _fixed(values: Any) -> pa.Array:
+    """(R, N) -> a column of fixed-size lists."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _unfixed(column: pa.ChunkedArray) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mrigen import __version__
-from mrigen.audit.memorisation import MIN_HELD_OUT, MIN_HELD_OUT_OWNERS
+from mrigen.audit.decision import MIN_HELD_OUT, MIN_HELD_OUT_OWNERS
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, ImageRow, refuse_other_shape
@@ -20,13 +20,13 @@ from mrigen.labels import Cell, all_cells
 from mrigen.storage import Location
 
 BLOCK_ROWS = 256
-"""Images read at a time, and queries of one comparison."""
+"""Images read at a time, and queries of one search."""
 
 Rows = Mapping[tuple[Group, Cell], Sequence[ImageRow]]
 
 
 @dataclass(frozen=True)
-class Block:
+class CellBlock:
     """Images of one group and one cell, in the order of the files."""
 
     group: Group
@@ -35,21 +35,21 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Scope:
+class Counterparts:
     """What the samples of one cell are compared with: real images of `references`, its own cell if it was trained.
 
     The yardstick are the held-out images of the cells `yardstick`: its own, or where an untrained cell has too few,
     those of `references`.
     """
 
-    cell: Cell
     references: tuple[Cell, ...]
     yardstick: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Blocks of queries, BLOCK_ROWS images at the most, and the blocks of training and held-out images they meet."""
+class Search:
+    """For the neighbours of some images: blocks of them, BLOCK_ROWS images at the most, and the blocks of training and
+    held-out images among which they are looked for."""
 
     cell: Cell
     group: Group
@@ -60,18 +60,22 @@ class Comparison:
 
 @dataclass(frozen=True)
 class AuditPlan:
-    """The work: `shards` are the numbers of the blocks that are made at one go, from neighbouring rows of files."""
+    """All that is described and compared: `shards` are the numbers of the blocks that are made at one go, from
+    neighbouring rows of files."""
 
     files: tuple[Location, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[CellBlock, ...]
     shards: tuple[tuple[int, ...], ...]
-    scopes: tuple[Scope, ...]
-    comparisons: tuple[Comparison, ...]
+    counterparts: Mapping[Cell, Counterparts]
+    """Of every cell that has samples."""
+    searches: tuple[Search, ...]
+    shape: tuple[int, ...]
+    """Of every image, (X, Y)."""
     digest: str
     """A hash of all that the results depend on."""
 
 
-def make_audit_plan(real: ImageIndex, generated: ImageIndex, config: Config) -> AuditPlan:
+def plan_audit(real: ImageIndex, generated: ImageIndex, config: Config) -> AuditPlan:
     """Every sample with the training and the held-out images of its cell, or of the trained cells nearest to it.
 
     Raises InputError if the images are not slices, differ in shape, or none was trained on or held out.
@@ -91,21 +95,23 @@ def make_audit_plan(real: ImageIndex, generated: ImageIndex, config: Config) -> 
     by_group: dict[tuple[Group, Cell], list[ImageRow]] = defaultdict(list)
     for row in rows:
         by_group[row.group, row.cell].append(row)
-    scopes = tuple(_scope(cell, by_group, untrained) for cell in all_cells() if by_group.get((Group.GENERATED, cell)))
-    blocks: list[Block] = []
+    made = [cell for cell in all_cells() if by_group.get((Group.GENERATED, cell))]
+    counterparts = {cell: _counterparts_of(cell, by_group, untrained) for cell in made}
+    blocks: list[CellBlock] = []
     shards: list[tuple[int, ...]] = []
     for shard in _cut(rows):
         shards.append(tuple(range(len(blocks), len(blocks) + len(shard))))
         blocks += shard
-    comparisons = tuple(comparison for scope in scopes for comparison in _comparisons(scope, blocks))
+    searches = tuple(search for cell, one in counterparts.items() for search in _searches(cell, one, blocks))
     hashes = [*real.hashes, *generated.hashes]
     return AuditPlan(
         (*real.files, *generated.files),
         tuple(blocks),
         tuple(shards),
-        scopes,
-        comparisons,
-        _digest(blocks, scopes, hashes, config),
+        counterparts,
+        searches,
+        real.shape or (),
+        _digest(blocks, counterparts, hashes, config),
     )
 
 
@@ -124,9 +130,9 @@ def _untrained_cells(rows: Sequence[ImageRow], config: Config) -> frozenset[Cell
     )
 
 
-def _scope(cell: Cell, rows: Rows, untrained: frozenset[Cell]) -> Scope:
+def _counterparts_of(cell: Cell, rows: Rows, untrained: frozenset[Cell]) -> Counterparts:
     if cell not in untrained:
-        return Scope(cell, (cell,), (cell,))
+        return Counterparts((cell,), (cell,))
     near = tuple(
         other
         for other in all_cells()
@@ -134,10 +140,10 @@ def _scope(cell: Cell, rows: Rows, untrained: frozenset[Cell]) -> Scope:
     )
     own = rows.get((Group.HELD_OUT, cell), ())
     enough = len(own) >= MIN_HELD_OUT and len({row.owner for row in own}) >= MIN_HELD_OUT_OWNERS
-    return Scope(cell, near, (cell,) if enough else near)
+    return Counterparts(near, (cell,) if enough else near)
 
 
-def _cut(rows: Sequence[ImageRow]) -> Iterator[list[Block]]:
+def _cut(rows: Sequence[ImageRow]) -> Iterator[list[CellBlock]]:
     """Shards of BLOCK_ROWS rows of one group in the order of the files, and in each a block for each cell."""
     for group in Group:
         ordered = sorted((row for row in rows if row.group == group), key=lambda row: (row.file, row.row))
@@ -145,20 +151,20 @@ def _cut(rows: Sequence[ImageRow]) -> Iterator[list[Block]]:
             shard: dict[Cell, list[ImageRow]] = defaultdict(list)
             for row in ordered[start : start + BLOCK_ROWS]:
                 shard[row.cell].append(row)
-            yield [Block(group, cell, tuple(shard[cell])) for cell in all_cells() if cell in shard]
+            yield [CellBlock(group, cell, tuple(shard[cell])) for cell in all_cells() if cell in shard]
 
 
-def _comparisons(scope: Scope, blocks: Sequence[Block]) -> Iterator[Comparison]:
+def _searches(cell: Cell, counterparts: Counterparts, blocks: Sequence[CellBlock]) -> Iterator[Search]:
     def chosen(group: Group, cells: tuple[Cell, ...]) -> tuple[int, ...]:
         return tuple(n for n, block in enumerate(blocks) if block.group == group and block.cell in cells)
 
-    training, held_out = chosen(Group.REFERENCE, scope.references), chosen(Group.HELD_OUT, scope.references)
-    for group, cells in ((Group.GENERATED, (scope.cell,)), (Group.HELD_OUT, scope.yardstick)):
+    training, held_out = (chosen(group, counterparts.references) for group in (Group.REFERENCE, Group.HELD_OUT))
+    for group, cells in ((Group.GENERATED, (cell,)), (Group.HELD_OUT, counterparts.yardstick)):
         for queries in _packed(chosen(group, cells), blocks):
-            yield Comparison(scope.cell, group, queries, training, held_out)
+            yield Search(cell, group, queries, training, held_out)
 
 
-def _packed(numbers: Sequence[int], blocks: Sequence[Block]) -> Iterator[tuple[int, ...]]:
+def _packed(numbers: Sequence[int], blocks: Sequence[CellBlock]) -> Iterator[tuple[int, ...]]:
     """Neighbouring blocks together, as long as they hold no more than BLOCK_ROWS images."""
     pack: list[int] = []
     size = 0
@@ -173,13 +179,17 @@ def _packed(numbers: Sequence[int], blocks: Sequence[Block]) -> Iterator[tuple[i
         yield tuple(pack)
 
 
-def _digest(blocks: Sequence[Block], scopes: Sequence[Scope], hashes: Sequence[str], config: Config) -> str:
+def _digest(
+    blocks: Sequence[CellBlock], counterparts: Mapping[Cell, Counterparts], hashes: Sequence[str], config: Config
+) -> str:
     content = {
         "version": __version__,
         "audit": config.audit.model_dump(mode="json"),
         "feature_size": config.evaluation.feature_size,
         "plane": config.data.plane,
         "blocks": [[block.group, [[hashes[row.file], row.row, row.id] for row in block.rows]] for block in blocks],
-        "scopes": [[str(cell) for cell in (scope.cell, *scope.references, *scope.yardstick)] for scope in scopes],
+        "counterparts": [
+            [str(one) for one in (cell, *found.references, *found.yardstick)] for cell, found in counterparts.items()
+        ],
     }
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()

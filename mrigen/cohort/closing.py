@@ -32,16 +32,17 @@ Synthetic is not anonymous: a model can repeat images that it was trained on.
 - seed {seed}; solver {solver}, {num_steps} steps, guidance {guidance:g}, compute batch {compute_batch}
 - made by mrigen {version}
 
-`sub-*/anat/` holds the images as NIfTI (BIDS derivative, axial slices (X, Y, 1), intensities 0 to 1000) with a sidecar
+`sub-*/anat/` holds the images as NIfTI (BIDS derivative, {plane} slices (X, Y, 1), intensities 0 to 1000) with a \
+sidecar
 that tells how to make each again; `manifest/*.parquet` holds the same rows with the images as tensors, readable by
 plain pyarrow; `plan.parquet` what was asked for; `_SUCCESS.json` that all of it is here.
 """
 
 
-def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location) -> dict[Cell, int]:
+def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, plane: str) -> dict[Cell, int]:
     """Check that every sample of the plan is there once, then write the files at the top, `_SUCCESS.json` last.
 
-    Gives the number of samples a cell. Raises RuntimeError if rows are missing or twice.
+    `plane` is that of the slices. Gives the number of samples a cell. Raises RuntimeError if rows are missing or twice.
     """
     counts: Counter[Cell] = Counter()
     participants = ["participant_id\tpathology\tmodality\ttrained_cell"]
@@ -57,7 +58,7 @@ def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Locatio
     (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS)
     (folder / "dataset_description.json").write_json(_description(plan))
     (folder / ".bidsignore").write_bytes(_BIDSIGNORE.encode())
-    (folder / "README.md").write_bytes(_card(plan, trained, counts).encode())
+    (folder / "README.md").write_bytes(_card(plan, trained, counts, plane).encode())
     (folder / SUCCESS).write_json({"num_samples": plan.num_samples, "plan": plan.to_json(), "digest": plan.digest()})
     return dict(counts)
 
@@ -84,7 +85,7 @@ def _description(plan: CohortPlan) -> dict[str, object]:
     }
 
 
-def _card(plan: CohortPlan, trained: Mapping[Cell, bool], counts: Mapping[Cell, int]) -> str:
+def _card(plan: CohortPlan, trained: Mapping[Cell, bool], counts: Mapping[Cell, int], plane: str) -> str:
     def number(cell: Cell) -> str:
         mark = "" if trained[cell] or not counts.get(cell) else " *"
         return f"{counts.get(cell, 0)}{mark}"
@@ -92,6 +93,7 @@ def _card(plan: CohortPlan, trained: Mapping[Cell, bool], counts: Mapping[Cell, 
     untrained = [str(cell) for cell in plan.cells if not trained[cell]]
     return _CARD.format(
         num_samples=plan.num_samples,
+        plane=plane,
         modalities=" | ".join(Modality),
         rule=" | ".join("---" for _ in Modality),
         rows="\n".join(

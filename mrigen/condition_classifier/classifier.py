@@ -1,8 +1,8 @@
-"""The judge of conditions: a small network of this project that names pathology and modality.
+"""The condition classifier: a small network of this project that names pathology and modality.
 
 Trained on a run's real training images, those of cells held out from the generative model among them where there are
-any: what judges should know the truth. It is calibrated on the validation split by one temperature a head (Guo et al.
-2017, section 4.2). One thread gives equal bits for equal data and seed.
+any: it should know the truth of them, too. It is calibrated on the validation split by one temperature a head (Guo et
+al. 2017, section 4.2). One thread gives equal bits for equal data and seed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from torch import Tensor, nn
 
-from mrigen.images.labelled import LabelledImages, cell_codes
+from mrigen.images.labelled import LabelledImages, cell_codes, modality_codes, pathology_codes
 from mrigen.labels import Cell, Modality, Pathology
 
 CHANNELS = (16, 16, 32, 32, 64, 128)
@@ -99,7 +100,7 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A classifier ready to judge, the training images it saw of every cell, and how its training went."""
+    """A classifier ready to be asked, the training images it saw of every cell, and how its training went."""
 
     classifier: Classifier
     counts: dict[Cell, int]
@@ -189,8 +190,7 @@ def fit_temperature(logits: Matrix, labels: np.ndarray[Any, Any], weights: Matri
 
 def nll(logits: Matrix, labels: np.ndarray[Any, Any], weights: Matrix) -> float:
     """The weighted mean negative log likelihood of the labels, in nats."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    losses = -log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
     return float((losses * weights).sum() / weights.sum())
 
 
@@ -240,10 +240,7 @@ class _Draw:
 
 
 def _labels(images: LabelledImages) -> tuple[Tensor, Tensor]:
-    return (
-        torch.tensor([cell.pathology.row for cell in images.cells], dtype=torch.long),
-        torch.tensor([cell.modality.row for cell in images.cells], dtype=torch.long),
-    )
+    return torch.from_numpy(pathology_codes(images.cells)), torch.from_numpy(modality_codes(images.cells))
 
 
 def _share(place: int, num_sources: int) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mrigen.condition_classifier.classifier import Trained, classify
-from mrigen.images.labelled import LabelledImages, cell_codes, owner_codes, pathology_codes
-from mrigen.images.scopes import Kind, Scope, all_scopes
+from mrigen.images.labelled import LabelledImages, cell_codes, modality_codes, owner_codes, pathology_codes
+from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.metrics.accuracy import accuracy_interval, balanced_accuracy, calibration_error, confusion, wilson
 from mrigen.metrics.figure import Figure
@@ -38,7 +38,7 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 class Answers:
     """What a classifier says of images: logits (N, 4) and (N, 5), and the cell and the owner of each image.
 
-    `num_broken` counts, by cell, images that could not be judged, as their values are not finite.
+    `num_broken` counts, by cell, images that could not be asked about, as their values are not finite.
     """
 
     pathology: Matrix
@@ -58,7 +58,7 @@ class Answers:
         """The true class of every image, or the one asked for."""
         if target == "pathology":
             return pathology_codes(self.cells)
-        return np.array([cell.modality.row for cell in self.cells], np.int64)
+        return modality_codes(self.cells)
 
     def of(self, cells: Set[Cell]) -> Answers:
         """Those on images of some cells."""
@@ -73,7 +73,7 @@ class Answers:
 
 
 def ask(trained: Trained, images: LabelledImages) -> Answers:
-    """The classifier's answers on images; those that are not finite are counted, not judged."""
+    """The classifier's answers on images; those that are not finite are counted, not asked about."""
     finite = images.finite()
     broken = {cell: images.cells.count(cell) - finite.cells.count(cell) for cell in set(images.cells)}
     pathology, modality = classify(trained.classifier, finite.pixels)
@@ -88,38 +88,6 @@ class Fidelity:
     rows: Mapping[str, Mapping[str, Figure]]
     confusion: Mapping[str, Mapping[str, list[list[int]]]]
 
-    def as_json(self) -> dict[str, Any]:
-        """`{"rows": {scope: {figure: {...}}}, "confusion": {target: {"classes", "real", "generated"}}}`."""
-        return {
-            "rows": {
-                scope: {name: figure.as_json() for name, figure in figures.items()}
-                for scope, figures in self.rows.items()
-            },
-            "confusion": {
-                target: {"classes": CLASSES[target], **matrices} for target, matrices in self.confusion.items()
-            },
-        }
-
-
-def judge_fidelity(
-    trained: Trained,
-    real: LabelledImages,
-    generated: LabelledImages,
-    *,
-    untrained: Set[Cell] = frozenset(),
-    num_bootstraps: int = 1000,
-    seed: int = 0,
-) -> Fidelity:
-    """Fidelity of generated images, beside held-out real ones; `untrained` are the cells the model never saw."""
-    return fidelity(
-        ask(trained, real),
-        ask(trained, generated),
-        trained.counts,
-        untrained=untrained,
-        num_bootstraps=num_bootstraps,
-        seed=seed,
-    )
-
 
 def fidelity(
     real: Answers,
@@ -130,7 +98,8 @@ def fidelity(
     num_bootstraps: int = 1000,
     seed: int = 0,
 ) -> Fidelity:
-    """From answers; `counts` are the real images of every cell that the classifier was trained on."""
+    """Fidelity of generated images, beside held-out real ones. `counts` are the real images of every cell that the
+    classifier was trained on, `untrained` the cells that the model never saw."""
     rows = {}
     for scope in all_scopes(untrained):
         cells = compared_cells(scope, real, generated, counts)
@@ -139,18 +108,18 @@ def fidelity(
             learned = nothing_learned(real, target, counts)
             for side, suffix in zip((generated, real), SIDES, strict=True):
                 some, key = side.of(cells), (seed, scope.name, target, suffix)
-                reason = learned or unjudged(some, scope, counts)
+                reason = learned or why_no_accuracy(some, scope, counts)
                 if reason:
                     figures |= {f"{target}{suffix}{name}": Figure.missing(reason, len(some)) for name in _NAMES}
                     continue
                 figures[f"{target}{suffix}"] = accuracy(some, scope, target, num_bootstraps, *key)
                 figures[f"{target}{suffix}_calibration"] = _calibration(some, target)
         rows[scope.name] = figures
-    judged = {cell for cell in {*real.cells, *generated.cells} if cell not in untrained and counts.get(cell)}
+    known = {cell for cell in {*real.cells, *generated.cells} if cell not in untrained and counts.get(cell)}
     matrices = {
         target: {
             name: confusion(some.logits(target).argmax(1), some.labels(target), NUM_CLASSES[target])
-            for name, some in (("real", real.of(judged)), ("generated", generated.of(judged)))
+            for name, some in (("real", real.of(known)), ("generated", generated.of(known)))
         }
         for target in TARGETS
     }
@@ -158,10 +127,10 @@ def fidelity(
 
 
 def compared_cells(scope: Scope, real: Answers, generated: Answers, counts: Mapping[Cell, int]) -> set[Cell]:
-    """The cells of a scope over which both sides are judged: where it has several, those that the classifier was
+    """The cells of a scope over which both sides are compared: where it has several, those that the classifier was
     trained on and that both sides have; those that one side has, where the other has nothing at all."""
     cells = set(scope.cells)
-    if scope.kind == Kind.CELL:
+    if scope.cell is not None:
         return cells
     sides = [cells & {*side.cells, *side.num_broken} for side in (real, generated)]
     known = {cell for cell in cells if counts.get(cell)}
@@ -178,7 +147,7 @@ def accuracy(answers: Answers, scope: Scope, target: str, num_bootstraps: int, *
     correct = (answers.logits(target).argmax(axis=1) == labels).astype(np.float64)
     owners = owner_codes(answers.owners)
     num_owners = int(owners.max()) + 1
-    if scope.kind == Kind.CELL:
+    if scope.cell is not None:
         share = float(correct.mean())
         return Figure.of(share, len(answers), wilson(share, num_owners) if num_owners >= MIN_OWNERS else None)
     codes, strata = cell_codes(answers.cells), pathology_codes(answers.cells)
@@ -187,9 +156,9 @@ def accuracy(answers: Answers, scope: Scope, target: str, num_bootstraps: int, *
     return Figure.of(float(value), len(answers), ends)
 
 
-def unjudged(answers: Answers, scope: Scope, counts: Mapping[Cell, int]) -> str | None:
+def why_no_accuracy(answers: Answers, scope: Scope, counts: Mapping[Cell, int]) -> str | None:
     """Why the classifier's word on these images of a scope counts for nothing, or None."""
-    these = "this cell" if scope.kind == Kind.CELL else "these cells"
+    these = "these cells" if scope.cell is None else "this cell"
     if broken := sum(answers.num_broken.values()):
         return f"{broken} of {len(answers) + broken} images hold values that are not finite"
     if not any(counts.get(cell) for cell in scope.cells):
@@ -198,7 +167,7 @@ def unjudged(answers: Answers, scope: Scope, counts: Mapping[Cell, int]) -> str 
 
 
 def nothing_learned(real: Answers, target: str, counts: Mapping[Cell, int]) -> str | None:
-    """Why the classifier is no judge of `target` at all, or None: it saw one class, or names only one."""
+    """Why the classifier has no word in `target` at all, or None: it saw one class, or names only one."""
     known = {str(getattr(cell, target)) for cell, count in counts.items() if count}
     if len(known) < 2:
         return f"the real training images are all of one {target}"

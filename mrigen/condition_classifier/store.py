@@ -1,4 +1,4 @@
-"""The judge of a run: trained once, kept by a hash of all that it depends on, found again by every later verb.
+"""The condition classifier of a run: trained once, kept by a hash of all that decides it, found again by later verbs.
 
 `RUN/.cache/classifier/KEY.safetensors` holds the weights, `KEY.json` beside it, written last, their hash and how the
 training went.
@@ -26,17 +26,16 @@ from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, ImageRow, index_real
 from mrigen.images.labelled import LabelledImages, draw_per_cell
 from mrigen.labels import Cell
+from mrigen.preprocess import mirrors
 from mrigen.storage import Location
 
 TRAIN_PER_CELL = 500
 VAL_PER_CELL = 60
-FLIPPED_PLANES = ("axial", "coronal")
-"""Planes whose first axis is left-right."""
 
 
 @dataclass(frozen=True)
-class JudgePlan:
-    """The images that a run's judge is trained on and calibrated by; `key` is a hash of all that decides it."""
+class ClassifierPlan:
+    """The images that a run's classifier is trained on and calibrated by; `key` is a hash of all that decides it."""
 
     index: ImageIndex
     train: tuple[ImageRow, ...]
@@ -44,28 +43,30 @@ class JudgePlan:
     key: str
 
 
-def plan_judge(data: Location, config: Config) -> JudgePlan:
-    """Choose the images of `data/` that train the judge. Raises InputError if none is of the training split."""
+def plan_classifier(data: Location, config: Config) -> ClassifierPlan:
+    """Choose the images of `data/` that train the classifier. Raises InputError if none is of the training split."""
     index = index_real(data, "val")
     train = draw_per_cell([row for row in index.rows if row.group == Group.REFERENCE], TRAIN_PER_CELL)
     val = draw_per_cell([row for row in index.rows if row.group == Group.HELD_OUT], VAL_PER_CELL)
     if not train:
-        raise InputError(f"{data} holds no image of the training split, so no judge can be trained: add subjects")
+        raise InputError(
+            f"{data} holds no image of the training split, so no condition classifier can be trained: add subjects"
+        )
     content = json.dumps(
         {
             "version": __version__,
             "seed": config.seed,
             "num_steps": config.studies.classifier_steps,
-            "flips": config.data.plane in FLIPPED_PLANES,
+            "flips": mirrors(config.data.plane),
             "images": [[[row.id, row.sha256, str(row.cell)] for row in rows] for rows in (train, val)],
         },
         separators=(",", ":"),
     )
-    return JudgePlan(index, tuple(train), tuple(val), hashlib.sha256(content.encode()).hexdigest()[:32])
+    return ClassifierPlan(index, tuple(train), tuple(val), hashlib.sha256(content.encode()).hexdigest()[:32])
 
 
-def find_or_train(plan: JudgePlan, config: Config, folder: Location, device: str = "cpu") -> Trained:
-    """The judge of `plan`: that which stands in `folder`, else one trained now and published there."""
+def find_or_train(plan: ClassifierPlan, config: Config, folder: Location, device: str = "cpu") -> Trained:
+    """The classifier of `plan`: that which stands in `folder`, else one trained now and published there."""
     weights, facts = folder / f"{plan.key}.safetensors", folder / f"{plan.key}.json"
     if standing := _load(weights, facts):
         return standing
@@ -74,29 +75,29 @@ def find_or_train(plan: JudgePlan, config: Config, folder: Location, device: str
         LabelledImages.read(plan.index, plan.val),
         num_steps=config.studies.classifier_steps,
         generator=torch.Generator().manual_seed(config.seed),
-        flips=config.data.plane in FLIPPED_PLANES,
+        flips=mirrors(config.data.plane),
         device=device,
     )
     trained.classifier.to("cpu")
     data = save({name: tensor.contiguous() for name, tensor in trained.classifier.state_dict().items()})
     weights.write_bytes(data)
-    facts.write_json({"weights_sha256": hashlib.sha256(data).hexdigest(), **judge_facts(trained)})
+    facts.write_json({"weights_sha256": hashlib.sha256(data).hexdigest(), **training_facts(trained)})
     return trained
 
 
-def train_once(plan: JudgePlan, config: Config, folder: Location, each: Each) -> Trained:
+def train_once(plan: ClassifierPlan, config: Config, folder: Location, each: Each) -> Trained:
     """The classifier of `plan`, which stands in `folder` afterwards: the first round of every stage that asks it."""
     for _ in each(functools.partial(_train_in, folder, config, each.device), [plan], "train the classifier"):
         pass
     return find_or_train(plan, config, folder, each.device)
 
 
-def _train_in(folder: Location, config: Config, device: str, plan: JudgePlan) -> None:
+def _train_in(folder: Location, config: Config, device: str, plan: ClassifierPlan) -> None:
     find_or_train(plan, config, folder, device)
 
 
-def judge_facts(trained: Trained) -> dict[str, Any]:
-    """What a report says of the judge: training images of every cell, temperatures, and the validation losses."""
+def training_facts(trained: Trained) -> dict[str, Any]:
+    """What a report says of the classifier: training images of every cell, temperatures, and the validation losses."""
     pathology, modality = trained.classifier.temperatures.tolist()
     return {
         "counts": {str(cell): count for cell, count in trained.counts.items()},
@@ -106,7 +107,7 @@ def judge_facts(trained: Trained) -> dict[str, Any]:
 
 
 def _load(weights: Location, facts: Location) -> Trained | None:
-    """The judge that stands there, None if there is none or a damaged one."""
+    """The classifier that stands there, None if there is none or a damaged one."""
     if not (weights.is_file() and facts.is_file()):
         return None
     try:

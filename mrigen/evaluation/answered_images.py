@@ -1,4 +1,4 @@
-"""Images as what they are compared by: features, and the judge's answers."""
+"""Images as what they are compared by: features, and the condition classifier's answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mrigen.condition_classifier.fidelity import Answers
-from mrigen.evaluation.described import Found
+from mrigen.evaluation.described_cells import DescribedImages
 from mrigen.images.index import Group
 from mrigen.images.labelled import cell_codes, owner_codes, pathology_codes
 from mrigen.labels import Cell, Modality, Pathology, all_cells
@@ -24,7 +24,8 @@ Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class ScoredImages:
-    """Features (N, F) by the name of their extractor, and the judge's answers, on the same images in one order."""
+    """Features (N, F) by the name of their extractor, and the condition classifier's answers, on the same images in one
+    order."""
 
     features: Mapping[str, Vectors]
     answers: Answers
@@ -55,42 +56,42 @@ class ScoredImages:
         return ImageSet(vectors, owner_codes(answers.owners), codes, strata)
 
 
-def answers_in(found: Found, group: Group) -> Answers:
-    """The judge's answers on all images of a group, cell by cell; those that are not finite are counted."""
-    some = [(cell, found[group, cell]) for cell in all_cells() if (group, cell) in found]
-    logits = [vector for _, looked in some for vector in looked.answers]
+def answers_in(images: DescribedImages, group: Group) -> Answers:
+    """The classifier's answers on all images of a group, cell by cell; those that are not finite are counted."""
+    some = list(zip(all_cells(), images.of(group, all_cells()), strict=True))
+    logits = [vector for _, described in some for vector in described.answers]
     stacked = np.stack(logits) if logits else np.empty((0, len(Pathology) + len(Modality)))
     return Answers(
         stacked[:, : len(Pathology)],
         stacked[:, len(Pathology) :],
-        tuple(cell for cell, looked in some for _ in looked.answers),
-        tuple(owner for _, looked in some for owner in looked.answered_owners),
-        {cell: looked.num_broken for cell, looked in some if looked.num_broken},
+        tuple(cell for cell, described in some for _ in described.answers),
+        tuple(owner for _, described in some for owner in described.answered_owners),
+        {cell: described.num_broken for cell, described in some if described.num_broken},
     )
 
 
-def scored_in(found: Found, group: Group, extractors: Sequence[str]) -> ScoredImages:
+def scored_in(images: DescribedImages, group: Group, extractors: Sequence[str]) -> ScoredImages:
     """All images of a group that are finite, cell by cell, with the features of `extractors` and the answers."""
-    vectors = [image for cell in all_cells() if (group, cell) in found for image in found[group, cell].features]
+    vectors = [of_image for described in images.of(group, all_cells()) for of_image in described.features]
     features = {
-        name: np.stack([image[place] for image in vectors]) if vectors else np.empty((0, 1), np.float32)
+        name: np.stack([one[place] for one in vectors]) if vectors else np.empty((0, 1), np.float32)
         for place, name in enumerate(extractors)
     }
-    return ScoredImages(features, answers_in(found, group))
+    return ScoredImages(features, answers_in(images, group))
 
 
-def joined(parts: Iterable[ScoredImages]) -> ScoredImages:
-    """All images of the parts, in their order. Raises ValueError if there is no part."""
-    some = list(parts)
+def joined(sets: Iterable[ScoredImages]) -> ScoredImages:
+    """All images of some sets, in their order. Raises ValueError if there is no set."""
+    some = list(sets)
     if not some:
         raise ValueError("nothing to join")
-    answers = [part.answers for part in some]
+    answers = [one.answers for one in some]
     broken: dict[Cell, int] = {}
     for one in answers:
         for cell, count in one.num_broken.items():
             broken[cell] = broken.get(cell, 0) + count
     return ScoredImages(
-        {name: np.concatenate([part.features[name] for part in some]) for name in some[0].features},
+        {name: np.concatenate([one.features[name] for one in some]) for name in some[0].features},
         Answers(
             np.concatenate([one.pathology for one in answers]),
             np.concatenate([one.modality for one in answers]),

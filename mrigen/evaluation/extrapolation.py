@@ -15,16 +15,15 @@ import numpy as np
 
 from mrigen.condition_classifier.fidelity import accuracy
 from mrigen.evaluation.answered_images import ScoredImages, kid_figure
-from mrigen.images.scopes import Kind, Scope
+from mrigen.images.scopes import Scope, ScopeKind
 from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.metrics.comparison import MIN_IMAGES
 from mrigen.metrics.figure import Figure
 
 GENERATED, FLOOR, HEALTHY, NEAREST = "generated", "real", "same_modality_healthy", "same_pathology_nearest_modality"
 ANSWERS = (GENERATED, FLOOR, HEALTHY, NEAREST)
 """Generated images; real ones of the cell itself, as the floor (KID of training images, where there are any, and
 accuracy on held-out ones); two lazy answers."""
-MIN_IMAGES = 10
-"""Fewer images on either side give no figure."""
 
 
 @dataclass(frozen=True)
@@ -73,28 +72,6 @@ class Extrapolation:
             ],
         }
 
-    def verdict(self) -> str:
-        """In a sentence, by KID of the leading extractor: how many unseen cells come nearer to the truth than both
-        lazy answers."""
-        unseen = [score for score in self.scores if score.unseen]
-        if not unseen:
-            return "No cell was held out of training, so nothing is extrapolated."
-        figure = f"{self.extractors[0]}/kid"
-        tried = [
-            (score, [name for name in (HEALTHY, NEAREST) if score.beats(name, figure) is not None]) for score in unseen
-        ]
-        judged = [(score, names) for score, names in tried if names]
-        if not judged:
-            return f"Of unseen cells ({len(unseen)}), none can be held against its truth: see the reasons."
-        won = [(score, names) for score, names in judged if all(score.beats(name, figure) for name in names)]
-        clear = sum(all(score.clearly_beats(name, figure) for name in names) for score, names in won)
-        apart = f" (with intervals apart in {clear})" if won else ""
-        left = f"; {len(unseen) - len(judged)} more could not be judged" if len(judged) < len(unseen) else ""
-        return (
-            f"In {len(won)} of {len(judged)} unseen cells the generated images are nearer to the truth than every lazy "
-            f"answer{apart}, by KID of {self.extractors[0]}{left}."
-        )
-
 
 def extrapolate(
     truth: ScoredImages,
@@ -107,7 +84,7 @@ def extrapolate(
     seed: int = 0,
 ) -> Extrapolation:
     """Score every cell. `truth` are held-out real images, `training` those of the training split; `counts` are the
-    real images of every cell that the judge was trained on."""
+    real images of every cell that the condition classifier was trained on."""
     extractors = tuple(truth.features)
     seen_training = training.of({cell for cell in training.cells if cell not in unseen})
     scores = []
@@ -128,7 +105,7 @@ def extrapolate(
             name: _figures(cell, real, passed_off(some, cell), extractors, counts, num_bootstraps, (seed, cell, name))
             for name, some in answers.items()
         }
-        # The judge knows the training images by heart: what it can be asked for shows on held-out ones.
+        # The classifier knows the training images by heart: what it can be asked for shows on held-out ones.
         held_out = _figures(cell, real, real, (), counts, num_bootstraps, (seed, cell))
         figures[FLOOR] |= held_out
         scores.append(CellScore(cell, cell in unseen, stand_ins, figures))
@@ -195,7 +172,7 @@ def _figures(
         elif not counts.get(cell):
             figures[target] = Figure.missing("the classifier saw no real training image of this cell", len(some))
         else:
-            figures[target] = accuracy(some.answers, Scope(str(cell), Kind.CELL, (cell,)), target, num_bootstraps)
+            figures[target] = accuracy(some.answers, Scope(str(cell), ScopeKind.CELL, (cell,)), target, num_bootstraps)
     return figures
 
 

@@ -12,98 +12,122 @@ import numpy as np
 import torch
 
 from mrigen.config import Config
-from mrigen.evaluation.described import Found, Looked
-from mrigen.evaluation.shards import Plan
+from mrigen.evaluation.described_cells import DescribedCell, DescribedImages, num_broken, sort_by_cell
+from mrigen.evaluation.planning import EvaluationPlan
+from mrigen.evaluation.shard_files import ShardFiles
 from mrigen.images.index import Group
-from mrigen.images.scopes import Kind, Scope, all_scopes
-from mrigen.labels import Cell, Pathology, all_cells
+from mrigen.images.labelled import cell_codes, pathology_codes
+from mrigen.images.scopes import Scope, all_scopes
+from mrigen.labels import Cell, all_cells
 from mrigen.metrics.comparison import DISTANCES, MIN_IMAGES, compare
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.image_quality import draw_pairs, pairwise_ms_ssim
 from mrigen.metrics.resampling import ImageSet, seeded
-from mrigen.threads import one_thread
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairLikeness:
     """MS-SSIM of pairs of one cell's images: the two owners and the value of each."""
 
-    owners: tuple[tuple[str, str], ...]
-    values: tuple[float, ...]
+    owners: tuple[tuple[str, str], ...] = ()
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ScopeByExtractor:
     """A task: compare the images of a scope by one extractor."""
 
     scope: Scope
     extractor: str
 
 
-Judgements = Mapping[Comparison | Cell, Mapping[str, Figure] | Mapping[Group, Pairs]]
+@dataclass(frozen=True)
+class ComparedImages:
+    """What figures are computed from: all that was seen of the images, and how they were chosen."""
+
+    described: DescribedImages
+    plan: EvaluationPlan
+    config: Config
+    split: str
+    no_samples: str | None = None
+    """The reason, where nothing at all was generated."""
+
+    @classmethod
+    def read(
+        cls,
+        files: ShardFiles,
+        shape: tuple[int, ...],
+        plan: EvaluationPlan,
+        config: Config,
+        split: str,
+        no_samples: str | None,
+    ) -> ComparedImages:
+        """From the files of all shards; `shape` is an image's."""
+        return cls(sort_by_cell(files.read(plan.shards), shape), plan, config, split, no_samples)
 
 
-def judging_tasks(plan: Plan) -> list[Comparison | Cell]:
-    """All that has to be judged, the longest first; a cell stands for its pairs."""
+TaskResults = Mapping[ScopeByExtractor | Cell, Mapping[str, Figure] | Mapping[Group, PairLikeness]]
+
+
+def figure_tasks(plan: EvaluationPlan) -> list[ScopeByExtractor | Cell]:
+    """All tasks, the longest first; a cell stands for its pairs."""
     scopes = all_scopes(plan.untrained)
-    return [*(Comparison(scope, name) for scope in scopes for name in plan.extractors), *all_cells()]
+    return [*(ScopeByExtractor(scope, name) for scope in scopes for name in plan.extractors), *all_cells()]
 
 
-class Judge:
-    """Does the tasks, on one thread, so that the last bits do not depend on the number of cores."""
+def do_task(
+    images: ComparedImages, task: ScopeByExtractor | Cell
+) -> Mapping[str, Figure] | Mapping[Group, PairLikeness]:
+    """Do one of the `figure_tasks`."""
+    return pair_likeness(images, task) if isinstance(task, Cell) else scope_figures(images, task)
 
-    def __init__(self, found: Found, plan: Plan, config: Config, *, split: str, no_samples: str | None = None) -> None:
-        """`no_samples` is the reason where nothing at all was generated."""
-        self._found, self._plan, self._config = found, plan, config
-        self._split, self._no_samples = split, no_samples
 
-    def compare(self, task: Comparison) -> dict[str, Figure]:
-        """Each figure of the scope, and with `_floor` in its name the one of real images against real ones."""
-        scope, infinity = task.scope, task.scope.kind != Kind.CELL
-        number = self._plan.extractors.index(task.extractor)
-        held_out, generated, reference = (
-            [self._found.get((group, cell), Looked()) for cell in scope.cells]
-            for group in (Group.HELD_OUT, Group.GENERATED, Group.REFERENCE)
-        )
-        counts = matched_counts(scope, held_out, generated, reference)
-        missing = self._no_samples or f"no generated image of {_these(scope)}"
-        figures: dict[str, Figure] = {}
-        with one_thread():
-            for others, name, nothing in (
-                (generated, "", missing),
-                (reference, "_floor", f"no image of {_these(scope)} in the train split"),
-            ):
-                empty = f"no image of {_these(scope)} in the {self._split} split"
-                if reason := _unusable(held_out, empty) or _unusable(others, nothing):
-                    judged = {key: Figure.missing(reason, sum(map(len, others))) for key in _names(infinity)}
-                else:
-                    pairs = list(zip(scope.cells, held_out, others, counts, strict=True))
-                    real = image_set([(c, a, len(a) if scope.cell else min(n, len(b))) for c, a, b, n in pairs], number)
-                    fake = image_set([(c, b, n) for c, _, b, n in pairs], number)
-                    key = (self._config.seed, scope.name, task.extractor, name)
-                    judged = compare(real, fake, self._config.evaluation, *key, infinity=infinity)
-                figures |= {f"{key}{name}": figure for key, figure in judged.items()}
-        return figures
+def scope_figures(images: ComparedImages, task: ScopeByExtractor) -> dict[str, Figure]:
+    """Each figure of a scope, and with `_floor` in its name the one of real images against real ones."""
+    scope, number = task.scope, images.plan.extractors.index(task.extractor)
+    infinity = scope.cell is None
+    these = "these cells" if scope.cell is None else "this cell"
+    held_out, generated, reference = (
+        images.described.of(group, scope.cells) for group in (Group.HELD_OUT, Group.GENERATED, Group.REFERENCE)
+    )
+    counts = matched_counts(scope, held_out, generated, reference)
+    figures: dict[str, Figure] = {}
+    for others, suffix, nothing in (
+        (generated, "", images.no_samples or f"no generated image of {these}"),
+        (reference, "_floor", f"no image of {these} in the train split"),
+    ):
+        empty = f"no image of {these} in the {images.split} split"
+        if reason := _unusable(held_out, empty) or _unusable(others, nothing):
+            names = [name for name in DISTANCES if infinity or name != "fid_infinity"]
+            found = dict.fromkeys(names, Figure.missing(reason, sum(map(len, others))))
+        else:
+            rows = list(zip(scope.cells, held_out, others, counts, strict=True))
+            real = image_set([(c, a, min(n, len(b)) if infinity else len(a)) for c, a, b, n in rows], number)
+            fake = image_set([(c, b, n) for c, _, b, n in rows], number)
+            key = (images.config.seed, scope.name, task.extractor, suffix)
+            found = compare(real, fake, images.config.evaluation, *key, infinity=infinity)
+        figures |= {f"{name}{suffix}": figure for name, figure in found.items()}
+    return figures
 
-    def pairs(self, cell: Cell) -> dict[Group, Pairs]:
-        """MS-SSIM of random pairs of held-out and of generated images, equally many of both where both are there."""
-        groups = [group for group in (Group.HELD_OUT, Group.GENERATED) if (group, cell) in self._found]
-        limit, drawn = self._config.evaluation.num_pairs, {}
-        for _ in range(2):  # the second time no more than the poorer group has
-            for group in groups:
-                owners = self._found[group, cell].kept_owners
-                drawn[group] = draw_pairs(owners, limit, seeded(self._config.seed, "ms-ssim", group, cell))
-            limit = min([limit, *(len(pairs) for pairs in drawn.values() if len(pairs))])
-        with one_thread():
-            return {group: _judged(self._found[group, cell], drawn[group]) for group in groups}
 
-    def __call__(self, task: Comparison | Cell) -> Mapping[str, Figure] | Mapping[Group, Pairs]:
-        """Do one task of `judging_tasks`."""
-        return self.pairs(task) if isinstance(task, Cell) else self.compare(task)
+def pair_likeness(images: ComparedImages, cell: Cell) -> dict[Group, PairLikeness]:
+    """MS-SSIM of random pairs of held-out and of generated images, equally many of both where both are there."""
+    by_group = {group: images.described.of(group, [cell])[0] for group in (Group.HELD_OUT, Group.GENERATED)}
+    by_group = {group: described for group, described in by_group.items() if len(described)}
+    limit, drawn = images.config.evaluation.num_pairs, {}
+    for _ in range(2):  # the second time no more than the poorer group has
+        for group, described in by_group.items():
+            generator = seeded(images.config.seed, "ms-ssim", group, cell)
+            drawn[group] = draw_pairs(described.kept_owners, limit, generator)
+        limit = min([limit, *(len(pairs) for pairs in drawn.values() if len(pairs))])
+    return {group: _likeness(described, drawn[group]) for group, described in by_group.items()}
 
 
 def matched_counts(
-    scope: Scope, held_out: Sequence[Looked], generated: Sequence[Looked], reference: Sequence[Looked]
+    scope: Scope,
+    held_out: Sequence[DescribedCell],
+    generated: Sequence[DescribedCell],
+    reference: Sequence[DescribedCell],
 ) -> list[int]:
     """How many images of each cell are compared, generated ones and reference ones alike, so that a figure and its
     floor have the same N. Over several cells, both sides of a comparison take equally many of each cell."""
@@ -114,39 +138,26 @@ def matched_counts(
     return counts
 
 
-def image_set(chosen: Sequence[tuple[Cell, Looked, int]], number: int) -> ImageSet:
+def image_set(chosen: Sequence[tuple[Cell, DescribedCell, int]], number: int) -> ImageSet:
     """The first images of some cells, as many as stand with each, by the features of extractor `number`."""
-    cells = all_cells()
-    features, owners, codes, strata = [], [], [], []
-    for cell, looked, count in chosen:
-        features += [vectors[number] for vectors in looked.features[:count]]
-        taken = looked.owners[:count]
-        owners += taken
-        codes += [cells.index(cell)] * len(taken)
-        strata += [list(Pathology).index(cell.pathology)] * len(taken)
+    features = [vectors[number] for _, described, count in chosen for vectors in described.features[:count]]
+    named = [(owner, cell) for cell, described, count in chosen for owner in described.owners[:count]]
+    cells = [cell for _, cell in named]
     stacked = torch.from_numpy(np.stack(features)) if features else torch.empty(0, 1)
-    return ImageSet.of(stacked, owners, codes, strata)
+    return ImageSet.of(stacked, [owner for owner, _ in named], cell_codes(cells), pathology_codes(cells))
 
 
-def _judged(looked: Looked, drawn: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Pairs:
+def _likeness(described: DescribedCell, drawn: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> PairLikeness:
     if not len(drawn):
-        return Pairs((), ())
-    images = torch.from_numpy(np.stack([image for _, image in looked.kept]))[:, None]
-    owners = looked.kept_owners
-    return Pairs(tuple((owners[i], owners[j]) for i, j in drawn), tuple(pairwise_ms_ssim(images, drawn)))
+        return PairLikeness()
+    images = torch.from_numpy(np.stack([image for _, image in described.kept]))[:, None]
+    owners = described.kept_owners
+    return PairLikeness(tuple((owners[i], owners[j]) for i, j in drawn), tuple(pairwise_ms_ssim(images, drawn)))
 
 
-def _names(infinity: bool) -> list[str]:
-    return [name for name in DISTANCES if infinity or name != "fid_infinity"]
-
-
-def _these(scope: Scope) -> str:
-    return "this cell" if scope.cell else "these cells"
-
-
-def _unusable(looked: Sequence[Looked], nothing: str) -> str | None:
+def _unusable(cells: Sequence[DescribedCell], nothing: str) -> str | None:
     """Why a group gives no figure, or None: it is empty, or broken images are among it."""
-    total, broken = sum(map(len, looked)), sum(one.num_broken for one in looked)
+    broken, total = num_broken(cells)
     if not total:
         return nothing
     return f"{broken} of {total} images hold values that are not finite" if broken else None

@@ -1,30 +1,28 @@
-"""What was judged -> the rows of the report, each with all its figures."""
+"""What was seen of all images, and what the tasks gave -> the rows of the report, each with all its figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
 from mrigen.condition_classifier.classifier import Trained
-from mrigen.condition_classifier.fidelity import FIGURES, Fidelity
-from mrigen.condition_classifier.fidelity import fidelity as fidelity_of
-from mrigen.condition_classifier.store import judge_facts
+from mrigen.condition_classifier.fidelity import FIGURES, Fidelity, fidelity
+from mrigen.condition_classifier.store import training_facts
 from mrigen.config import Config
 from mrigen.evaluation.answered_images import answers_in, scored_in
-from mrigen.evaluation.described import Found, Looked, Slice
+from mrigen.evaluation.described_cells import DescribedImages, Slice, num_broken
 from mrigen.evaluation.extrapolation import Extrapolation, extrapolate
-from mrigen.evaluation.figure_tasks import Comparison, Judgements, Pairs
-from mrigen.evaluation.shards import Plan
+from mrigen.evaluation.figure_tasks import ComparedImages, PairLikeness, ScopeByExtractor, TaskResults
 from mrigen.features.names import AUTOENCODER, MRI
 from mrigen.images.index import Group
-from mrigen.images.scopes import Kind, Scope, all_scopes
-from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.images.labelled import owner_codes, pathology_codes
+from mrigen.images.scopes import Scope, ScopeKind, all_scopes
+from mrigen.labels import Cell, Modality, all_cells
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.resampling import interval, mean_draws, owner_weights, seeded
-from mrigen.threads import one_thread
+from mrigen.metrics.resampling import Codes, Weights, interval, mean_draws, owner_weights, seeded
 
 FIDELITY = "fidelity"
 NO_MASKS = "no lesion mask of these images"
@@ -74,108 +72,109 @@ class Evaluation:
     rows: Sequence[Row]
     pictures: Mapping[tuple[Group, Cell], Sequence[Slice]]
     error_maps: Mapping[Modality, Slice]
-    judge: Mapping[str, Any] | None = None
-    """How the classifier of pathology and modality was trained, None where there is none."""
+    classifier: Mapping[str, Any] | None = None
+    """How the condition classifier was trained, None where there is none."""
     confusion: Mapping[str, Mapping[str, list[list[int]]]] = field(default_factory=dict)
     """As `mrigen.condition_classifier.fidelity.Fidelity.confusion`."""
     extrapolation: Extrapolation | None = None
     """None where it was not asked for."""
+    num_broken_samples: int = 0
+    """Generated images that hold values that are not finite."""
 
-    def of_kind(self, *kinds: Kind) -> list[Row]:
+    def of_kind(self, *kinds: ScopeKind) -> list[Row]:
         """The rows of some kinds, in their order."""
         return [row for row in self.rows if row.scope.kind in kinds]
 
 
 def summarise(
-    found: Found,
-    judgements: Judgements,
-    plan: Plan,
-    config: Config,
+    images: ComparedImages,
+    results: TaskResults,
     *,
-    split: str,
-    judge: Trained | None = None,
+    classifier: Trained | None = None,
     absent: Mapping[str, str] | None = None,
-    no_samples: str | None = None,
     extrapolation: bool = False,
     num_pictures: int = 6,
 ) -> Evaluation:
-    """All figures. `absent` are the reasons for networks that are not there, by name, `no_samples` that where nothing
-    was generated."""
-    absent = absent or {}
-    fidelity = _fidelity(found, judge, plan, config) if judge else None
+    """All figures. `results` are those of all tasks, `absent` the reasons for networks that are not there, by name."""
+    described, plan, config, absent = images.described, images.plan, images.config, absent or {}
+    named = _fidelity(images, classifier) if classifier else None
     rows = []
     for scope in all_scopes(plan.untrained):
-        figures = _quality(scope, found, config, absent.get(AUTOENCODER, f"no image in the {split} split"))
-        figures |= _diversity(scope, found, judgements, config, split, no_samples)
-        figures |= _named(scope, fidelity, absent.get(MRI, "no judge"), no_samples)
+        figures = _quality(scope, images, absent.get(AUTOENCODER, f"no image in the {images.split} split"))
+        figures |= _diversity(scope, images, results)
+        figures |= _named(scope, named, absent.get(MRI, "no classifier"), images.no_samples)
         for extractor in config.evaluation.extractors:
             if extractor in plan.extractors:
-                judged = cast("Mapping[str, Figure]", judgements[Comparison(scope, extractor)])
-                figures |= {f"{extractor}/{name}": figure for name, figure in judged.items()}
+                found = cast("Mapping[str, Figure]", results[ScopeByExtractor(scope, extractor)])
+                figures |= {f"{extractor}/{name}": figure for name, figure in found.items()}
             else:
                 figures[f"{extractor}/kid"] = Figure.missing(absent.get(extractor, "no such network"))
-        rows.append(Row(scope, _counts(scope, found), figures))
-    pictures = {key: _spread(looked.kept, num_pictures) for key, looked in found.items() if looked.kept}
+        rows.append(Row(scope, _counts(scope, described), figures))
     return Evaluation(
-        split,
+        images.split,
         plan.held_out,
         plan.extractors,
         plan.identities,
         rows,
-        pictures,
-        _error_maps(found),
-        judge=judge_facts(judge) if judge else None,
-        confusion=fidelity.confusion if fidelity else {},
-        extrapolation=_extrapolation(found, judge, plan, config) if judge and extrapolation else None,
+        {key: _spread(cell.kept, num_pictures) for key, cell in described.groups.items() if cell.kept},
+        _error_maps(described),
+        classifier=training_facts(classifier) if classifier else None,
+        confusion=named.confusion if named else {},
+        extrapolation=_extrapolation(images, classifier) if classifier and extrapolation else None,
+        num_broken_samples=num_broken(described.of(Group.GENERATED, all_cells()))[0],
     )
 
 
-def _fidelity(found: Found, judge: Trained, plan: Plan, config: Config) -> Fidelity:
-    real, generated = answers_in(found, Group.HELD_OUT), answers_in(found, Group.GENERATED)
-    num_bootstraps = config.evaluation.num_bootstraps
-    return fidelity_of(
-        real, generated, judge.counts, untrained=plan.untrained, num_bootstraps=num_bootstraps, seed=config.seed
+def _fidelity(images: ComparedImages, classifier: Trained) -> Fidelity:
+    return fidelity(
+        answers_in(images.described, Group.HELD_OUT),
+        answers_in(images.described, Group.GENERATED),
+        classifier.counts,
+        untrained=images.plan.untrained,
+        num_bootstraps=images.config.evaluation.num_bootstraps,
+        seed=images.config.seed,
     )
 
 
-def _named(scope: Scope, fidelity: Fidelity | None, no_judge: str, no_samples: str | None) -> dict[str, Figure]:
-    """How often the judge names what was asked for."""
+def _named(scope: Scope, found: Fidelity | None, no_classifier: str, no_samples: str | None) -> dict[str, Figure]:
+    """How often the classifier names what was asked for."""
     figures = {}
     for name in FIGURES:
-        figure = fidelity.rows[scope.name][name] if fidelity else Figure.missing(no_judge)
-        if fidelity and no_samples and "_real" not in name:
+        figure = found.rows[scope.name][name] if found else Figure.missing(no_classifier)
+        if found and no_samples and "_real" not in name:
             figure = Figure.missing(no_samples)
         figures[f"{FIDELITY}/{name}"] = figure
     return figures
 
 
-def _extrapolation(found: Found, judge: Trained, plan: Plan, config: Config) -> Extrapolation:
-    truth, generated, training = (
-        scored_in(found, group, plan.extractors) for group in (Group.HELD_OUT, Group.GENERATED, Group.REFERENCE)
+def _extrapolation(images: ComparedImages, classifier: Trained) -> Extrapolation:
+    extractors = images.plan.extractors
+    return extrapolate(
+        scored_in(images.described, Group.HELD_OUT, extractors),
+        scored_in(images.described, Group.GENERATED, extractors),
+        scored_in(images.described, Group.REFERENCE, extractors),
+        images.plan.untrained,
+        classifier.counts,
+        num_bootstraps=images.config.evaluation.num_bootstraps,
+        seed=images.config.seed,
     )
-    num_bootstraps = config.evaluation.num_bootstraps
-    with one_thread():
-        return extrapolate(
-            truth, generated, training, plan.untrained, judge.counts, num_bootstraps=num_bootstraps, seed=config.seed
-        )
 
 
-def _quality(scope: Scope, found: Found, config: Config, nothing: str) -> dict[str, Figure]:
+def _quality(scope: Scope, images: ComparedImages, nothing: str) -> dict[str, Figure]:
     """How well the autoencoder restores held-out images: means over images, intervals over subjects."""
-    parts = [(cell, found.get((Group.HELD_OUT, cell), Looked())) for cell in scope.cells]
+    config, held_out = images.config, images.described.of(Group.HELD_OUT, scope.cells)
     figures = {}
-    owners = [(owner, cell) for cell, looked in parts for owner in looked.restored_owners]
+    named = _named_owners(scope, (cell.restored_owners for cell in held_out))
     for name, column in (("psnr_db", "psnr"), ("ssim", "ssim"), ("mae", "mae")):
-        values = [value for _, looked in parts for value in looked.restored[column]]
-        figures[name] = _mean(values, owners, config, scope) if values else Figure.missing(nothing)
-    errors = [value for _, looked in parts for value in looked.lesion_mae]
+        values = [value for cell in held_out for value in cell.restored[column]]
+        figures[name] = _mean(values, named, config, scope) if values else Figure.missing(nothing)
+    errors = [value for cell in held_out for value in cell.lesion_mae]
     if errors:
-        owners = [(owner, cell) for cell, looked in parts for owner in looked.lesion_owners]
-        figures["lesion_mae"] = _mean(errors, owners, config, scope)
+        named = _named_owners(scope, (cell.lesion_owners for cell in held_out))
+        figures["lesion_mae"] = _mean(errors, named, config, scope)
     else:
-        any_mask = any(looked.num_marked for _, looked in parts)
-        restored = any(looked.restored_owners for _, looked in parts)
-        figures["lesion_mae"] = Figure.missing((NO_LESIONS if any_mask else NO_MASKS) if restored else nothing)
+        why = NO_LESIONS if any(cell.num_marked for cell in held_out) else NO_MASKS
+        figures["lesion_mae"] = Figure.missing(why if any(cell.restored_owners for cell in held_out) else nothing)
     return {f"autoencoder-quality/{name}": figure for name, figure in figures.items()}
 
 
@@ -190,39 +189,40 @@ def _mean(values: Sequence[float], named: Sequence[tuple[str, Cell]], config: Co
     return Figure.of(float(found.mean()), len(found), ends)
 
 
-def _diversity(
-    scope: Scope, found: Found, judgements: Judgements, config: Config, split: str, no_samples: str | None
-) -> dict[str, Figure]:
+def _diversity(scope: Scope, images: ComparedImages, results: TaskResults) -> dict[str, Figure]:
     """Likeness within cells: mean over the pairs of every cell, which never cross cells."""
     sides = (
-        (Group.GENERATED, "ms_ssim_generated", no_samples or "no generated image", "a pair needs two images"),
-        (Group.HELD_OUT, "ms_ssim_real", f"no image in the {split} split", "a pair needs images of two subjects"),
+        (Group.GENERATED, "ms_ssim_generated", images.no_samples or "no generated image", "a pair needs two images"),
+        (
+            Group.HELD_OUT,
+            "ms_ssim_real",
+            f"no image in the {images.split} split",
+            "a pair needs images of two subjects",
+        ),
     )
     figures = {}
     for group, name, empty, no_pair in sides:
-        looked = [found.get((group, cell), Looked()) for cell in scope.cells]
-        judged = [cast("Mapping[Group, Pairs]", judgements[cell]).get(group, Pairs((), ())) for cell in scope.cells]
-        broken, total = sum(one.num_broken for one in looked), sum(map(len, looked))
-        values = np.array([value for pairs in judged for value in pairs.values])
+        by_cell = [cast("Mapping[Group, PairLikeness]", results[cell]) for cell in scope.cells]
+        pairs = [found.get(group, PairLikeness()) for found in by_cell]
+        broken, total = num_broken(images.described.of(group, scope.cells))
+        values = np.array([value for of_cell in pairs for value in of_cell.values])
         if not total or broken or not len(values):
             why = f"{broken} of {total} images hold values that are not finite" if broken else no_pair
             figures[f"diversity/{name}"] = Figure.missing(why if total else empty, total)
             continue
-        named = [
-            (owner, cell)
-            for cell, pairs in zip(scope.cells, judged, strict=True)
-            for both in pairs.owners
-            for owner in both
-        ]
-        ends = _pair_interval(values, named, config, scope.name, name)
+        owners = ([owner for both in of_cell.owners for owner in both] for of_cell in pairs)
+        ends = pair_interval(values, _named_owners(scope, owners), images.config, scope.name, name)
         figures[f"diversity/{name}"] = Figure.of(float(values.mean()), len(values), ends)
     return figures
 
 
-def _pair_interval(
-    values: np.ndarray[Any, np.dtype[np.float64]], named: Sequence[tuple[str, Cell]], config: Config, *key: str
+def pair_interval(
+    values: Weights, named: Sequence[tuple[str, Cell]], config: Config, *key: str
 ) -> tuple[float, float] | None:
-    """Owners are drawn anew; a pair counts as often as its two owners were drawn, multiplied."""
+    """Of the mean over pairs, whose two owners stand in `named` one after the other, each with its cell.
+
+    Owners are drawn anew; a pair counts as often as its two owners were drawn, multiplied.
+    """
     owners, strata = _codes(named)
     weights = owner_weights(owners, strata, config.evaluation.num_bootstraps, seeded(config.seed, *key))
     if weights is None:
@@ -232,34 +232,34 @@ def _pair_interval(
         return interval(pairs @ values / pairs.sum(1))
 
 
-def _codes(
-    named: Sequence[tuple[str, Cell]],
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
+def _named_owners(scope: Scope, owners: Iterable[Sequence[str]]) -> list[tuple[str, Cell]]:
+    """The owners of every cell of a scope, each with the cell."""
+    return [(owner, cell) for cell, some in zip(scope.cells, owners, strict=True) for owner in some]
+
+
+def _codes(named: Sequence[tuple[str, Cell]]) -> tuple[Codes, Codes]:
     """Owners and their pathologies as numbers."""
-    first: dict[str, int] = {}
-    owners = [first.setdefault(owner, len(first)) for owner, _ in named]
-    strata = [list(Pathology).index(cell.pathology) for _, cell in named]
-    return np.array(owners, np.int64), np.array(strata, np.int64)
+    return owner_codes([owner for owner, _ in named]), pathology_codes([cell for _, cell in named])
 
 
-def _counts(scope: Scope, found: Found) -> dict[str, int]:
-    looked = {group: [found.get((group, cell), Looked()) for cell in scope.cells] for group in Group}
+def _counts(scope: Scope, described: DescribedImages) -> dict[str, int]:
+    held_out = described.of(Group.HELD_OUT, scope.cells)
     return {
-        "held_out": sum(map(len, looked[Group.HELD_OUT])),
-        "held_out_subjects": len({owner for one in looked[Group.HELD_OUT] for owner in one.owners}),
-        "generated": sum(map(len, looked[Group.GENERATED])),
-        "reference": sum(map(len, looked[Group.REFERENCE])),
+        "held_out": sum(map(len, held_out)),
+        "held_out_subjects": len({owner for cell in held_out for owner in cell.owners}),
+        "generated": sum(map(len, described.of(Group.GENERATED, scope.cells))),
+        "reference": sum(map(len, described.of(Group.REFERENCE, scope.cells))),
     }
 
 
-def _error_maps(found: Found) -> dict[Modality, Slice]:
+def _error_maps(described: DescribedImages) -> dict[Modality, Slice]:
     """By modality, over all pathologies."""
     maps = {}
     for modality in Modality:
-        looked = [found.get((Group.HELD_OUT, cell), Looked()) for cell in all_cells() if cell.modality == modality]
-        sums = [one.error_sum for one in looked if one.error_sum is not None]
+        cells = described.of(Group.HELD_OUT, [cell for cell in all_cells() if cell.modality == modality])
+        sums = [cell.error_sum for cell in cells if cell.error_sum is not None]
         if sums:
-            mean = np.sum(sums, axis=0) / sum(len(one.restored_owners) for one in looked)
+            mean = np.sum(sums, axis=0) / sum(len(cell.restored_owners) for cell in cells)
             maps[modality] = mean.astype(np.float32)
     return maps
 

@@ -13,7 +13,7 @@ from mrigen.condition_classifier.classifier import Classifier
 from mrigen.config import EvaluationConfig
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.names import AUTOENCODER, EFFICIENTNET, MRI
-from mrigen.features.networks import Opened
+from mrigen.features.networks import OpenNetworks
 from mrigen.models.autoencoder import Autoencoder
 
 LATENT_SIDE = 8
@@ -50,21 +50,22 @@ class AutoencoderFeatures:
         return functional.adaptive_avg_pool2d(mean, side).flatten(1)
 
 
-class JudgeFeatures:
-    """What the heads of the run's own judge see: it was trained to tell pathologies and modalities apart in MRI."""
+class ClassifierFeatures:
+    """What the heads of the run's own condition classifier see: it was trained to tell pathologies and modalities
+    apart in MRI."""
 
     name = MRI
 
-    def __init__(self, judge: Classifier) -> None:
-        self._judge = judge
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images (B, 1, S, S) -> (B, 256)."""
-        return self._judge.features(images)
+        return self._classifier.features(images)
 
 
 def build_extractors(
-    names: Sequence[str], settings: EvaluationConfig, networks: Opened, device: torch.device
+    names: Sequence[str], settings: EvaluationConfig, networks: OpenNetworks, device: torch.device
 ) -> list[Extractor]:
     """The extractors of these names, in their order. Raises ValueError for one whose network is not there."""
     built: list[Extractor] = []
@@ -73,8 +74,8 @@ def build_extractors(
             built.append(FeatureExtractor(settings.feature_size).to(device))
         elif name == AUTOENCODER and networks.autoencoder is not None:
             built.append(AutoencoderFeatures(networks.autoencoder))
-        elif name == MRI and networks.judge is not None:
-            built.append(JudgeFeatures(networks.judge))
+        elif name == MRI and networks.classifier is not None:
+            built.append(ClassifierFeatures(networks.classifier))
         elif name in networks.pretrained:
             built.append(networks.pretrained[name])
         else:

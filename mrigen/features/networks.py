@@ -1,4 +1,5 @@
-"""The networks that an evaluation looks through: the run's autoencoder and its judge, and those of the user."""
+"""The networks that an evaluation looks through: the run's autoencoder and its condition classifier, and
+those of the user."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mrigen.checkpoint import load_autoencoder
+from mrigen.checkpoint import SUMS, load_autoencoder
 from mrigen.condition_classifier.classifier import Classifier
-from mrigen.condition_classifier.store import JudgePlan, find_or_train, plan_judge
+from mrigen.condition_classifier.store import ClassifierPlan, find_or_train, plan_classifier
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.features.names import AUTOENCODER, MRI
@@ -19,15 +20,16 @@ from mrigen.models.autoencoder import Autoencoder
 from mrigen.storage import Location
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-NO_JUDGE = "no judge, for there is no image of the training split to train it on: add subjects"
+NO_CLASSIFIER = "no judge, for there is no image of the training split to train it on: add subjects"
+"""A reason in `metrics.json`, where the condition classifier goes by the name of judge."""
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenNetworks:
     """The networks in memory, ready to use; None for what the run has not."""
 
     autoencoder: Autoencoder | None = None
-    judge: Classifier | None = None
+    classifier: Classifier | None = None
     pretrained: Mapping[str, PretrainedFeatures] = field(default_factory=dict)
 
 
@@ -35,32 +37,32 @@ class Opened:
 class Networks:
     """Where the networks are, with a hash of all that each depends on, by the name of the extractor that it is.
 
-    What is not there is None, has no hash, and its reason stands in `absent`. The judge is found in `classifiers`,
-    or trained and left there.
+    What is not there is None, has no hash, and its reason stands in `absent`. The classifier is found in
+    `classifiers`, or trained and left there.
     """
 
     classifiers: Location
     autoencoder: Location | None = None
-    judge: JudgePlan | None = None
+    classifier: ClassifierPlan | None = None
     weights: Mapping[str, Location] = field(default_factory=dict)
     """Files of the user's, by the name of the extractor."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
 
-    def open(self, config: Config, device: torch.device) -> Opened:
-        """Load all that there are onto `device`; trains the judge if nobody did."""
-        autoencoder = judge = None
+    def open(self, config: Config, device: torch.device) -> OpenNetworks:
+        """Load all that there are onto `device`; trains the classifier if nobody did."""
+        autoencoder = classifier = None
         if self.autoencoder is not None:
             with self.autoencoder.as_local() as folder:
                 autoencoder = load_autoencoder(folder).to(device)
-        if self.judge is not None:
-            judge = find_or_train(self.judge, config, self.classifiers, str(device)).classifier.to(device)
+        if self.classifier is not None:
+            classifier = find_or_train(self.classifier, config, self.classifiers, str(device)).classifier.to(device)
         pretrained = {name: load_pretrained(name, file).to(device) for name, file in self.weights.items()}
-        return Opened(autoencoder, judge, pretrained)
+        return OpenNetworks(autoencoder, classifier, pretrained)
 
 
 def find_networks(run: Location, config: Config) -> Networks:
-    """The networks of a run folder, and those that the user brings; the judge is planned, not trained yet.
+    """The networks of a run folder, and those that the user brings; the classifier is planned, not trained yet.
 
     Raises InputError for a file of weights that is not there or does not hold what it should.
     """
@@ -73,23 +75,23 @@ def find_networks(run: Location, config: Config) -> Networks:
         absent[AUTOENCODER] = "no autoencoder: the denoiser works on pixels"
     else:
         absent[AUTOENCODER] = "no trained autoencoder: run `mrigen train-vae` first"
-    judge = None
+    classifier = None
     try:
-        judge = plan_judge(run / "data", config)
-        hashes[MRI] = judge.key
+        classifier = plan_classifier(run / "data", config)
+        hashes[MRI] = classifier.key
     except InputError:
-        absent[MRI] = NO_JUDGE
+        absent[MRI] = NO_CLASSIFIER
     weights = {name: Location.parse(file) for name, file in config.evaluation.weights if file}
     for name, file in weights.items():
         hashes[name] = pretrained_identity(name, file)
         load_pretrained(name, file)  # a bad file is told now, not by a worker
-    return Networks(run / ".cache" / "classifier", autoencoder, judge, weights, hashes, absent)
+    return Networks(run / ".cache" / "classifier", autoencoder, classifier, weights, hashes, absent)
 
 
 def find_autoencoder(run: Location) -> Location | None:
     """The trained autoencoder of a run, of its finished model if there is one; None if there is none."""
     candidates = [run / "vae"]
-    if (run / "model" / "SHA256SUMS").is_file():
+    if (run / "model" / SUMS).is_file():
         candidates.insert(0, run / "model" / "vae")
     return next((folder for folder in candidates if (folder / WEIGHTS).is_file()), None)
 

@@ -1,4 +1,4 @@
-"""Images in memory, with the cell and the owner of each: what classifiers are trained on and judge."""
+"""Images in memory, with the cell and the owner of each: what classifiers are trained on and asked about."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mrigen.images.index import ImageIndex, ImageRow, hash_order
-from mrigen.labels import Cell, Pathology, all_cells
+from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.metrics.resampling import Codes
 from mrigen.records import read_image_file, tensor_numpy
 
@@ -77,3 +77,9 @@ def pathology_codes(cells: Sequence[Cell]) -> Codes:
     """The pathologies of cells as numbers: their rows in the embedding table."""
     rows = {pathology: pathology.row for pathology in Pathology}
     return np.array([rows[cell.pathology] for cell in cells], np.int64)
+
+
+def modality_codes(cells: Sequence[Cell]) -> Codes:
+    """The modalities of cells as numbers: their rows in the embedding table."""
+    rows = {modality: modality.row for modality in Modality}
+    return np.array([rows[cell.modality] for cell in cells], np.int64)

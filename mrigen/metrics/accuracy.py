@@ -6,11 +6,15 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
+from scipy.special import ndtri, softmax
+from scipy.stats import binned_statistic
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from mrigen.metrics.resampling import Codes, Weights, interval, owner_weights
+from mrigen.metrics.resampling import LEVEL, Codes, Weights, interval, owner_weights
 
-Z = 1.959963984540054
-"""The normal distribution's quantile at 97.5 %."""
+Z = float(ndtri((1 + LEVEL) / 2))
+"""The normal distribution's quantile at the upper end of an interval."""
 NUM_BINS = 15
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
@@ -62,23 +66,16 @@ def accuracy_interval(
     return None if weights is None else interval(balanced_accuracy(correct, classes, cells, owners, weights))
 
 
-def probabilities(logits: Matrix) -> Matrix:
-    """Softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
-
-
 def calibration_error(logits: Matrix, labels: Codes, num_bins: int = NUM_BINS) -> float:
     """The expected calibration error (Guo et al. 2017, eq. 3): how far the stated confidence of the answers lies from
     the share of them that is right, in bins of equal width, weighted by their images."""
-    stated = probabilities(logits)
+    stated = softmax(logits, axis=1)
     confidence, right = stated.max(axis=1), stated.argmax(axis=1) == labels
-    bins = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
-    gaps = np.abs(np.bincount(bins, right - confidence, num_bins))
-    return float(gaps.sum() / len(labels))
+    gaps = binned_statistic(confidence, right - confidence, "sum", num_bins, (0.0, 1.0)).statistic
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def confusion(answers: Codes, labels: Codes, num_classes: int) -> list[list[int]]:
     """Counts of images by what they are (rows) and what they were taken for (columns)."""
-    counts = np.bincount(labels * num_classes + answers, minlength=num_classes**2)
-    return [[int(count) for count in row] for row in counts.reshape(num_classes, num_classes)]
+    counts = multiclass_confusion_matrix(torch.from_numpy(answers), torch.from_numpy(labels), num_classes)
+    return [[int(count) for count in row] for row in counts]

@@ -84,11 +84,6 @@ def frechet(real: Tensor, fake: Tensor) -> Frechet:
     return _by_covariances(real.double(), fake.double())
 
 
-def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """The value of `frechet`."""
-    return frechet(real, fake).value
-
-
 def _by_inner_products(real: Tensor, fake: Tensor) -> Frechet:
     """With centred, scaled features X_i (S_i = X_i^T X_i), tr((S_1 S_2)^(1/2)) is the sum of the singular values
     of A = X_1 X_2^T, and image i's share q of it is [(A A^T)^(1/2)]_ii."""

@@ -19,7 +19,8 @@ DATA_RANGE = 2.0
 WANG_BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the five scales, finest first (Wang, Simoncelli and Bovik 2003)."""
 
-_KERNEL = 11
+MIN_SIDE = 11
+"""Pixels a side that SSIM's window needs."""
 
 
 def psnr(images: Tensor, references: Tensor) -> Tensor:
@@ -42,9 +43,9 @@ def ms_ssim_betas(size: int) -> tuple[float, ...]:
     Five scales need more than 160 pixels; at 64 there are three. Figures of different numbers of scales
     do not compare. Raises ValueError below 11 pixels.
     """
-    fitting = [m for m in range(1, 6) if size // max(1, m - 1) ** 2 >= _KERNEL and size >= 2**m]
+    fitting = [m for m in range(1, 6) if size // max(1, m - 1) ** 2 >= MIN_SIDE and size >= 2**m]
     if not fitting:
-        raise ValueError(f"MS-SSIM needs images of at least {_KERNEL} pixels a side, got {size}")
+        raise ValueError(f"MS-SSIM needs images of at least {MIN_SIDE} pixels a side, got {size}")
     betas = WANG_BETAS[: max(fitting)]
     return tuple(beta / sum(betas) for beta in betas)
 

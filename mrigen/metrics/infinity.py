@@ -16,9 +16,9 @@ from mrigen.metrics.resampling import Codes, ImageSet, Weights, owner_strata
 
 NUM_SIZES = 12
 SMALLEST_FRACTION = 0.25
-MIN_IMAGES = 100
+MIN_IMAGES_TO_EXTRAPOLATE = 100
 """On either side: with fewer, the bias is no straight line, and an extrapolation says nothing."""
-MIN_OWNERS = 8
+MIN_OWNERS_TO_EXTRAPOLATE = 8
 """On either side, for it is subjects that shrink in number: slices of one subject do not stand for many."""
 
 
@@ -32,7 +32,7 @@ def frechet_infinity(real: ImageSet, fake: ImageSet, generator: np.random.Genera
     """FID at infinity, with the slopes of the fitted intercept in each image's weight.
 
     Each size takes owners at random, without replacement, the same share of every stratum.
-    Raises ValueError below MIN_IMAGES or MIN_OWNERS on a side.
+    Raises ValueError below MIN_IMAGES_TO_EXTRAPOLATE or MIN_OWNERS_TO_EXTRAPOLATE on a side.
     """
     if reason := too_few_for_infinity(real, fake):
         raise ValueError(reason)
@@ -52,13 +52,14 @@ def frechet_infinity(real: ImageSet, fake: ImageSet, generator: np.random.Genera
 
 def too_few_for_infinity(real: ImageSet, fake: ImageSet) -> str | None:
     """Why two sets have no FID at infinity, or None."""
-    if min(len(real), len(fake)) < MIN_IMAGES:
+    if min(len(real), len(fake)) < MIN_IMAGES_TO_EXTRAPOLATE:
         return (
-            f"FID at infinity needs {MIN_IMAGES} images on each side, here are {len(real)} real and "
+            f"FID at infinity needs {MIN_IMAGES_TO_EXTRAPOLATE} images on each side, here are {len(real)} real and "
             f"{len(fake)} to compare"
         )
-    if min(real.num_owners, fake.num_owners) < MIN_OWNERS:
-        return f"FID at infinity needs {MIN_OWNERS} subjects, here are {min(real.num_owners, fake.num_owners)}"
+    if min(real.num_owners, fake.num_owners) < MIN_OWNERS_TO_EXTRAPOLATE:
+        fewest = min(real.num_owners, fake.num_owners)
+        return f"FID at infinity needs {MIN_OWNERS_TO_EXTRAPOLATE} subjects, here are {fewest}"
     return None
 
 

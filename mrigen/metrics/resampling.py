@@ -39,7 +39,9 @@ class ImageSet:
     strata: Codes
 
     @classmethod
-    def of(cls, features: Tensor, owners: Sequence[str], cells: Sequence[int], strata: Sequence[int]) -> ImageSet:
+    def of(
+        cls, features: Tensor, owners: Sequence[str], cells: Sequence[int] | Codes, strata: Sequence[int] | Codes
+    ) -> ImageSet:
         """From names of owners. Raises ValueError where the lengths differ or a feature is not finite."""
         if not len(features) == len(owners) == len(cells) == len(strata):
             raise ValueError("features, owners, cells and strata differ in length")

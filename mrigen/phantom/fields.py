@@ -37,8 +37,7 @@ class Grid:
 def working_grid(spacing_mm: float) -> Grid:
     """The grid of a phantom at `spacing_mm`, centred on the field of view.
 
-    Raises:
-        ValueError: if the spacing is not a finite number above 0 and up to 20 mm.
+    Raises ValueError if the spacing is not a finite number above 0 and up to 20 mm.
     """
     if not 0.0 < spacing_mm <= 20.0:
         raise ValueError(f"spacing_mm is {spacing_mm!r}: give a voxel size above 0 and up to 20 mm, such as 2.4")

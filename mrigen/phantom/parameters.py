@@ -16,21 +16,21 @@ class AnatomyParameters:
     """The shape of the brain before any focal lesion."""
 
     scale: Vector
-    # template mm per subject mm is 1 / scale
+    """Template mm per subject mm is 1 / scale."""
     rotation_deg: Vector
     warp_seed: int
     warp_mm: float
-    # standard deviation of the slow displacement along each axis
+    """Standard deviation of the slow displacement along each axis."""
     fold_warp_mm: float
-    # the same of the fast displacement that moves the gyri
+    """The same of the fast displacement that moves the gyri."""
     ventricle_ml: float
-    # lateral and third ventricles that the growth field aims at
+    """Lateral and third ventricles that the growth field aims at."""
     sulcal_widening: float
-    # exponent: fluid fraction f becomes 1 - (1 - f)^(1 + widening)
+    """Exponent: fluid fraction f becomes 1 - (1 - f)^(1 + widening)."""
     hippocampal_loss: float
-    # share of each hippocampus's volume that fluid has taken
+    """Share of each hippocampus's volume that fluid has taken."""
     edge_seed: int
-    # of the unevenness that skull stripping leaves at the brain's outline
+    """Of the unevenness that skull stripping leaves at the brain's outline."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class TumourFocus:
 
     centre_mm: Vector
     radius_mm: float
-    # of the ball of the same volume
+    """Of the ball of the same volume."""
     lobules: tuple[tuple[Vector, float], ...]
-    # centre and radius of each, mm
+    """Centre and radius of each, mm."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,20 @@ class TumourParameters:
     """A glioblastoma: necrosis within an uneven enhancing rim, part that does not enhance, oedema around."""
 
     lobe: str
-    # of the first focus
+    """Of the first focus."""
     side: str
     foci: tuple[TumourFocus, ...]
     core_ml: float
-    # necrosis, enhancing and non-enhancing tumour of all foci
+    """Necrosis, enhancing and non-enhancing tumour of all foci."""
     necrosis_share: float
-    # of core_ml
+    """Of core_ml."""
     non_enhancing_share: float
-    # of the solid part
+    """Of the solid part."""
     oedema_ml: float
     irregularity: float
-    # of the outline, against the radius
+    """Of the outline, against the radius."""
     mass_effect: float
-    # tissue is pushed outwards by mass_effect * radius_mm at the rim
+    """Tissue is pushed outwards by mass_effect * radius_mm at the rim."""
     seed: int
 
 
@@ -71,17 +71,17 @@ class PlaqueParameters:
     """One lesion of multiple sclerosis: its centre is moved to the nearest fitting place of its kind."""
 
     kind: str
-    # periventricular, callosal, juxtacortical, deep or infratentorial
+    """Periventricular, callosal, juxtacortical, deep or infratentorial."""
     state: str
-    # quiet, active (takes up gadolinium) or black_hole (long T1)
+    """Quiet, active (takes up gadolinium) or black_hole (long T1)."""
     centre_mm: Vector
     direction: Vector
-    # of the long axis
+    """Of the long axis."""
     volume_ml: float
     elongation: float
-    # length against width
+    """Length against width."""
     severity: float
-    # share of the tissue that it replaces at its centre
+    """Share of the tissue that it replaces at its centre."""
 
     @property
     def width_mm(self) -> float:
@@ -101,7 +101,7 @@ class HyperintensityParameters:
     volume_ml: float
     deep_share: float
     fazekas: int
-    # 0 to 3, from the volume
+    """0 to 3, from the volume."""
     seed: int
 
 
@@ -111,7 +111,7 @@ class VesselParameters:
 
     fullness: float
     cortical_density: float
-    # share of sulcal places that hold a visible vein
+    """Share of sulcal places that hold a visible vein."""
     seed: int
 
 
@@ -121,11 +121,11 @@ class ScanParameters:
 
     protocol: Protocol
     gain: float
-    # signal units per unit of fully relaxed water
+    """Signal units per unit of fully relaxed water."""
     snr: float
-    # of white matter
+    """Of white matter."""
     bias: float
-    # standard deviation of the logarithm of the bias field
+    """Standard deviation of the logarithm of the bias field."""
     bias_seed: int
     noise_seed: int
 

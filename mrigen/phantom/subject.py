@@ -31,19 +31,19 @@ class PhantomSubject:
     subject: str
     pathology: Pathology
     age: float
-    # years
+    """Years."""
     images: dict[Modality, np.ndarray]
-    # float32, positive in the brain and 0 outside, arbitrary units up to about 1000
+    """Float32, positive in the brain and 0 outside, arbitrary units up to about 1000."""
     segmentation: np.ndarray
-    # uint8: the labels of `segmentation.LABELS`
+    """Uint8: the labels of `segmentation.LABELS`."""
     brain: np.ndarray
-    # uint8
+    """Uint8."""
     affine: np.ndarray
-    # float64 (4, 4), voxel to mm
+    """Float64 (4, 4), voxel to mm."""
     parameters: dict[str, object]
-    # all that was drawn, fit for JSON
+    """All that was drawn, fit for JSON."""
     measured: dict[str, float]
-    # volumes (ml), lesion_count and midline_shift_mm of what was made
+    """Volumes (ml), lesion_count and midline_shift_mm of what was made."""
 
     @property
     def lesions(self) -> NDArray[np.bool_]:
@@ -96,8 +96,7 @@ def make_subject(seed: int, index: int, spacing_mm: float = 2.4) -> PhantomSubje
 
     A pure function: the same arguments give the same bits in any process. One anatomy renders in all modalities.
 
-    Raises:
-        ValueError: if seed or index is negative, or the spacing is not above 0 and up to 20 mm.
+    Raises ValueError if seed or index is negative, or the spacing is not above 0 and up to 20 mm.
     """
     if seed < 0 or index < 0:
         raise ValueError(f"seed {seed} and index {index} must both be 0 or more")

@@ -52,23 +52,23 @@ class Template:
     """Maps in template space, each 0..1 unless it says otherwise."""
 
     enclosed: Map
-    # brain and the fluid in its grooves: what skull stripping leaves
+    """Brain and the fluid in its grooves: what skull stripping leaves."""
     grey: Map
     white: Map
     vessels: Map
     choroid: Map
     depth: Map
-    # mm below the surface of `enclosed`, 0 outside
+    """Mm below the surface of `enclosed`, 0 outside."""
     ventricle_distance: Map
-    # mm outside (+) or inside (-) the lateral and third ventricles
+    """Mm outside (+) or inside (-) the lateral and third ventricles."""
     ventricle_flow: tuple[Map, Map, Map]
-    # unit vectors away from the ventricles, fading with distance
+    """Unit vectors away from the ventricles, fading with distance."""
     juxtacortical_mm: FloatArray
-    # (N, 3) white-matter points just under the cortex
+    """(N, 3) white-matter points just under the cortex."""
     deep_white_mm: FloatArray
-    # (N, 3) white-matter points far from cortex and ventricles
+    """(N, 3) white-matter points far from cortex and ventricles."""
     infratentorial_mm: FloatArray
-    # (N, 3) white-matter points of brainstem, peduncles and cerebellum
+    """(N, 3) white-matter points of brainstem, peduncles and cerebellum."""
 
 
 def _read(name: str) -> tuple[FloatArray, NDArray[np.float64]]:
@@ -121,9 +121,7 @@ def load_template(spacing_mm: float) -> Template:
 
     Reads the nilearn wheel, never the network.
 
-    Raises:
-        FileNotFoundError: if the installed nilearn does not carry the templates.
-        importlib.metadata.PackageNotFoundError: if nilearn is not installed.
+    Raises FileNotFoundError if the installed nilearn does not carry the templates.
     """
     grey, affine = _read("gm")
     white, _ = _read("wm")

@@ -50,8 +50,7 @@ def subject_label(index: int) -> str:
 def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) -> None:
     """Describe the cohort at `out`, or check that the one there is the same and no larger.
 
-    Raises:
-        InputError: if something else stands there, or a number is out of range.
+    Raises InputError if something else stands there, or a number is out of range.
     """
     if not 1 <= num_subjects <= MAX_SUBJECTS:
         raise InputError(f"{num_subjects} subjects: choose 1 to {MAX_SUBJECTS}")
@@ -102,7 +101,7 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
     (out / ".bidsignore").write_bytes(b"/manifest\n")
 
 
-def write_subject(out: Location, index: int, seed: int, spacing_mm: float) -> dict[str, Any]:
+def write_subject(out: Location, seed: int, spacing_mm: float, index: int) -> dict[str, Any]:
     """Write the files of one subject, then `manifest/<subject>.json` with their hashes; nothing if all are there.
 
     Returns the subject's row of the table of participants, and whether it was made now.

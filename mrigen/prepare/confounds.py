@@ -22,9 +22,9 @@ class Traits:
     pathology: Pathology
     modality: Modality
     thickness_mm: float
-    # the largest distance between neighbouring voxels
+    """The largest distance between neighbouring voxels."""
     stripped: bool | None
-    # None: not known
+    """None: not known."""
 
 
 def find_confounds(scans: Mapping[Traits, int]) -> list[str]:

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from mrigen.config import DataConfig
 from mrigen.each import Each
 from mrigen.prepare.confounds import Traits
-from mrigen.prepare.parts import group_scans
+from mrigen.prepare.scan_groups import group_scans
 from mrigen.preprocess import find_foreground
-from mrigen.sources.find import Found
 from mrigen.sources.reading import hash_scan, read_scan, scan_header
+from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan, drop_unusable
 from mrigen.storage import Location
 from mrigen.volume import VolumeError
 
-LOOKS_PER_GROUP = 3
+SCANS_PER_TASK = 32
+LOOKS_PER_CELL = 3
 """Scans of each source, pathology and modality whose voxels are looked at."""
 
 
@@ -29,14 +30,14 @@ class ScanFacts:
 
     scan: Scan
     content: str
-    # hash of the scan's voxels and header, and of its brain mask where that counts
+    """Hash of the scan's voxels and header, and of its brain mask where that counts."""
     identity: str
-    # the same with its lesion mask, if it has one
+    """The same with its lesion mask, if it has one."""
     spacing_mm: tuple[float, float, float]
     orientation: str
-    # where the stored axes point, such as LPS
+    """Where the stored axes point, such as LPS."""
     stripped: bool | None
-    # None: not looked at
+    """None: not looked at."""
 
     @property
     def spacing_text(self) -> str:
@@ -49,13 +50,13 @@ class ScanFacts:
         return Traits(scan.source, scan.pathology, scan.modality, thickness, stripped)
 
 
-def choose_looks(scans: Iterable[Scan]) -> set[Scan]:
+def scans_to_look_at(scans: Iterable[Scan]) -> set[Scan]:
     """The first few scans of every source, pathology and modality."""
     seen: Counter[tuple[object, ...]] = Counter()
     chosen = set()
     for scan in sorted(scans, key=lambda scan: (scan.subject, scan.path)):
         group = (scan.origin, scan.source, scan.pathology, scan.modality)
-        if seen[group] < LOOKS_PER_GROUP:
+        if seen[group] < LOOKS_PER_CELL:
             chosen.add(scan)
         seen[group] += 1
     return chosen
@@ -97,9 +98,6 @@ def _naming(scan: Scan, error: VolumeError) -> str:
     return str(error) if scan.path in str(error) else f"{scan.path}: {error}"
 
 
-SURVEY_GROUP = 32
-
-
 OnRejected = Callable[[Rejected], None]
 """Told of every file that is left out, as soon as that is known. May raise, to stop."""
 
@@ -108,16 +106,16 @@ def ignore(item: Rejected) -> None:
     """An `OnRejected` that goes on in silence: what is left out is in the quarantine."""
 
 
-def survey(
-    found: Found, data: DataConfig, each: Each, on_rejected: OnRejected
+def survey_sources(
+    found: FoundScans, data: DataConfig, each: Each, on_rejected: OnRejected
 ) -> tuple[dict[Scan, ScanFacts], list[Rejected]]:
     """Read every scan's header, hash it, and look at the heads of a few.
 
     Returns the facts of the scans that can be used, and everything left out so far: what the sources rejected, files
     that cannot be read, and copies.
     """
-    looks = choose_looks(found.scans)
-    groups = [[(scan, scan in looks) for scan in group] for group in group_scans(found.scans, SURVEY_GROUP)]
+    looks = scans_to_look_at(found.scans)
+    groups = [[(scan, scan in looks) for scan in group] for group in group_scans(found.scans, SCANS_PER_TASK)]
     rejected = list(found.rejected)
     for item in found.rejected:
         on_rejected(item)

@@ -9,7 +9,7 @@ from mrigen.preprocess.intensity import normalise, smoothing_sigmas
 from mrigen.preprocess.lesions import lesions_on_grid
 from mrigen.preprocess.order import PreparedScan, prepare_images
 from mrigen.preprocess.registration import check_extras
-from mrigen.preprocess.sampling import TrainingImage, scan_images, slice_affine
+from mrigen.preprocess.sampling import TrainingImage, mirrors, scan_images, slice_affine
 from mrigen.preprocess.splits import slice_heights, split_of
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "check_strip_command",
     "find_foreground",
     "lesions_on_grid",
+    "mirrors",
     "normalise",
     "prepare_images",
     "scan_images",

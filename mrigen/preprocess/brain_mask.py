@@ -49,8 +49,7 @@ def check_strip_command(data: DataConfig) -> None:
 def strip_head(volume: Volume, foreground: Foreground, mask: Volume | None, data: DataConfig) -> Foreground:
     """The brain of a scan: what is there already, else by `mask`, `data.strip_command`, or the template in MNI space.
 
-    Raises:
-        VolumeError: of class `mask` if there is no way to tell the brain, or the mask does not fit.
+    Raises VolumeError: of class `mask` if there is no way to tell the brain, or the mask does not fit.
     """
     if foreground.stripped:
         return foreground
@@ -70,8 +69,7 @@ def strip_head(volume: Volume, foreground: Foreground, mask: Volume | None, data
 def mask_on_grid(mask: Volume, volume: Volume) -> Mask:
     """A mask on a grid of its own, in the same space -> on that of the volume, by the nearest voxel.
 
-    Raises:
-        VolumeError: of class `mask` if it does not lie on the volume or is no brain by its size.
+    Raises VolumeError: of class `mask` if it does not lie on the volume or is no brain by its size.
     """
     inside = mask.array > 0.5 * float(mask.array.max())
     litres = inside.sum() * voxel_litres(mask.affine)
@@ -90,8 +88,7 @@ def mask_on_grid(mask: Volume, volume: Volume) -> Mask:
 def run_skull_stripper(volume: Volume, command: str) -> Volume:
     """Call the user's skull-stripper on a copy of the scan, without a shell; gives the mask that it writes.
 
-    Raises:
-        VolumeError: of class `mask` if it fails, takes over half an hour, or leaves no mask.
+    Raises VolumeError: of class `mask` if it fails, takes over half an hour, or leaves no mask.
     """
     with tempfile.TemporaryDirectory(prefix="mrigen-") as folder:
         scan, mask = Path(folder) / "scan.nii.gz", Path(folder) / "mask.nii.gz"

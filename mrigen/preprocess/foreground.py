@@ -51,8 +51,7 @@ def find_foreground(volume: Volume) -> Foreground:
     rest, the skull was stripped and what differs from the border is the brain. Otherwise Otsu's threshold (IEEE Trans
     SMC 9:62, 1979) parts head from air. Holes are filled.
 
-    Raises:
-        VolumeError: if nothing stands out.
+    Raises VolumeError if nothing stands out.
     """
     array = volume.array
     border = _border_value(array)

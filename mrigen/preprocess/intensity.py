@@ -17,8 +17,7 @@ SHOWN_INTENSITIES = 20_000
 def normalise(volume: Volume, foreground: Foreground, percentiles: tuple[float, float]) -> NDArray[np.float32]:
     """Intensities with the foreground's `percentiles` at -1 and 1, clipped; background at -1.
 
-    Raises:
-        VolumeError: if the two percentiles are the same.
+    Raises VolumeError if the two percentiles are the same.
     """
     low, high = np.percentile(volume.array[foreground.mask], percentiles)
     if not high > low:

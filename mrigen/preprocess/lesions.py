@@ -14,8 +14,7 @@ def lesions_on_grid(labels: Volume, volume: Volume) -> Mask:
 
     Labels that are all 0 say that there is no lesion.
 
-    Raises:
-        VolumeError: of class `mask` if there are lesions, and none of them lies within the scan.
+    Raises VolumeError: of class `mask` if there are lesions, and none of them lies within the scan.
     """
     inside = labels.array >= 0.5
     to_labels = np.linalg.inv(labels.affine) @ volume.affine

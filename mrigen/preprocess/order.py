@@ -22,10 +22,10 @@ class PreparedScan:
 
     images: list[TrainingImage]
     stripped: bool
-    # whether the images show the brain alone
+    """Whether the images show the brain alone."""
     raw_intensities: NDArray[np.float32]
     scaled_intensities: NDArray[np.float32]
-    # some of the foreground's, before and after all
+    """Some of the foreground's, before and after all."""
 
 
 def prepare_images(
@@ -34,8 +34,7 @@ def prepare_images(
     """Make the images of one scan; `mask` is its brain mask, on any grid, `lesions` tells its lesions on its own grid,
     where they are known.
 
-    Raises:
-        VolumeError: if a step cannot be done.
+    Raises VolumeError if a step cannot be done.
     """
     foreground = find_foreground(volume)
     if data.head == "strip":

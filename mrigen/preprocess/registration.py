@@ -65,8 +65,7 @@ class _Itk:
 def correct_bias(volume: Volume, mask: Mask) -> Volume:
     """Divide by the smooth field that N4 fits within the mask (Tustison et al., IEEE Trans Med Imaging 29:1310, 2010).
 
-    Raises:
-        VolumeError: if the mask holds too little that is brighter than 0.
+    Raises VolumeError if the mask holds too little that is brighter than 0.
     """
     itk = _Itk.load()
     inside = mask & (volume.array > 0)
@@ -90,8 +89,7 @@ def register(volume: Volume, foreground: Foreground, kind: Literal["rigid", "aff
 
     Only the affine changes; no voxel is interpolated. The foreground is then centred where the template's brain is.
 
-    Raises:
-        VolumeError: if the scan does not come to lie on the template.
+    Raises VolumeError if the scan does not come to lie on the template.
     """
     itk = _Itk.load()
     sitk = itk.module

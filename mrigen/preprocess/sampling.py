@@ -24,6 +24,11 @@ IMAGE_AXES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """Which RAS+ axes (0: right, 1: front, 2: up) a slice's first and second axis and its normal run along."""
 
 
+def mirrors(plane: str) -> bool:
+    """Whether a slice's first axis runs from left to right, so that flipping it gives the same head mirrored."""
+    return IMAGE_AXES[plane][0] == 0
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingImage:
     """One image, float32 with values in [-1, 1]: a slice (S, S), as [x, y], [x, z] or [y, z] in RAS+ by its plane, or a
@@ -74,8 +79,7 @@ def scan_images(
     `min_foreground` of it are left out, so the list can be empty. `scaled` is what `normalise` gives, where it is at
     hand; `lesions` are those of the scan, where they are known.
 
-    Raises:
-        VolumeError: if the scan has no foreground or no contrast.
+    Raises VolumeError if the scan has no foreground or no contrast.
     """
     foreground = foreground or find_foreground(volume)
     if scaled is None:

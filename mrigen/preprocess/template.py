@@ -47,9 +47,7 @@ def _read(name: str) -> Volume:
 def load_template(spacing_mm: int) -> BrainTemplate:
     """The template with every `spacing_mm`-th voxel of its 1 mm grid (197, 233, 189), smoothed for that.
 
-    Raises:
-        FileNotFoundError: if the installed nilearn does not carry the templates.
-        importlib.metadata.PackageNotFoundError: if nilearn is not installed.
+    Raises FileNotFoundError if the installed nilearn does not carry the templates.
     """
     t1 = _read("t1")
     stride = (slice(None, None, spacing_mm),) * 3

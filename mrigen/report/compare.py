@@ -12,7 +12,7 @@ from mrigen.errors import InputError
 from mrigen.evaluation.extrapolation import ANSWERS
 from mrigen.evaluation.summary import FIDELITY
 from mrigen.features.names import MRI
-from mrigen.images.scopes import Kind
+from mrigen.images.scopes import ScopeKind
 from mrigen.metrics.figure import Figure
 from mrigen.report.evaluation.metrics_json import SCHEMA_VERSION
 from mrigen.report.figure_text import apart, interval_text, number_text
@@ -28,17 +28,17 @@ Figures = Mapping[str, Mapping[str, Figure]]
 @dataclass(frozen=True)
 class Metrics:
     """What a metrics.json holds. `figures` of each row, and the `kind` of each; `untrained` cells; what identifies
-    each extractor, and the `judge`, None where nothing does."""
+    each extractor, and the condition classifier, None where nothing does."""
 
     place: str
     split: str
     held_out: str
     settings: Mapping[str, Any]
     identities: Mapping[str, str]
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, ScopeKind]
     figures: Figures
     untrained: frozenset[str]
-    judge: str | None
+    classifier: str | None
     answers: Figures | None
     """Figures of extrapolation; a row is a cell and an answer for it. None where it was not asked for."""
 
@@ -63,10 +63,10 @@ def read_metrics(place: Location) -> Metrics:
             tree["held_out_sha256"],
             tree["settings"],
             {name: one["identity"] for name, one in tree["settings"]["extractors"].items()},
-            {row["name"]: Kind(row["kind"]) for row in tree["rows"]},
+            {row["name"]: ScopeKind(row["kind"]) for row in tree["rows"]},
             {row["name"]: _figures(row["figures"]) for row in tree["rows"]},
-            frozenset(row["name"] for row in tree["rows"] if row["untrained"] and row["kind"] == Kind.CELL),
-            _judge(tree),
+            frozenset(row["name"] for row in tree["rows"] if row["untrained"] and row["kind"] == ScopeKind.CELL),
+            _classifier(tree),
             None if tree["extrapolation"] is None else dict(_answers(tree["extrapolation"])),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -77,12 +77,12 @@ def _figures(tree: Mapping[str, Any]) -> dict[str, Figure]:
     return {name: Figure.from_json(figure) for name, figure in tree.items()}
 
 
-def _judge(tree: Mapping[str, Any]) -> str | None:
-    """Equal for equal judges only: the identity of the extractor that it is, else its validation losses."""
+def _classifier(tree: Mapping[str, Any]) -> str | None:
+    """Equal for equal classifiers only: the identity of the extractor that it is, else its validation losses."""
     if MRI in tree["settings"]["extractors"]:
         return str(tree["settings"]["extractors"][MRI]["identity"])
-    judge = tree["judge"]
-    return json.dumps(judge, sort_keys=True) if judge and judge["checks"] else None
+    training = tree["judge"]
+    return json.dumps(training, sort_keys=True) if training and training["checks"] else None
 
 
 def _answers(tree: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Figure]]]:
@@ -122,7 +122,7 @@ def comparison_text(first: Metrics, second: Metrics, *, cells: bool) -> str:
     refuse_unlike(first, second)
     unlike = _unlike_networks(first, second)
     lines = [f"A  {first.place}", f"B  {second.place}", *_notes(first, second, unlike)]
-    pooled = [name for name in first.figures if cells or first.kinds[name] != Kind.CELL]
+    pooled = [name for name in first.figures if cells or first.kinds[name] != ScopeKind.CELL]
     lines += _tables(pooled, first.figures, second.figures, unlike, "")
     if first.answers is not None and second.answers is not None:
         unseen = first.untrained | second.untrained
@@ -137,10 +137,10 @@ def _any_value(figures: Mapping[str, Figure]) -> bool:
 
 
 def _unlike_networks(first: Metrics, second: Metrics) -> frozenset[str]:
-    """The extractors that are not the same network in both; `fidelity` and its targets among them if the judge is
-    not."""
+    """The extractors that are not the same network in both; `fidelity` and its targets among them if the
+    condition classifier is not."""
     unlike = {name for name, identity in first.identities.items() if identity != second.identities[name]}
-    if first.judge is None or first.judge != second.judge:
+    if first.classifier is None or first.classifier != second.classifier:
         unlike |= {FIDELITY, *TARGETS}
     return frozenset(unlike)
 
@@ -154,7 +154,7 @@ def _notes(first: Metrics, second: Metrics, unlike: frozenset[str]) -> Iterator[
     if networks := sorted(unlike - {FIDELITY, *TARGETS}):
         yield f"note: A and B have different networks for {', '.join(networks)}: figures of their features are left out"
     if FIDELITY in unlike:
-        yield "note: A and B were not judged by the same classifier: figures of condition fidelity are left out"
+        yield "note: A and B were not asked of the same classifier: figures of condition fidelity are left out"
     if (first.answers is None) != (second.answers is None):
         yield f"note: only {'A' if second.answers is None else 'B'} has figures of extrapolation: left out"
 

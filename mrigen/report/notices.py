@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from mrigen.checkpoint import CONFIG, SUMS
 from mrigen.config import DataConfig
+from mrigen.report.provenance import Provenance
 from mrigen.storage import Location
 
 PHANTOM_NOTICE = (
@@ -14,9 +12,6 @@ PHANTOM_NOTICE = (
     "The figures say how well the model learned the phantom."
 )
 INCOMPLETE_NOTICE = "The samples are not complete: run `mrigen generate` to its end, then evaluate again."
-
-Provenance = Mapping[str, Sequence[Any]]
-"""Every value that occurs of each column of a `mrigen.images.index.ImageIndex`."""
 
 
 def notices(real: Provenance, *, complete: bool = True) -> list[str]:
@@ -32,7 +27,7 @@ def notices(real: Provenance, *, complete: bool = True) -> list[str]:
 def model_notices(model: Location, samples: Provenance, data: DataConfig) -> list[str]:
     """Of what is not known of the model: whether the held-out subjects of this data were held out from it too.
 
-    `model` is the run's own, whose training split is known by the settings stored in it; `samples` are those judged.
+    `model` is the run's own, whose training split is known by the settings stored in it; `samples` are those evaluated.
     """
     sums = model / SUMS
     own = sums.sha256() if sums.is_file() else None

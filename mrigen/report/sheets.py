@@ -1,4 +1,4 @@
-"""Images as PNG: one slice, a grid of slices, and the contact sheet pathology x modality.
+"""Images as PNG: one slice, and the contact sheet pathology x modality.
 
 Slices come as `[x, y]` arrays in NIfTI axis order, RAS+, and are drawn the neurological way: the
 subject's left on the left, the front of the head up. The same input gives the same bytes.
@@ -51,23 +51,13 @@ def slice_png(image: Slice, *, synthetic: bool) -> bytes:
     return _encode(Image.fromarray(upright(image)), synthetic=synthetic)
 
 
-def grid_png(images: Sequence[Slice], columns: int, *, scale: int = 2, synthetic: bool) -> bytes:
-    """Slices side by side, row by row, each enlarged `scale` times.
-
-    Raises ValueError if there is none, or if they differ in size.
-    """
-    if not images:
-        raise ValueError("a grid needs at least one image")
-    return _encode(_tile(images, columns, scale), synthetic=synthetic)
-
-
 def contact_sheet_png(
     cells: Mapping[Cell, Sequence[Slice]],
     untrained: Collection[Cell] = (),
     scale: int = 2,
     *,
     synthetic: bool = True,
-    plane: str = "axial",
+    plane: str,
 ) -> bytes:
     """Pathologies down, modalities across, every image of a cell in one block; untrained cells are framed.
 

@@ -1,4 +1,4 @@
-"""BIDS trees: names of our own files, and a user's tree -> a table of scans.
+"""A user's BIDS tree -> a table of scans.
 
 Labels come from `participants.tsv` and tables of sessions, contrasts from the suffix and the `ce` entity.
 """
@@ -9,24 +9,23 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-import bids2table
-
+from mrigen.bids_names import SUFFIXES
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.claims import Claim
 from mrigen.sources.label_tables import LABEL_COLUMNS, UserLabels, find_column, interpret, named_table
 from mrigen.sources.listing import is_scan_name, list_files
 from mrigen.sources.options import SourceOptions
-from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.sources.tables import read_rows
 from mrigen.storage import Location
 
 MARKS = ("dataset_description.json", "participants.tsv")
 NOT_RAW = ("derivatives", "sourcedata", "code")
 
-_ANAT = re.compile(r"(^|/)anat/[^/]*_(T1w|T2w|FLAIR|PDw)\.(nii|nii\.gz|hdr)$")
+_CONTRASTS = {suffix: modality for modality, suffix in SUFFIXES.items() if modality is not Modality.T1CE}
+_IN_ANAT = re.compile(r"sub-[a-zA-Z0-9]+/(?:ses-[a-zA-Z0-9]+/)?anat/")
+_ANAT = re.compile(rf"(^|/)anat/[^/]*_({'|'.join(_CONTRASTS)})\.(nii|nii\.gz|hdr)$")
 """Names that mean to be scans of ours."""
 
 _LESIONS = re.compile(
@@ -49,14 +48,15 @@ def bids_roots(files: Iterable[str]) -> tuple[str, ...]:
     return tuple(roots)
 
 
-def find_bids_scans(root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None) -> Claim:
+def find_bids_scans(
+    root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None
+) -> ClaimedFiles:
     """The anatomical scans of a BIDS tree that are T1w, T1ce, T2w, FLAIR or PD.
 
     `files` are paths relative to the root; by default all that are there. The pathology is that of the session in
     `sub-*/sub-*_sessions.tsv` where that tells one, else that of the subject in `participants.tsv`.
 
-    Raises:
-        InputError: if no table tells the pathology.
+    Raises InputError if no table tells the pathology.
     """
     options = options or SourceOptions()
     files = list_files(root).files if files is None else tuple(files)
@@ -70,8 +70,7 @@ def find_bids_scans(root: Location, files: Iterable[str] | None = None, options:
     for path in sorted(filter(is_scan_name, mine)):
         if not path.startswith("sub-") or _LESIONS.fullmatch(path):
             continue
-        entities: dict[str, Any] = bids2table.parse_bids_entities(path)
-        modality = _modality(entities)
+        entities, modality = _read_name(path)
         full = (root / path).path
         if modality is None or "sub" not in entities:
             if _ANAT.search(path):
@@ -79,7 +78,7 @@ def find_bids_scans(root: Location, files: Iterable[str] | None = None, options:
             else:
                 notes["other files left out"] += 1
             continue
-        subject, session = str(entities["sub"]), str(entities.get("ses") or "")
+        subject, session = entities["sub"], entities.get("ses", "")
         try:
             pathology = label(subject, session)
         except InputError as error:
@@ -106,7 +105,7 @@ def find_bids_scans(root: Location, files: Iterable[str] | None = None, options:
             )
         )
     masks = tuple((root / path).path for path in sorted(set(lesions.values())))
-    return Claim("a BIDS tree", mine, tuple(scans), tuple(rejected), masks, notes=dict(notes))
+    return ClaimedFiles("a BIDS tree", mine, tuple(scans), tuple(rejected), masks, notes=dict(notes))
 
 
 def _find_lesions(files: Iterable[str]) -> dict[tuple[str, str], str]:
@@ -126,13 +125,12 @@ def _within(path: str, above: str) -> str:
     return path[len(above) + 1 :] if above else path
 
 
-def _modality(entities: dict[str, Any]) -> Modality | None:
-    if entities.get("datatype") != "anat":
-        return None
-    suffix = entities.get("suffix")
-    if suffix == "T1w":
-        return Modality.T1CE if entities.get("ce") else Modality.T1W
-    return {"T2w": Modality.T2W, "FLAIR": Modality.FLAIR, "PDw": Modality.PD}.get(str(suffix))
+def _read_name(path: str) -> tuple[dict[str, str], Modality | None]:
+    """The `key-value` entities of a file's name, and its contrast: None if it is no anatomical scan that we know."""
+    *pairs, last = posixpath.basename(path).split("_")
+    entities = {key: value for key, dash, value in (pair.partition("-") for pair in pairs) if dash}
+    modality = _CONTRASTS.get(last.partition(".")[0]) if _IN_ANAT.match(path) else None
+    return entities, Modality.T1CE if modality is Modality.T1W and entities.get("ce") else modality
 
 
 def _labeller(root: Location, files: Sequence[str], options: SourceOptions) -> Callable[[str, str], Pathology | None]:

@@ -36,9 +36,8 @@ class _Slice:
 def read_series_header(folder: Path, *, max_bytes: int = MAX_SCAN_BYTES, min_voxels: int = MIN_VOXELS) -> ScanHeader:
     """Check the headers of the one DICOM series in a folder; the third axis goes from slice to slice.
 
-    Raises:
-        VolumeError: if there is none or there are several, or their slices do not make an even grid.
-        InputError: if SimpleITK is not installed.
+    Raises VolumeError if there is none or there are several, or their slices do not make an even grid. Raises
+    InputError if SimpleITK is not installed.
     """
     with _quiet_simpleitk() as sitk:
         return _header(_slices(sitk, folder, max_bytes), folder, max_bytes, min_voxels)
@@ -47,9 +46,8 @@ def read_series_header(folder: Path, *, max_bytes: int = MAX_SCAN_BYTES, min_vox
 def read_series(folder: Path, *, max_bytes: int = MAX_SCAN_BYTES, min_voxels: int = MIN_VOXELS) -> Volume:
     """Read the one DICOM series in a folder, whole and checked as `read_volume` does it.
 
-    Raises:
-        VolumeError: as `read_series_header` does, or if voxels are at fault.
-        InputError: if SimpleITK is not installed.
+    Raises VolumeError as `read_series_header` does, or if voxels are at fault. Raises InputError if SimpleITK is not
+    installed.
     """
     with _quiet_simpleitk() as sitk:
         slices = _slices(sitk, folder, max_bytes)

@@ -33,13 +33,13 @@ class LabelTable:
     """Where a data set tells what ails its subjects."""
 
     file: str
-    # a regular expression for the table's name, of any case
+    """A regular expression for the table's name, of any case."""
     keys: Mapping[str, str]
-    # column -> what stands there, made of the groups of the scan's name; columns that the table lacks do not count
+    """Column -> what stands there, made of the groups of the scan's name; columns that the table lacks do not count."""
     column: str
     parse: Callable[[str], Pathology] = Pathology.parse
     day: str = ""
-    # column of days: of a subject's rows the one nearest to the day that the session's name tells
+    """Column of days: of a subject's rows the one nearest to the day that the session's name tells."""
 
 
 def interpret(
@@ -47,8 +47,7 @@ def interpret(
 ) -> Pathology | None:
     """What a table's word means: by the user's map, else by `parse`; None for what is to be skipped.
 
-    Raises:
-        InputError: if nobody knows, with the remedy.
+    Raises InputError if nobody knows, with the remedy.
     """
     meaning = {key.casefold(): value for key, value in options.values.items()}
     nothing = told.casefold() in _NOTHING

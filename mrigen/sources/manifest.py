@@ -29,8 +29,7 @@ def find_manifest_scans(file: Location, options: SourceOptions | None = None) ->
     label or without a path or subject, and a scan listed again, is left out with its line. What the options say of
     pathology, modality and words goes before what the table says.
 
-    Raises:
-        InputError: if a column is missing or unknown, or there is no row.
+    Raises InputError if a column is missing or unknown, or there is no row.
     """
     options = options or SourceOptions()
     rows = read_rows(file)

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.claims import Claim
 from mrigen.sources.label_tables import Labels, LabelTable, UserLabels, named_table
 from mrigen.sources.listing import is_scan_name
 from mrigen.sources.options import SourceOptions
-from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.sources.tables import TABLE_SUFFIXES
 from mrigen.storage import Location
 
@@ -31,32 +30,32 @@ class Profile:
 
     name: str
     pattern: str
-    # groups: subject; and where there are any: site (within which subjects are counted), session, token (the
-    # contrast), form (one of `forms`)
+    """Of a scan; groups: subject; and where there are any: site (within which subjects are counted), session, token
+    (the contrast), form (one of `forms`)."""
     modalities: Mapping[str, Modality]
-    # token, in small letters -> contrast; other tokens are left out
+    """Token, in small letters -> contrast; other tokens are left out."""
     pathology: Pathology | LabelTable
     licence: str = TERMS
     masks: tuple[str, ...] = ()
-    # names of lesion masks and other labels
+    """Names of lesion masks and other labels."""
     others: tuple[str, ...] = ()
-    # names of files that are known and of no use here
+    """Names of files that are known and of no use here."""
     refused: Mapping[str, str] = field(default_factory=dict)
-    # names of scans that are not what the set's name promises -> what they are
+    """Names of scans that are not what the set's name promises -> what they are."""
     brain_mask: tuple[str, ...] = ()
-    # where a brain mask may lie, from the scan's folder, made of the groups
+    """Where a brain mask may lie, from the scan's folder, made of the groups."""
     lesions: tuple[str, ...] = ()
-    # likewise, labels of lesions in the space of the scan
+    """Likewise, labels of lesions in the space of the scan."""
     frames: tuple[Modality, ...] = ()
-    # contrasts along the fourth axis, instead of a token
+    """Contrasts along the fourth axis, instead of a token."""
     forms: tuple[str, ...] = ("",)
-    # forms in which the set has the same scan, the one to take first
+    """Forms in which the set has the same scan, the one to take first."""
     unmarked_forms: tuple[str, ...] = ()
-    # those that do not lie in the space of the `lesions`
+    """Those that do not lie in the space of the `lesions`."""
     family: str = ""
-    # profiles of one family hold the same scans in other forms; the one declared first is taken
+    """Profiles of one family hold the same scans in other forms; the one declared first is taken."""
     beside: str = ""
-    # a name that must lie in the same folder, where the set's own names say little
+    """A name that must lie in the same folder, where the set's own names say little."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +79,18 @@ class _Match:
 
 def find_profile_scans(
     folder: Location, files: Iterable[str], profiles: Sequence[Profile], options: SourceOptions
-) -> list[Claim]:
+) -> list[ClaimedFiles]:
     """What each data set finds among `files`, paths relative to `folder`; a file is of the first set that knows it.
 
     The folders above count too, so that a user may name the folder of one subject. Of several forms of a scan one is
     taken.
 
-    Raises:
-        InputError: if the table that the options name is missing.
+    Raises InputError if the table that the options name is missing.
     """
     known = frozenset(files)
     paths = sorted(filter(is_scan_name, known))
     hallmarks = {profile.name: _folders_with(profile.beside, paths) for profile in profiles if profile.beside}
-    found = {profile.name: _Found(profile) for profile in profiles}
+    found = {profile.name: _ProfileFiles(profile) for profile in profiles}
     matches: list[_Match] = []
     for path in paths:
         for profile in profiles:
@@ -120,7 +118,7 @@ def find_profile_scans(
     return [item.claim() for item in found.values() if item.paths]
 
 
-class _Found:
+class _ProfileFiles:
     """What one profile gathers."""
 
     def __init__(self, profile: Profile) -> None:
@@ -132,7 +130,7 @@ class _Found:
         self.notes: Counter[str] = Counter()
 
     def take(self, path: str, full: str, matches: list[_Match]) -> bool:
-        """Claim a file if the profile knows its name."""
+        """Take a file if the profile knows its name."""
         profile = self.profile
         refused = next((reason for name, reason in profile.refused.items() if _ends(name, full)), None)
         match = None if refused else _match(profile, path, full)
@@ -150,8 +148,8 @@ class _Found:
         self.paths.add(path)
         return True
 
-    def claim(self) -> Claim:
-        return Claim(
+    def claim(self) -> ClaimedFiles:
+        return ClaimedFiles(
             kind=self.profile.name,
             paths=frozenset(self.paths),
             scans=tuple(self.scans),

@@ -1,12 +1,14 @@
-"""What a user can say of one source of scans, beyond where it is."""
+"""What a user can say of sources of scans: where they are, and how each is to be understood."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mrigen.config import Section
@@ -62,8 +64,7 @@ class Source:
 def make_options(tree: Mapping[str, Any], where: str) -> SourceOptions:
     """Options from a mapping; `where` names it in errors.
 
-    Raises:
-        InputError: if a key is unknown or a value is wrong, in one line.
+    Raises InputError if a key is unknown or a value is wrong, in one line.
     """
     for key in tree:
         if key not in SourceOptions.model_fields:
@@ -83,8 +84,7 @@ def make_options(tree: Mapping[str, Any], where: str) -> SourceOptions:
 def parse_options(pairs: Sequence[str]) -> SourceOptions:
     """Options from `KEY=VALUE` pairs; `values.AD=Dementia` adds to the map.
 
-    Raises:
-        InputError: if a pair is not of that form, names a key twice, or does not fit, in one line.
+    Raises InputError if a pair is not of that form, names a key twice, or does not fit, in one line.
     """
     tree: dict[str, Any] = {}
     for pair in pairs:
@@ -97,3 +97,44 @@ def parse_options(pairs: Sequence[str]) -> SourceOptions:
             raise InputError(f"source option {pair!r}: {name} is given twice")
         group[entry] = value
     return make_options(tree, "source option")
+
+
+def read_sources(arguments: Sequence[str], options: SourceOptions) -> tuple[Source, ...]:
+    """The sources that a user named; those of a YAML list have their own options laid over `options`.
+
+    Raises InputError if a list cannot be read or does not fit, naming the file, the entry and the key.
+    """
+    sources: list[Source] = []
+    for argument in arguments:
+        place = Location.parse(argument)
+        if place.path.casefold().endswith((".yaml", ".yml")):
+            sources.extend(_listed(place, options))
+        else:
+            sources.append(Source(place, options))
+    return tuple(sources)
+
+
+def _listed(file: Location, options: SourceOptions) -> list[Source]:
+    """The entries of a list such as `[{path: IXI}, {path: oasis, table: cdr.csv}]`; paths are relative to the file."""
+    if not file.is_file():
+        raise InputError(f"no file {file}")
+    try:
+        tree = yaml.safe_load(file.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, list) or not tree:
+        raise InputError(f"{file}: must hold a list of sources, such as - {{path: IXI, pathology: Healthy}}")
+    return [_entry(file, f"{file}, entry {number}", entry, options) for number, entry in enumerate(tree, start=1)]
+
+
+def _entry(file: Location, where: str, entry: Any, options: SourceOptions) -> Source:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str) or not entry["path"]:
+        raise InputError(f"{where}: needs a path, such as {{path: IXI}}")
+    folder = Location(file.filesystem, str(PurePosixPath(file.path).parent))
+    own: dict[str, Any] = {str(key): value for key, value in entry.items() if key != "path"}
+    if isinstance(own.get("values"), Mapping):  # words such as 0.5 or yes are no text to YAML
+        own["values"] = {"" if key is None else str(key): value for key, value in own["values"].items()}
+    if isinstance(own.get("table"), str) and (folder / own["table"]).is_file():
+        own["table"] = str(folder / own["table"])
+    place = Location.parse(entry["path"]) if "://" in entry["path"] else folder / entry["path"]
+    return Source(place, make_options({**options.model_dump(exclude_unset=True), **own}, where))

@@ -51,9 +51,8 @@ def hash_scan(scan: Scan, place: Location) -> str:
 def scan_header(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -> ScanHeader:
     """Read and check a scan's header, but no voxel. Of a remote file only the beginning is fetched.
 
-    Raises:
-        VolumeError: if the header is at fault.
-        InputError: if the scan is a DICOM series and SimpleITK is not installed.
+    Raises VolumeError if the header is at fault. Raises InputError if the scan is a DICOM series and SimpleITK is not
+    installed.
     """
     location = Location(place.filesystem, scan.path)
     if _is_series(location):
@@ -67,9 +66,8 @@ def scan_header(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES)
 def read_scan(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -> Volume:
     """Read a scan from any storage; a remote one through a temporary copy, of at most `max_bytes`.
 
-    Raises:
-        VolumeError: if it is no usable scan.
-        InputError: if the scan is a DICOM series and SimpleITK is not installed.
+    Raises VolumeError if it is no usable scan. Raises InputError if the scan is a DICOM series and SimpleITK is not
+    installed.
     """
     location = Location(place.filesystem, scan.path)
     with _on_disk(location, max_bytes) as path:
@@ -82,8 +80,7 @@ def read_scan(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -
 def read_mask(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -> Volume:
     """Read a scan's brain mask, a volume of which some voxel is not 0.
 
-    Raises:
-        VolumeError: if it is no usable volume, or empty.
+    Raises VolumeError if it is no usable volume, or empty.
     """
     location = Location(place.filesystem, scan.mask)
     mask = _read_labels(location, scan, max_bytes)
@@ -95,8 +92,7 @@ def read_mask(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -
 def read_lesions(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -> Volume:
     """Read the labels of a scan's lesions; all may be 0.
 
-    Raises:
-        VolumeError: if it is no usable volume.
+    Raises VolumeError if it is no usable volume.
     """
     return _read_labels(Location(place.filesystem, scan.lesions), scan, max_bytes)
 

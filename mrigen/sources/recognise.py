@@ -1,20 +1,20 @@
-"""From whatever a user names to a table of scans."""
+"""From whatever a user names to the scans that are there."""
 
 from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mrigen.errors import InputError
 from mrigen.sources.bids import NOT_RAW, bids_roots, find_bids_scans
-from mrigen.sources.claims import Claim, in_words
 from mrigen.sources.listing import is_scan_name, list_files
 from mrigen.sources.manifest import find_manifest_scans, is_manifest
 from mrigen.sources.matching import find_profile_scans
 from mrigen.sources.options import Source, SourceOptions
 from mrigen.sources.profiles import PROFILES
-from mrigen.sources.scans import Rejected, ScanTable
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan, ScanTable, drop_contradicted, in_words
 from mrigen.sources.series import find_series
 from mrigen.sources.tables import TABLE_SUFFIXES
 from mrigen.storage import Location
@@ -27,6 +27,33 @@ KNOWN = (
 )
 
 
+@dataclass(frozen=True)
+class FoundScans:
+    """All scans of all sources of a call."""
+
+    kinds: tuple[tuple[str, ...], ...]
+    """What was recognised in each source, in words."""
+    places: tuple[Location, ...]
+    """Where each source lies; a scan's `origin` counts in them."""
+    scans: tuple[Scan, ...]
+    masks: tuple[str, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def find_all_scans(sources: Sequence[Source]) -> FoundScans:
+    """List the scans of every source. Raises InputError as `find_scans` does."""
+    tables = [find_scans(source) for source in sources]
+    scans = [replace(scan, origin=origin) for origin, table in enumerate(tables) for scan in table.scans]
+    agreed, contradicted = drop_contradicted(scans)
+    return FoundScans(
+        kinds=tuple(table.kinds for table in tables),
+        places=tuple(source.place for source in sources),
+        scans=tuple(agreed),
+        masks=tuple(mask for table in tables for mask in table.masks),
+        rejected=(*(item for table in tables for item in table.rejected), *contradicted),
+    )
+
+
 def find_scans(source: Source) -> ScanTable:
     """Understand a source, a folder or a manifest file, and list its scans.
 
@@ -34,8 +61,7 @@ def find_scans(source: Source) -> ScanTable:
     a manifest in the folder, a BIDS tree, a data set known by its names, a DICOM series. Scans that nobody knows are
     rejected.
 
-    Raises:
-        InputError: if there is nothing, it is of no kind that is known, or it lists no scan at all.
+    Raises InputError if there is nothing, it is of no kind that is known, or it lists no scan at all.
     """
     place, options = source.place, source.options
     if place.is_file():
@@ -64,13 +90,13 @@ def find_scans(source: Source) -> ScanTable:
 
 def _claims(
     place: Location, files: Iterable[str], options: SourceOptions
-) -> tuple[list[Claim], dict[str, InputError], list[str]]:
+) -> tuple[list[ClaimedFiles], dict[str, InputError], list[str]]:
     """What each kind of source knows; BIDS trees that cannot be used, with the reason; and scans that nobody knows."""
     left = set(files)
-    claims: list[Claim] = []
+    claims: list[ClaimedFiles] = []
     faults: dict[str, InputError] = {}
 
-    def take(found: Iterable[Claim]) -> None:
+    def take(found: Iterable[ClaimedFiles]) -> None:
         for claim in found:
             left.difference_update(claim.paths)
             claims.append(claim)
@@ -116,10 +142,10 @@ def _kind(place: Location, options: SourceOptions) -> str | None:
     return known[options.kind.casefold()]
 
 
-def _manifest_claim(place: Location, path: str, options: SourceOptions) -> Claim:
+def _manifest_claim(place: Location, path: str, options: SourceOptions) -> ClaimedFiles:
     table = find_manifest_scans(place / path, options)
     listed = [*(scan.path for scan in table.scans), *(item.path for item in table.rejected if item.path)]
-    return Claim(
+    return ClaimedFiles(
         f"a manifest, {path}",
         frozenset({path, *(posixpath.relpath(name, place.path) for name in listed)}),
         table.scans,
@@ -127,17 +153,16 @@ def _manifest_claim(place: Location, path: str, options: SourceOptions) -> Claim
     )
 
 
-def _bids_claim(place: Location, root: str, left: Iterable[str], options: SourceOptions) -> Claim:
+def _bids_claim(place: Location, root: str, left: Iterable[str], options: SourceOptions) -> ClaimedFiles:
     start = len(_below(root, ""))
     inside = [path[start:] for path in left if path.startswith(_below(root, ""))]
     claim = find_bids_scans(place / root, inside, options)
     kind = f"a BIDS tree, {root}" if root else claim.kind
-    paths = frozenset(_below(root, path) for path in claim.paths)
-    return Claim(kind, paths, claim.scans, claim.rejected, notes=claim.notes)
+    return replace(claim, kind=kind, paths=frozenset(_below(root, path) for path in claim.paths))
 
 
 def _nothing(
-    place: Location, options: SourceOptions, claims: list[Claim], faults: Mapping[str, InputError]
+    place: Location, options: SourceOptions, claims: list[ClaimedFiles], faults: Mapping[str, InputError]
 ) -> InputError:
     """Why no scan was recognised."""
     if faults:

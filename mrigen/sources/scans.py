@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mrigen.labels import Modality, Pathology
 
@@ -24,15 +24,15 @@ class Scan:
     modality: Modality
     licence: str
     frame: int | None = None
-    # place along the fourth axis of a 4-D file that holds several contrasts
+    """Place along the fourth axis of a 4-D file that holds several contrasts."""
     mask: str = ""
-    # a brain mask's path, where one was given or found beside the scan
+    """A brain mask's path, where one was given or found beside the scan."""
     lesions: str = ""
-    # likewise, of a volume whose labels mark lesions, in the space of the scan
+    """Likewise, of a volume whose labels mark lesions, in the space of the scan."""
     orientation: str = ""
-    # axes of an Analyze file, such as LAS
+    """Axes of an Analyze file, such as LAS."""
     origin: int = 0
-    # which of the sources of one call the scan is from
+    """Which of the sources of one call the scan is from."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,41 @@ class ScanTable:
     scans: tuple[Scan, ...]
     rejected: tuple[Rejected, ...] = ()
     masks: tuple[str, ...] = ()
-    # paths of lesion masks and other labels
+    """Paths of lesion masks and other labels."""
 
     @property
     def kind(self) -> str:
         """All kinds in a line."""
         return ", ".join(self.kinds)
+
+
+@dataclass(frozen=True)
+class ClaimedFiles:
+    """The files that one kind of source knows, and what they are."""
+
+    kind: str
+    """In words."""
+    paths: frozenset[str]
+    """All the files it knows, scans or not, relative to the folder."""
+    scans: tuple[Scan, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    masks: tuple[str, ...] = ()
+    """Lesion masks and other labels."""
+    notes: Mapping[str, int] = field(default_factory=dict)
+    """Files that were left out without a fault: in words -> how many."""
+
+
+def in_words(claims: Sequence[ClaimedFiles]) -> tuple[str, ...]:
+    """Each thing that was recognised, with counts; a BIDS tree or a manifest alone, all of it used, by its kind."""
+    if len(claims) == 1 and not claims[0].notes and claims[0].kind.startswith("a "):
+        return (claims[0].kind,)
+    return tuple(_words(claim) for claim in claims)
+
+
+def _words(claim: ClaimedFiles) -> str:
+    notes = "".join(f"; {what}: {count}" for what, count in sorted(claim.notes.items()))
+    plural = "" if len(claim.scans) == 1 else "s"
+    return f"{claim.kind} ({len(claim.scans)} scan{plural}{notes})"
 
 
 def drop_contradicted(scans: Sequence[Scan]) -> tuple[list[Scan], list[Rejected]]:

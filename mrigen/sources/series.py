@@ -6,9 +6,8 @@ import posixpath
 from collections.abc import Iterable
 
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.claims import Claim
 from mrigen.sources.options import SourceOptions
-from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.storage import Location
 
 _SUFFIXES = ("", ".dcm", ".dicom", ".ima")
@@ -16,7 +15,7 @@ _LOOKS = 3
 # files of a folder that are looked at: a README may stand before the first slice
 
 
-def find_series(folder: Location, files: Iterable[str], options: SourceOptions) -> Claim | None:
+def find_series(folder: Location, files: Iterable[str], options: SourceOptions) -> ClaimedFiles | None:
     """The DICOM series among `files`, paths relative to `folder`: each folder with DICOM files is one scan.
 
     The subject is the first folder below the source, or the source's own name. Without a pathology and a modality in
@@ -42,7 +41,7 @@ def find_series(folder: Location, files: Iterable[str], options: SourceOptions) 
         pathology, modality = Pathology(options.pathology), Modality(options.modality)
         scans.append(Scan(full, subject, "", folder.name, pathology, modality, "unknown"))
     paths = frozenset(path for group in series.values() for path in group)
-    return Claim("DICOM series", paths, tuple(scans), tuple(rejected))
+    return ClaimedFiles("DICOM series", paths, tuple(scans), tuple(rejected))
 
 
 def is_dicom(file: Location) -> bool:

@@ -18,8 +18,7 @@ _HEADER_BYTES = 1 << 16
 def read_rows(file: Location) -> list[dict[str, str]]:
     """Rows of a table with a header; missing fields are empty, surplus ones dropped. CSV unless named otherwise.
 
-    Raises:
-        InputError: if the file is no such table, or no text in UTF-8.
+    Raises InputError if the file is no such table, or no text in UTF-8.
     """
     if file.path.casefold().endswith(".parquet"):
         try:

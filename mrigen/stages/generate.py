@@ -61,8 +61,9 @@ def generate_run(
     for _ in each(functools.partial(_fill_shard, plan, out), range(plan.num_shards), "generate (shards)", load):
         pass
     trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
-    page = write_samples_page(plan, trained, out, command, pipeline.config.data.plane)
-    counts = close_cohort(plan, trained, out)
+    plane = pipeline.config.data.plane
+    page = write_samples_page(plan, trained, out, command, plane)
+    counts = close_cohort(plan, trained, out, plane)
     return Cohort(counts, frozenset(cell for cell, seen in trained.items() if seen), page)
 
 

@@ -1,60 +1,72 @@
-"""The steps of preparing a run, whoever does the work: find the scans, survey them, make their images."""
+"""Preparing a run, whoever does the work: survey the scans, make their images, close `data/`, and show it on a page."""
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
-from mrigen.config import Config, DataConfig
+from mrigen.config import Config
 from mrigen.each import Each
-from mrigen.prepare.closing import Preparation, begin_preparation, finish_preparation, sum_up, write_quarantine
+from mrigen.errors import InputError
 from mrigen.prepare.confounds import refuse_mixed_heads
-from mrigen.prepare.part_images import prepare_part
-from mrigen.prepare.parts import Part, part_key, plan_parts, read_plan, scans_per_part
-from mrigen.prepare.survey import OnRejected, survey
-from mrigen.sources.find import Found
+from mrigen.prepare.image_files import make_image_file
+from mrigen.prepare.prepared_data import PreparedData, close_data, open_data, sum_reports, write_quarantine
+from mrigen.prepare.scan_groups import read_groups, regroup_scans, scans_per_group
+from mrigen.prepare.survey import OnRejected, ignore, survey_sources
+from mrigen.preprocess import check_extras, check_strip_command
+from mrigen.report.data.page import write_data_page
+from mrigen.run import is_finished, store_config
+from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
 
 
 def prepare_run(
     run: Location,
-    found: Found,
     config: Config,
-    digest: str,
+    found: FoundScans,
     each: Each,
-    on_rejected: OnRejected,
     *,
+    on_rejected: OnRejected = ignore,
     allow_mixed_heads: bool = False,
-) -> Preparation:
-    """Survey all scans and make their images in `run`; parts that stand are kept. `digest` is that of the settings.
+) -> PreparedData:
+    """Survey the scans that `mrigen.sources.recognise.find_all_scans` found, and make their images in `run / "data"`.
 
-    Raises:
-        InputError: if later stages rest on other scans, or heads are mixed and that is not allowed. The second may
-            turn out at the end only: the quarantine is then written, and `_SUCCESS.json` is not.
+    Image files that stand are kept. `data.html` shows what came of it, `quarantine/` what was left out; `config.json`
+    holds the settings, which the next stages take up.
+
+    Raises InputError if the run lies in a source or was prepared with other settings, if a program or package that the
+    settings need is missing, if later stages rest on other scans, or if heads are mixed and that is not allowed. The
+    last may turn out at the end only: the quarantine is then written, and `_SUCCESS.json` is not.
     """
     data = config.data
-    facts, rejected = survey(found, data, each, on_rejected)
+    check_extras(data)
+    check_strip_command(data)
+    is_finished(run, config, "data")
+    _keep_apart(run, found)
+    store_config(run, config)
+    facts, rejected = survey_sources(found, data, each, on_rejected)
     if data.head == "keep" and not allow_mixed_heads:
         refuse_mixed_heads(Counter(fact.traits(stripped=fact.stripped) for fact in facts.values()))
     kept = {scan: fact.identity for scan, fact in facts.items()}
-    parts = plan_parts(kept, read_plan(run), scans_per_part(data))
-    begin_preparation(run, parts, data)
-    work = functools.partial(_make_part, run, data, found.places)
+    groups = regroup_scans(kept, read_groups(run), scans_per_group(data))
+    open_data(run, groups, data)
     reports: dict[int, dict[str, Any]] = {}
-    for place, report in each(work, parts, "prepare"):
+    for place, report in each(functools.partial(make_image_file, run, data, found.places), groups, "prepare"):
         reports[place] = report
         for item in report["rejected"]:
             on_rejected(Rejected(**item))
-    preparation = sum_up(facts, parts, [reports[place] for place in range(len(parts))], rejected)
-    write_quarantine(run, preparation.rejected)
+    prepared = sum_reports(facts, groups, [reports[place] for place in range(len(groups))], rejected)
+    write_quarantine(run, prepared.rejected)
     if not allow_mixed_heads:
-        refuse_mixed_heads(preparation.traits)
-    finish_preparation(run, preparation, [part_key(part, data) for part in parts], digest)
-    return preparation
+        refuse_mixed_heads(prepared.traits)
+    close_data(run, config, prepared, groups)
+    write_data_page(run, prepared, found, config)
+    return prepared
 
 
-def _make_part(run: Location, data: DataConfig, places: Sequence[Location], part: Part) -> dict[str, Any]:
-    return prepare_part(run, part, data, places)
+def _keep_apart(run: Location, found: FoundScans) -> None:
+    for place in found.places:
+        if place.filesystem == run.filesystem and f"{run.path.rstrip('/')}/".startswith(f"{place.path.rstrip('/')}/"):
+            raise InputError(f"{run} lies in the source {place}: name a RUN outside of it")

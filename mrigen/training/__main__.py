@@ -11,12 +11,10 @@ import click
 
 from mrigen.config import Config, load_config
 from mrigen.errors import InputError
-from mrigen.labels import all_cells
 from mrigen.settings_files import PRESETS, read_settings
 from mrigen.storage import Location
 
 LINE_EVERY_S = 5.0
-PHANTOM_SPACING_MM = 2.4
 
 
 @click.command("python -m mrigen.training", context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,6 +40,7 @@ def command(
     """
     from mrigen.each import OneByOne
     from mrigen.stages.encode import encode_run
+    from mrigen.stages.generate import generate_run
     from mrigen.training.accelerator import make_accelerator
     from mrigen.training.ldm import train_denoiser
     from mrigen.training.vae import train_autoencoder
@@ -56,44 +55,24 @@ def command(
     encode_run(folder, config, OneByOne(device))
     train_denoiser(config, folder, accelerator, _lines("train-ldm", config.denoiser.training.num_steps))
     if samples:
-        _sample(folder, samples, config.seed, device)
+        out, model = folder / "samples", folder / "model"
+        generate_run(out, model, OneByOne(device), per_cell=samples, seed=config.seed, allow_untrained=True)
+        print(f"samples: {out}")
     print(f"model: {folder / 'model'}")
 
 
 def _prepare_phantom(run: Location, config: Config, num_subjects: int) -> None:
     """Write a phantom cohort to `run/phantom` and prepare it into `run/data`, as the two verbs do on Ray."""
     from mrigen.each import one_by_one
-    from mrigen.phantom.tree import close_tree, open_tree, write_subject
-    from mrigen.prepare.survey import ignore
-    from mrigen.run import stage_digest
-    from mrigen.sources.find import find_all
     from mrigen.sources.options import Source
+    from mrigen.sources.recognise import find_all_scans
+    from mrigen.stages.phantom import phantom_run
     from mrigen.stages.prepare import prepare_run
 
     tree = run / "phantom"
-    open_tree(tree, num_subjects, config.seed, PHANTOM_SPACING_MM)
-    close_tree(tree, [write_subject(tree, k, config.seed, PHANTOM_SPACING_MM) for k in range(num_subjects)])
-    preparation = prepare_run(run, find_all([Source(tree)]), config, stage_digest(config, "data"), one_by_one, ignore)
-    print(f"prepared: {preparation.num_images} images of {num_subjects} phantom subjects")
-
-
-def _sample(run: Location, per_cell: int, seed: int, device: str) -> None:
-    """Draw `per_cell` samples of every cell from `run/model` into `run/samples`."""
-    from mrigen.cohort.closing import close_cohort
-    from mrigen.cohort.plan import CohortPlan, read_shard, write_plan
-    from mrigen.cohort.shard import make_shard
-    from mrigen.pipeline import Pipeline
-
-    with (run / "model").as_local() as local:
-        pipeline = Pipeline.load(local, device)
-    sampler = pipeline.config.sampler
-    plan = CohortPlan(pipeline.model_sha256, tuple(all_cells()), per_cell, seed, sampler, None, shard_size=64)
-    folder = run / "samples"
-    write_plan(plan, folder)
-    for shard in range(plan.num_shards):
-        make_shard(pipeline, read_shard(folder, shard), sampler, None, folder)
-    close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, folder)
-    print(f"samples: {folder}")
+    phantom_run(tree, one_by_one, subjects=num_subjects, seed=config.seed)
+    prepared = prepare_run(run, config, find_all_scans([Source(tree)]), one_by_one)
+    print(f"prepared: {prepared.num_images} images of {num_subjects} phantom subjects")
 
 
 def _lines(title: str, total: int) -> Callable[[int, Mapping[str, float]], None]:

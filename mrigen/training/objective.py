@@ -54,7 +54,7 @@ class Draw:
     def to(self, device: torch.device) -> Draw:
         """The same draw on `device`."""
         x0, noise, timesteps = (to_device(tensor, device) for tensor in (self.x0, self.noise, self.timesteps))
-        return Draw(x0, noise, timesteps, self.conditions.to(device))
+        return Draw(x0, noise, timesteps, self.conditions.map(lambda _, values: to_device(values, device)))
 
 
 def denoiser_loss(

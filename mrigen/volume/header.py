@@ -33,9 +33,8 @@ def parse_header(head: bytes, path: Path, *, min_voxels: int, orientation: str) 
 
     Analyze (Mayo Clinic) has no origin either: the centre of the grid is put at 0.
 
-    Raises:
-        VolumeError: if they are no header, or one that no scan can have.
-        InputError: if `orientation` does not name three axes.
+    Raises VolumeError if they are no header, or one that no scan can have. Raises InputError if `orientation` does not
+    name three axes.
     """
     fields = _fields(head, path)
     shape = _shape(fields, path)

@@ -31,8 +31,7 @@ def read_header(
 ) -> ScanHeader:
     """Read and check the header of a scan, but none of its voxels: for a look at many files.
 
-    Raises:
-        VolumeError: wherever `read_volume` does so for the header's sake.
+    Raises VolumeError wherever `read_volume` does so for the header's sake.
     """
     with open_packed(path) as stream:
         head = stream.read(HEADER_BYTES)
@@ -61,10 +60,9 @@ def read_volume(
     rounded to 24 significant bits; integers of 64 bits are taken where float32 holds each exactly (up to 2^24), for
     what is beyond is no intensity but the bits of another type.
 
-    Raises:
-        VolumeError: naming the file and what is wrong with it. The size that the header claims for all frames is
-            checked against `max_bytes` before any voxel is read; each axis must have `min_voxels` or more; a volume
-            with the same value everywhere is refused, unless `allow_constant` for masks.
+    Raises VolumeError: naming the file and what is wrong with it. The size that the header claims for all frames is
+    checked against `max_bytes` before any voxel is read; each axis must have `min_voxels` or more; a volume with the
+    same value everywhere is refused, unless `allow_constant` for masks.
     """
     header = read_header(path, max_bytes=max_bytes, min_voxels=min_voxels, frame=frame, orientation=orientation)
     place = frame or 0
@@ -81,8 +79,7 @@ def read_volume(
 def voxel_file(path: Path) -> Path:
     """The file that holds the voxels: `path` itself, or the `.img` or `.img.gz` beside a `.hdr`.
 
-    Raises:
-        VolumeError: if there is neither.
+    Raises VolumeError if there is neither.
     """
     if not is_pair(path):
         return path

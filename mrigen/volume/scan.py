@@ -52,9 +52,9 @@ class ScanHeader:
 
     shape: tuple[int, int, int]
     affine: Affine
-    # from voxel to RAS+ millimetres
+    """From voxel to RAS+ millimetres."""
     dtype: np.dtype[Any]
-    # of voxels as stored
+    """Of voxels as stored."""
     num_frames: int = 1
     offset: int = 0
     slope: float = 1.0

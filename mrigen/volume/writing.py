@@ -25,8 +25,7 @@ def nifti_bytes(volume: Volume, *, description: str, dtype: DTypeLike = np.float
     The header is new: sform and qform (code 2, aligned), millimetres, the range of values for viewers, and
     `description`, of at most 79 ASCII characters. Integer `dtype` rounds; values must fit it.
 
-    Raises:
-        ValueError: if the description is too long, or values do not fit `dtype`.
+    Raises ValueError if the description is too long, or values do not fit `dtype`.
     """
     text = description.encode("ascii")
     if len(text) > 79:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from jobs.audit import FEATURES, NEIGHBOURS, _make_work
-from mrigen.audit import pairing as audit_plan
-from mrigen.audit.comparing import block_file, result_file
-from mrigen.audit.pairing import AuditPlan, make_audit_plan
+from mrigen.audit import pairing
+from mrigen.audit.block_files import BlockMaker, block_file
+from mrigen.audit.nearest import NeighbourFinder, result_file
+from mrigen.audit.pairing import plan_audit
+from mrigen.each import one_by_one
 from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
+from mrigen.stages.audit import audit_run
 from mrigen.storage import Location
 from tests.command import hashes, mrigen, mrigen_killed
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_data, write_samples
@@ -50,7 +51,7 @@ def result(folder: Path) -> Any:
 def test_new_people_pass_and_the_result_depends_neither_on_workers_nor_on_an_interruption(
     run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(audit_plan, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(pairing, "BLOCK_ROWS", 16)
     assert mrigen("audit", run, "--num-workers", "2") == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "No copies detected.",
@@ -60,15 +61,20 @@ def test_new_people_pass_and_the_result_depends_neither_on_workers_nor_on_an_int
     tree = result(run / "audit")
     assert (tree["failed"], tree["overall"]["flagged"]["n"]) == (False, 24)
 
-    # What a killed run leaves: some parts, some of them damaged, and a file half-written.
+    # What a killed run leaves: some parts, some of them damaged, and a file half-written; without Ray it goes on.
     again = run.parent / "again"
-    plan, parts = _plan(run), Location.parse(again / ".parts" / _plan(run).digest[:16])
-    _do_some(plan, parts, monkeypatch)
+    folder = Location.parse(run)
+    plan = plan_audit(index_real(folder / "data", "test"), index_generated(folder / "samples"), CONFIG)
+    parts = Location.parse(again / ".parts" / plan.digest[:16])
+    maker = BlockMaker(plan, CONFIG, parts)
+    for shard in plan.shards:
+        maker.make(shard)
+    NeighbourFinder(plan, CONFIG, parts).find(0)
     for file in (block_file(parts, 0), result_file(parts, 0)):
         Path(file.path).write_bytes(file.read_bytes()[:-100])
     Path(parts.path, ".block-000001.parquet.0.tmp").write_bytes(b"PAR1")
-    assert mrigen("audit", run, "--num-workers", "1", "--out", again) == 0
-    assert hashes(again) == hashes(run / "audit")
+    audit_run(folder, CONFIG, one_by_one, out=Location.parse(again))
+    assert hashes(again)["audit.json"] == hashes(run / "audit")["audit.json"]
 
 
 @pytest.mark.ray
@@ -97,31 +103,21 @@ def test_planted_duplicates_fail_and_are_named(
     assert "look like copies" in (run / "audit" / "index.html").read_text()
 
 
-@pytest.mark.ray
-def test_noise_passes_and_what_cannot_be_judged_fails(run: Path, ray_cluster: None) -> None:
+def test_noise_passes_and_what_cannot_be_decided_fails(run: Path) -> None:
     generator = np.random.default_rng(0)
     noise = [generator.uniform(-1, 1, (SIZE, SIZE)) for _ in range(12)]
     write_samples(run / "samples", [sample_row(CELLS[0], k, image=image) for k, image in enumerate(noise)])
-    assert mrigen("audit", run, "--num-workers", "1") == 0
+    assert not audit_run(Location.parse(run), CONFIG, one_by_one).failed
     told = result(run / "audit")["notices"]
     assert any("unlike training and held-out images alike" in notice for notice in told)
     assert any("of another model than this run's own" in notice for notice in told)
 
     flat = np.zeros((SIZE, SIZE))
     write_samples(run / "samples", [sample_row(CELLS[0], k, image=flat) for k in range(12)])
-    assert mrigen("audit", run, "--num-workers", "1") == 1
+    assert audit_run(Location.parse(run), CONFIG, one_by_one).failed
     tree = result(run / "audit")
     assert tree["verdict"] == "Nothing could be judged."
     assert tree["cells"][0]["reason"] == "every sample is constant or not finite"
-
-
-def test_what_is_done_is_not_done_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, parts = _plan(run), Location.parse(tmp_path / "parts")
-    _do_some(plan, parts, monkeypatch)
-    files = [Path(block_file(parts, 0).path), Path(result_file(parts, 0).path)]
-    before = [file.stat().st_mtime_ns for file in files]
-    _do_some(plan, parts, monkeypatch)
-    assert [file.stat().st_mtime_ns for file in files] == before
 
 
 @pytest.mark.parametrize(
@@ -156,18 +152,3 @@ def test_a_killed_audit_is_finished_by_the_same_command(run: Path, tmp_path: Pat
     assert not (killed / "audit.json").exists()
     assert mrigen(*command, killed) == 0
     assert hashes(killed) == hashes(tmp_path / "whole")
-
-
-def _plan(run: Path) -> AuditPlan:
-    real = index_real(Location.parse(run / "data"), "test")
-    return make_audit_plan(real, index_generated(Location.parse(run / "samples")), CONFIG)
-
-
-def _do_some(plan: AuditPlan, parts: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All blocks and the first comparison, by the workers' own functions."""
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "set_num_threads", lambda _: None)  # the other tests of this process keep theirs
-        features = _make_work(FEATURES, plan, (SIZE, SIZE), CONFIG, parts, "cpu")
-        for index in range(len(plan.shards)):
-            assert features({"index": index}) == {"index": index}
-        _make_work(NEIGHBOURS, plan, (SIZE, SIZE), CONFIG, parts, "cpu")({"index": 0})

@@ -19,6 +19,10 @@ def verified(folder: Path) -> None:
     """A `verify_folder` that finds nothing wrong."""
 
 
+def broken() -> str:
+    raise RuntimeError("raylet died")
+
+
 def spoiled(folder: Path) -> None:
     raise ValueError("unet/model.safetensors: SHA-256 differs from SHA256SUMS")
 
@@ -50,6 +54,7 @@ def spoiled(folder: Path) -> None:
         (health.ray_address("head:6379", None, lambda host, port: True), "warn", "RAY_AUTH_MODE"),
         (health.ray_address("auto", "disabled", lambda host, port: False), "ok", "auto"),
         (health.ray_task(lambda: "4 CPUs"), "ok", "4 CPUs"),
+        (health.ray_task(broken), "fail", "RuntimeError: raylet died"),
     ],
 )
 def test_a_check_tells_what_it_saw_and_how_to_mend_it(finding: health.Finding, status: str, says: str) -> None:
@@ -118,15 +123,6 @@ def test_the_model_is_verified(verify: Callable[[Path], None], files: bool, stat
     if files:
         (tmp_path / "SHA256SUMS").write_text("")
     assert health.model_folder(tmp_path, verify).status == status
-
-
-def test_a_ray_that_breaks_is_a_finding() -> None:
-    def broken() -> str:
-        raise RuntimeError("raylet died")
-
-    finding = health.ray_task(broken)
-    assert finding.status == "fail"
-    assert "RuntimeError: raylet died" in finding.line()
 
 
 @pytest.mark.ray

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from jobs.evaluate import _make_work
-from mrigen.evaluation import shards as plan_module
-from mrigen.evaluation.describe import ShardWorker
-from mrigen.evaluation.shard_files import part_of
-from mrigen.evaluation.shards import make_plan
-from mrigen.features.networks import NO_JUDGE, find_networks
+from mrigen.each import one_by_one
+from mrigen.errors import InputError
+from mrigen.evaluation import planning
+from mrigen.evaluation.planning import plan_evaluation
+from mrigen.evaluation.shard_describer import ShardDescriber, describe_once
+from mrigen.evaluation.shard_files import ShardFiles
+from mrigen.features.networks import NO_CLASSIFIER, find_networks
 from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
-from mrigen.records import write_table
+from mrigen.report.publish import Published
+from mrigen.stages.evaluate import evaluate_run
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
 from tests.fake_run import sample_row, tiny_config, write_autoencoder, write_data, write_samples
@@ -48,33 +49,37 @@ def evaluate(*args: str | Path) -> int:
     return mrigen("evaluate", *args)
 
 
+def evaluated(run: Path, **asked: Any) -> Published:
+    """Without Ray."""
+    return evaluate_run(Location.parse(run), CONFIG, one_by_one, **asked)
+
+
 def metrics(folder: Path) -> Any:
     return json.loads((folder / "metrics.json").read_text())
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_report_depends_neither_on_workers_nor_on_an_interruption(
+def test_the_report_depends_neither_on_who_works_nor_on_an_interruption(
     run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plan_module, "SHARD_ROWS", 16)
+    monkeypatch.setattr(planning, "SHARD_ROWS", 16)
     assert evaluate(run, "--num-workers", "2", "--extrapolation") == 0
     printed = capsys.readouterr().out
     assert str(run / "report" / "index.html") in printed.splitlines()[-1]
     assert "Sclerosis:PD *" in printed
     assert sorted(path.name for path in (run / "report").iterdir()) == ["index.html", "metrics.json"]
 
-    # What a killed run leaves: some parts, one of them damaged, and a file half-written.
+    # What a killed run leaves: some files, one of them damaged, and one half-written.
     shutil.rmtree(run / ".cache")
     again = run.parent / "again"
-    plan, places = _plan(run), _places(run, again)
-    worker = ShardWorker(plan, find_networks(Location.parse(run), CONFIG), CONFIG)
-    for index in (0, len(plan.shards) - 1):
-        write_table(worker(index), part_of(plan.shards[index], *places))
-    damaged = Path(part_of(plan.shards[-1], *places).path)
+    shards, files, describer = shards_of(run, again)
+    for shard in (shards[0], shards[-1]):
+        describe_once(files, describer, shard)
+    damaged = Path(files.place_of(shards[-1]).path)
     damaged.write_bytes(damaged.read_bytes()[:-100])
     (damaged.parent / ".part-000001.parquet.0.tmp").write_bytes(b"PAR1")
-    assert evaluate(run, "--num-workers", "1", "--out", again, "--extrapolation") == 0
+    evaluated(run, out=Location.parse(again), extrapolation=True, command=f"mrigen evaluate {run} --extrapolation")
     for name in ("metrics.json", "index.html"):
         assert (again / name).read_bytes() == (run / "report" / name).read_bytes(), name
     assert not (again / ".parts").exists()
@@ -136,54 +141,48 @@ def test_a_file_where_results_belong_is_told(run: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.splitlines()[-1] == error
 
 
-def test_a_part_that_is_done_is_not_done_again(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # the other tests of this process keep theirs
-    plan, places = _plan(run), _places(run, tmp_path / "out")
-    work = _make_work(plan, find_networks(Location.parse(run), CONFIG), CONFIG, *places, "cpu")
-    for index in (0, len(plan.shards) - 1):
-        assert work({"index": index}) == {"index": index}
-        part = Path(part_of(plan.shards[index], *places).path)
-        before = part.stat()
-        work({"index": index})
-        assert part.stat() == before
-        part.write_bytes(part.read_bytes()[:-1])
-        work({"index": index})
-        assert part.stat().st_size == before.st_size
+def test_a_shard_that_is_done_is_not_done_again(run: Path, tmp_path: Path) -> None:
+    shards, files, describer = shards_of(run, tmp_path / "out")
+    for shard in (shards[0], shards[-1]):
+        describe_once(files, describer, shard)
+        file = Path(files.place_of(shard).path)
+        before = file.stat()
+        describe_once(files, describer, shard)
+        assert file.stat() == before
+        file.write_bytes(file.read_bytes()[:-1])
+        describe_once(files, describer, shard)
+        assert file.stat().st_size == before.st_size
 
 
-def _plan(run: Path) -> Any:
-    real = index_real(Location.parse(run / "data"), "test")
-    generated = index_generated(Location.parse(run / "samples"))
-    return make_plan(real, generated, CONFIG, find_networks(Location.parse(run), CONFIG).hashes)
+def shards_of(run: Path, out: Path) -> Any:
+    """The shards of an evaluation to `out`, where their files lie, and what describes them."""
+    place = Location.parse(run)
+    networks = find_networks(place, CONFIG)
+    real, generated = index_real(place / "data", "test"), index_generated(place / "samples")
+    plan = plan_evaluation(real, generated, CONFIG, networks.hashes)
+    files = ShardFiles(place / ".cache" / "evaluation", Location.parse(out) / ".parts")
+    return plan.shards, files, ShardDescriber(plan, networks, CONFIG)
 
 
-def _places(run: Path, out: Path) -> tuple[Location, Location]:
-    return Location.parse(run) / ".cache" / "evaluation", Location.parse(out) / ".parts"
-
-
-@pytest.mark.ray
-def test_without_samples_and_autoencoder_the_floor_remains(
-    run: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_samples_and_autoencoder_the_floor_remains(run: Path) -> None:
     (run / "vae").rename(run / "elsewhere")
     (run / "samples").rename(run / "gone")
-    assert evaluate(run, "--num-workers", "1") == 0
+    evaluated(run)
     figures = figures_of(run, "Healthy:T1w")
     assert figures["efficientnet-lite0/kid"]["reason"] == "no generated images: run `mrigen generate` first"
     assert figures["autoencoder-quality/psnr_db"]["reason"] == "no trained autoencoder: run `mrigen train-vae` first"
     assert figures["autoencoder/kid"]["reason"] == "no trained autoencoder: run `mrigen train-vae` first"
     assert figures["efficientnet-lite0/kid_floor"]["value"] is not None
     assert figures["diversity/ms_ssim_real"]["value"] is not None
-
     assert figures["fidelity/modality"]["reason"] == "no generated images: run `mrigen generate` first"
     assert figures["fidelity/modality_real"]["n"] == 15
 
     (run / "gone" / "_SUCCESS.json").unlink()
     cached = hashes(run / ".cache")
-    assert evaluate(run, "--samples", run / "gone", "--split", "val", "--num-workers", "1") == 0
+    [notice, *_] = evaluated(run, samples=Location.parse(run / "gone"), split="val").notices
     assert hashes(run / ".cache") == cached  # no image of the val split, and nothing to hold training images against
-    assert "not complete" in metrics(run / "report")["notices"][0]
-    assert "not complete" in capsys.readouterr().err
+    assert "not complete" in notice
+    assert metrics(run / "report")["notices"][0] == notice
     figures = figures_of(run, "Healthy:T1w")
     assert figures["efficientnet-lite0/kid"]["reason"] == "no image of this cell in the val split"
     assert figures["diversity/ms_ssim_generated"]["value"] is not None
@@ -260,15 +259,11 @@ def test_a_killed_evaluation_is_finished_by_the_same_command(run: Path, tmp_path
     assert (out / "metrics.json").read_bytes() == (tmp_path / "whole" / "metrics.json").read_bytes()
 
 
-@pytest.mark.ray
-def test_without_training_images_there_is_no_judge(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Location.parse(tmp_path / "config.json").write_json(CONFIG.model_dump(mode="json"))
+def test_without_training_images_there_is_no_classifier(tmp_path: Path) -> None:
     write_data(tmp_path, CELLS[:1], {"test": 5})
-    assert evaluate(tmp_path, "--extrapolation") == 2
-    assert capsys.readouterr().err == f"mrigen: error: --extrapolation: {NO_JUDGE}\n"
-    assert evaluate(tmp_path, "--num-workers", "1") == 0
+    with pytest.raises(InputError, match=f"^--extrapolation: {NO_CLASSIFIER}$"):
+        evaluated(tmp_path, extrapolation=True)
+    evaluated(tmp_path)
     figures = figures_of(tmp_path, "Healthy:T1w")
-    assert figures["fidelity/modality_real"]["reason"] == figures["mri/kid"]["reason"] == NO_JUDGE
+    assert figures["fidelity/modality_real"]["reason"] == figures["mri/kid"]["reason"] == NO_CLASSIFIER
     assert figures["diversity/ms_ssim_real"]["value"] is not None

@@ -62,9 +62,3 @@ def test_every_command_does_what_the_guide_says(
     assert {pathology for _, pathology in labels["runs/oasis"]} == {"Healthy", "Dementia"}
     assert labels["runs/table"] == {("a17", "Glioblastoma"), ("b02", "Sclerosis")}
     assert {pathology for _, pathology in labels["runs/all"]} == {"Glioblastoma", "Healthy", "Dementia", "Sclerosis"}
-
-
-def test_the_guide_names_five_ways_in() -> None:
-    assert len(COMMANDS) >= 8
-    for name in ("my-study", "BraTS2021", "IXI", "OASIS1", "scans.csv", "sources.yaml"):
-        assert any(name in command for command in COMMANDS), name

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import main
-from tests.command import mrigen_killed
+from tests.command import mrigen, mrigen_killed
 
 COARSE = ("--spacing-mm", "4")
 
 
-def phantom(*args: str | Path) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(["phantom", *map(str, args)])
-    return int(stop.value.code or 0)
+def phantom(*args: str | Path | int) -> int:
+    return mrigen("phantom", *args)
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -45,9 +42,7 @@ def test_the_bytes_depend_on_the_seed_alone(
     ("args", "words"),
     [
         (["out"], "--subjects"),
-        (["out", "--subjects", "0"], "--subjects"),
         (["out", "--subjects", "10000"], "--subjects"),
-        (["out", "--subjects", "many"], "many"),
         (["out", "--subjects", "4", "--seed", "-1"], "--seed"),
         (["out", "--subjects", "4", "--spacing-mm", "0"], "--spacing-mm"),
         (["out", "--subjects", "4", "--spacing-mm", "nan"], "--spacing-mm"),

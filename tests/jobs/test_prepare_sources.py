@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from mrigen.storage import Location
 from tests.command import mrigen
 from tests.fake_scans import write_bids
 from tests.malformed import write_malformed
-from tests.trees import TREES, write_tree
 
 SMALL = ("--preset", "tiny", "--set", "data.image_size=32", "--set", "data.spacing_mm=6")
 
@@ -24,20 +22,6 @@ pytestmark = pytest.mark.ray
 def labels_of(run: Location) -> set[tuple[str, str, str]]:
     columns = ["subject", "pathology", "modality"]
     return {tuple(row.values()) for row in read_table(run / "data", columns).to_pylist()}  # type: ignore[misc]
-
-
-def test_every_known_data_set_in_one_folder(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    expected = {
-        (scan.subject, scan.pathology, scan.modality)
-        for name in TREES
-        for scan in write_tree(name, tmp_path / "all" / name)
-    }
-    assert mrigen("prepare", tmp_path / "all", tmp_path / "run", *SMALL, "--allow-mixed-heads") == 0
-    quarantine = pq.read_table(tmp_path / "run" / "quarantine" / "quarantine.parquet").to_pylist()
-    assert labels_of(Location.parse(tmp_path / "run")) == expected, quarantine
-    assert "with whole heads" in capsys.readouterr().out
 
 
 def test_malformed_files_are_left_out_with_their_class(
@@ -58,20 +42,6 @@ def test_malformed_files_are_left_out_with_their_class(
     printed = capsys.readouterr()
     assert f"left out: {len(faults)} files" in printed.out
     assert printed.err.count("left out: ") == 21
-
-
-def test_several_sources_with_options_of_their_own(tmp_path: Path, ray_cluster: None) -> None:
-    write_bids(tmp_path / "one", {"a": "patient", "b": "control"}, ("T1w",))
-    write_bids(tmp_path / "two", {"c": "x"}, ("T2w",), first=2)
-    (tmp_path / "sources.yaml").write_text(
-        "- {path: one, values: {patient: Dementia}}\n- {path: two, pathology: Glioblastoma}\n"
-    )
-    assert mrigen("prepare", tmp_path / "sources.yaml", tmp_path / "run", *SMALL) == 0
-    assert labels_of(Location.parse(tmp_path / "run")) == {
-        ("a", "Dementia", "T1w"),
-        ("b", "Healthy", "T1w"),
-        ("c", "Glioblastoma", "T2w"),
-    }
 
 
 @pytest.fixture
@@ -106,24 +76,6 @@ def test_from_s3_to_s3(tmp_path: Path, ray_cluster: None, bucket: str, capsys: p
     [row] = read_table(remote / "quarantine").to_pylist()
     assert row["class"] == "format"
     assert "a:b" not in row["reason"]
-
-
-def test_files_can_be_added_one_by_one_in_any_order(tmp_path: Path, ray_cluster: None) -> None:
-    subjects = [f"s{number}" for number in range(4)]
-    tree, run = tmp_path / "tree", tmp_path / "run"
-    whole = write_bids(tmp_path / "whole", dict.fromkeys(subjects, "MS"), ("T1w",))
-    order = random.Random(1).sample(subjects, len(subjects))
-    tree.mkdir()
-    for name in ("participants.tsv", "dataset_description.json"):
-        (tree / name).write_bytes((whole / name).read_bytes())
-    before: dict[str, str] = {}
-    for subject in order:
-        (whole / f"sub-{subject}").rename(tree / f"sub-{subject}")
-        assert mrigen("prepare", tree, run, *SMALL) == 0
-        parts = {file.name: file.sha256() for file in (Location.parse(run) / "data").files(".parquet")}
-        assert before.items() < parts.items()
-        before = parts
-    assert {row[0] for row in labels_of(Location.parse(run))} == set(subjects)
 
 
 @pytest.mark.realdata

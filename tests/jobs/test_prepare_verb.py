@@ -13,12 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cli import main
 from mrigen.config import load_config
 from mrigen.preprocess import split_of
 from mrigen.records import read_table, tensor_numpy
 from mrigen.storage import Location
-from tests.command import mrigen_for
+from tests.command import mrigen, mrigen_for
 from tests.fake_scans import write_bids, write_scan
 
 SMALL = ("--preset", "tiny", "--set", "data.image_size=32", "--set", "data.spacing_mm=6")
@@ -26,9 +25,7 @@ PATIENTS = {f"p{number}": told for number, told in enumerate(["HC", "MS", "GBM",
 
 
 def prepare(*args: str | Path) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(["prepare", *map(str, args)])
-    return int(stop.value.code or 0)
+    return mrigen("prepare", *args)
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
@@ -201,17 +198,9 @@ def test_no_image_at_all_is_a_fault_of_the_data(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["nothing", "run"], "no file or folder"),
         (["{tmp}/empty", "run"], "unknown kind of folder"),
         (["{tmp}/bids", "run"], "participants.tsv: missing"),
         (["{tmp}/notes.txt", "run"], "path,subject,pathology,modality"),
-        (["{tmp}/bids", "run", "--preset", "huge"], "unknown preset 'huge'"),
-        (["{tmp}/bids", "run", "--set", "data.imagesize=64"], "did you mean 'image_size'"),
-        (["{tmp}/bids", "run", "--config", "nosuch.yaml"], "nosuch.yaml"),
-        (["{tmp}/bids", "run", "--num-workers", "0"], "--num-workers"),
-        (["{tmp}/bids"], "SRC... RUN"),
-        (["{tmp}/bids", "{tmp}/bids"], "lies in the source"),
-        (["{tmp}/bids", "{tmp}/bids/run"], "lies in the source"),
         (["{tmp}/semicolons.csv", "run"], "save it with commas"),
         (["{tmp}/twice.csv", "run"], "two columns are named 'path'"),
         (["{tmp}/bids", "run", "--source-option", "table"], "KEY=VALUE"),
@@ -234,12 +223,6 @@ def test_bad_input_ends_with_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert words in error
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_settings_can_be_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert prepare(tmp_path, tmp_path / "run", *SMALL, "--print-config") == 0
-    assert "image_size: 32" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
 
 
@@ -299,24 +282,3 @@ def test_real_scans_of_open_ms_data(
         if modality == "T2w":  # fluid is dark in T1w and bright in T2w
             assert np.corrcoef(image[brain], by_scan[subject, "T1w", height][brain])[0, 1] < 0
     assert "empty cells (16)" in capsys.readouterr().out
-
-
-@pytest.mark.ray
-@pytest.mark.realdata
-def test_real_whole_heads_by_a_manifest(
-    tmp_path: Path, real_data: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines = [f"{path},{path.name[:6]},HC,T1" for path in sorted((real_data / "ixi_2mm").glob("*.nii.gz"))]
-    raw = real_data / "open_ms_data/longitudinal/raw/patient12"
-    lines += [
-        f"{raw}/study1_{name}.nii.gz,patient12,MS,{name[:-1] if name != 'FLAIR' else name}"
-        for name in ("T1W", "T2W", "FLAIR")
-    ]
-    manifest = tmp_path / "scans.csv"
-    manifest.write_text("\n".join(["path,subject,pathology,modality", *lines]))
-    assert prepare(manifest, tmp_path / "run", "--preset", "tiny") == 0
-    rows = rows_of(tmp_path / "run")
-    assert Counter(row["subject"] for row in rows) == {**{line.split(",")[1]: 3 for line in lines}, "patient12": 9}
-    printed = capsys.readouterr().out
-    assert "skull-stripped" not in printed
-    assert "left out: 0 files" in printed

@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
+from mrigen.report.ablation.words import ablation_verdict
 from mrigen.report.rendering import data_uri, embedded_slice, render
-from mrigen.report.study_parts import COLOURS, FAINT, Reasons, blank, level, line, png, tidy
+from mrigen.report.study_plots import COLOURS, FAINT, Reasons, blank, level, line, png, tidy
+from mrigen.studies.ablation.looking import EXTRACTORS
 from mrigen.studies.ablation.settings import COMPARED, Drop, Setting
-from mrigen.studies.ablation.shards import extractor_names
 from mrigen.studies.ablation.summary import Ablation
 
 SHOWN_CELLS = 6
-_MARKS = dict(zip(COMPARED, itertools.cycle("soD^v"), strict=False))
+_LOOKS = dict(zip(COMPARED, itertools.cycle(itertools.product("soD^v", COLOURS)), strict=False))
 
 
 def figure_titles() -> dict[str, str]:
     """Titles of the figures, by name."""
-    kids = {f"{name}/kid": f"KID, {name}" for name in extractor_names()}
+    kids = {f"{name}/kid": f"KID, {name}" for name in EXTRACTORS}
     return {**kids, "pathology": "Accuracy of pathology", "modality": "Accuracy of modality"}
 
 
@@ -34,6 +35,7 @@ def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Ma
         plane=plane,
         title=title,
         study=study,
+        verdict=ablation_verdict(study),
         columns=list(titles.values()),
         floor=[reasons.shown(study.floor[name]) for name in titles],
         rows=[
@@ -78,7 +80,7 @@ def curve_plot(study: Ablation) -> bytes:
     sampler = study.own.sampler
     plot, panels = _panels(study)
     for name, axes in panels.items():
-        for solver, colour in zip(COMPARED, itertools.cycle(COLOURS), strict=False):
+        for solver, (mark, colour) in _LOOKS.items():
             settings = [
                 setting
                 for setting in study.rows
@@ -88,7 +90,7 @@ def curve_plot(study: Ablation) -> bytes:
             ]
             settings.sort(key=lambda setting: setting.num_evaluations)
             figures = [study.rows[setting][name] for setting in settings]
-            line(axes, [s.num_evaluations for s in settings], figures, colour, _MARKS[solver], solver)
+            line(axes, [s.num_evaluations for s in settings], figures, colour, mark, solver)
         axes.set_xscale("log")
         counts = sorted({s.num_evaluations for s in study.rows if s.drop == Drop.NOTHING})
         axes.set_xticks(counts, [str(count) for count in counts])

@@ -11,20 +11,22 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from mrigen.audit.comparing import read_images
-from mrigen.audit.memorisation import MIN_DISTANCE, Audit, CellAudit, Query, Share, warnings
-from mrigen.audit.neighbours import FOREGROUND, Alignment, aligned
+from mrigen.audit.block_files import read_images
+from mrigen.audit.decision import MIN_DISTANCE, Audit, CellAudit, Query, Share
+from mrigen.audit.likeness import FOREGROUND, Alignment, aligned
 from mrigen.audit.pairing import AuditPlan
 from mrigen.config import Config
 from mrigen.images.index import Group
 from mrigen.labels import Cell
-from mrigen.report.audit.words import explanation, p_value_text, real_counts, verdict
+from mrigen.preprocess import mirrors
+from mrigen.report.audit.words import explanation, p_value_text, real_counts, verdict, warnings
+from mrigen.report.palette import BLUE, FAINT, RED
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
 from mrigen.storage import Location
 
 SHOWN_PAIRS = 24
-_COLOURS = {"samples": "#d1495b", "held-out images": "#3b82c4"}
+_COLOURS = {"samples": RED, "held-out images": BLUE}
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class Pair:
     held_out: Slice | None
 
 
-def shown_pairs(audit: Audit, plan: AuditPlan, parts: Location, shape: tuple[int, ...]) -> list[Pair]:
-    """The pairs to look at: matches first, then what else is flagged, then the rest, each by falling similarity."""
+def shown_pairs(audit: Audit, plan: AuditPlan, folder: Location) -> list[Pair]:
+    """The pairs to look at: matches first, then what else is flagged, then the rest, each by falling similarity.
+
+    Their pixels are read from the blocks in `folder`."""
 
     def rank(cell: CellAudit, query: Query) -> tuple[bool, bool, float, str]:
         similarity = query.training.similarity if query.training else 0.0
@@ -52,7 +56,7 @@ def shown_pairs(audit: Audit, plan: AuditPlan, parts: Location, shape: tuple[int
     wanted = {(Group.GENERATED, query.id) for _, query in chosen}
     wanted |= {(Group.REFERENCE, query.training.id) for _, query in chosen if query.training}
     wanted |= {(Group.HELD_OUT, query.held_out.id) for _, query in chosen if query.held_out}
-    images = read_images(plan, parts, shape, wanted)
+    images = read_images(plan, folder, wanted)
     return [
         Pair(
             cell.cell,
@@ -80,7 +84,7 @@ def audit_page(
     split: str,
 ) -> str:
     """The page as HTML; `notices` are shown under the verdict, `facts` listed at the end."""
-    judged = [cell for cell in audit.cells if cell.limits]
+    decided = [cell for cell in audit.cells if cell.limits]
     return render(
         "audit/page.html",
         plane=config.data.plane,
@@ -98,16 +102,17 @@ def audit_page(
         },
         cells=[_cell_values(cell, plan) for cell in audit.cells],
         any_untrained=any(not cell.trained for cell in audit.cells),
-        plot=data_uri(similarity_png(judged)) if judged else None,
+        plot=data_uri(similarity_png(decided)) if decided else None,
         pairs=[_pair_values(pair) for pair in pairs],
         settings=config.audit,
+        mirrored=mirrors(config.data.plane),
         split=split,
         facts=facts,
     )
 
 
 def similarity_png(cells: Sequence[CellAudit]) -> bytes:
-    """Distributions over the judged cells: similarity to the nearest training image, and the ratio of distances."""
+    """Distributions over the cells decided on: similarity to the nearest training image, and the ratio of distances."""
     queries = {
         "held-out images": [query for cell in cells for query in cell.held_out],
         "samples": [query for cell in cells for query in cell.samples],
@@ -159,25 +164,25 @@ def _histogram(axis: Any, values: Mapping[str, Sequence[float]], limits: Sequenc
         shares = np.histogram(np.clip(some, edges[0], edges[-1]), edges)[0] / max(len(some), 1)
         axis.stairs(shares, edges, color=_COLOURS[name], linewidth=1.6, label=f"{name} ({len(some)})")
         axis.stairs(shares, edges, color=_COLOURS[name], alpha=0.15, fill=True)
-    axis.axvspan(limits[0], limits[-1], color="#555555", alpha=0.2, linewidth=0)
+    axis.axvspan(limits[0], limits[-1], color=FAINT, alpha=0.2, linewidth=0)
     for limit in {limits[0], limits[-1]}:
-        axis.axvline(limit, color="#555555", linewidth=1, linestyle="--")
+        axis.axvline(limit, color=FAINT, linewidth=1, linestyle="--")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     axis.tick_params(labelsize=8)
 
 
 def _cell_values(cell: CellAudit, plan: AuditPlan) -> dict[str, object]:
-    scope = next(scope for scope in plan.scopes if scope.cell == cell.cell)
+    yardstick = plan.counterparts[cell.cell].yardstick
     return {
         "name": str(cell.cell),
         "trained": cell.trained,
         "references": ", ".join(str(other) for other in cell.references),
-        "yardstick": "" if scope.yardstick == (cell.cell,) else "those cells",
+        "yardstick": "" if yardstick == (cell.cell,) else "those cells",
         "samples": len(cell.samples),
         "faulty": cell.num_faulty,
         "training": real_counts(plan, Group.REFERENCE, cell.references),
-        "held_out": real_counts(plan, Group.HELD_OUT, scope.yardstick),
+        "held_out": real_counts(plan, Group.HELD_OUT, yardstick),
         "threshold": f"{cell.limits.similarity:.3f}" if cell.limits else None,
         "flagged": _share_text(cell.flagged),
         "matches": _share_text(cell.matches),

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrigen import __version__
-from mrigen.audit.memorisation import Audit, CellAudit, Neighbour, Query, Share, warnings
+from mrigen.audit.decision import Audit, CellAudit, Neighbour, Query, Share
 from mrigen.audit.pairing import AuditPlan
 from mrigen.config import Config
 from mrigen.images.index import Group
 from mrigen.labels import Cell
+
+SUSPICIOUS_THRESHOLD = 0.995
+"""A threshold above this says that held-out images themselves are copies of training images."""
 
 Provenance = Mapping[str, Sequence[Any]]
 
@@ -22,8 +25,8 @@ def verdict(audit: Audit) -> str:
     if audit.failed:
         count = audit.matches.count
         return f"{count} sample{' looks like a copy' if count == 1 else 's look like copies'} of training images."
-    if audit.num_unjudged:
-        count = audit.num_unjudged
+    if audit.num_undecided:
+        count = audit.num_undecided
         return f"No copies detected; {count} sample{' was' if count == 1 else 's were'} not judged."
     return "No copies detected."
 
@@ -46,6 +49,27 @@ def explanation(audit: Audit, config: Config) -> str:
     elif not audit.failed:
         parts.append(f"It would have failed at {audit.detectable} matches.")
     return " ".join(parts)
+
+
+def warnings(audit: Audit) -> list[str]:
+    """What limits the decision."""
+    found = [
+        f"{cell.cell}: held-out images are like training images up to {cell.limits.similarity:.4f}. Copies cannot be "
+        "told there: look for one person under two names."
+        for cell in audit.cells
+        if cell.limits and cell.limits.similarity > SUSPICIOUS_THRESHOLD
+    ]
+    if 2 * audit.unlike.count > audit.unlike.n:
+        found.append(
+            f"{audit.unlike.count} of {audit.unlike.n} samples are unlike training and held-out images alike: they "
+            "copy nothing, but they are no brains like these either. Judge them by `mrigen evaluate`."
+        )
+    if audit.p_value is not None and audit.num_undecided:
+        found.append(
+            f"{audit.num_undecided} samples were not judged: the table says why for each cell. "
+            "Nothing is known of them."
+        )
+    return found
 
 
 def expected_flags(cell: CellAudit, percentile: float) -> float:
@@ -110,7 +134,7 @@ def audit_json(
         "verdict": verdict(audit),
         "overall": {
             "samples": sum(len(cell.samples) for cell in audit.cells),
-            "not_judged": audit.num_unjudged,
+            "not_judged": audit.num_undecided,
             **_shares(audit),
             "p_value": audit.p_value,
             "smallest_failing_matches": audit.detectable,
@@ -144,15 +168,15 @@ def _equation(p_value: float) -> str:
 
 
 def _cell_json(cell: CellAudit, plan: AuditPlan) -> dict[str, Any]:
-    scope = next(scope for scope in plan.scopes if scope.cell == cell.cell)
+    yardstick = plan.counterparts[cell.cell].yardstick
     return {
         "pathology": str(cell.cell.pathology),
         "modality": str(cell.cell.modality),
         "trained": cell.trained,
         "compared_with": [str(other) for other in cell.references],
-        "threshold_from": [str(other) for other in scope.yardstick],
+        "threshold_from": [str(other) for other in yardstick],
         "training": real_counts(plan, Group.REFERENCE, cell.references),
-        "held_out": real_counts(plan, Group.HELD_OUT, scope.yardstick),
+        "held_out": real_counts(plan, Group.HELD_OUT, yardstick),
         "samples": len(cell.samples),
         "faulty_samples": cell.num_faulty,
         "reason": cell.reason,
@@ -164,9 +188,9 @@ def _cell_json(cell: CellAudit, plan: AuditPlan) -> dict[str, Any]:
     }
 
 
-def _shares(judged: Audit | CellAudit) -> dict[str, Any]:
+def _shares(decided: Audit | CellAudit) -> dict[str, Any]:
     names = ("flagged", "matches", "held_out_matches", "unlike")
-    return {name: _share_json(getattr(judged, name)) for name in names}
+    return {name: _share_json(getattr(decided, name)) for name in names}
 
 
 def _share_json(share: Share) -> dict[str, Any]:

@@ -12,25 +12,28 @@ from matplotlib.ticker import NullFormatter
 
 from mrigen.config import Config
 from mrigen.labels import Cell, Modality, Pathology
-from mrigen.prepare.closing import Preparation
-from mrigen.prepare.confounds import find_confounds
 from mrigen.prepare.histograms import BINS_AFTER, BINS_BEFORE, Histograms
+from mrigen.prepare.prepared_data import PreparedData
 from mrigen.records import read_file, tensor_numpy
+from mrigen.report.data.words import warnings_of
+from mrigen.report.palette import BLUE, GREEN, RED, YELLOW
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
-from mrigen.sources.find import Found
+from mrigen.sources.recognise import FoundScans
 from mrigen.storage import Location
 
+PAGE = "data.html"
+"""The page's name in the run."""
 SHOWN_PER_CELL = 4
 SHOWN_REJECTED = 200
 SHOWN_GEOMETRIES = 60
-_LINES = ("#3b82c4", "#d1495b", "#edae49", "#66a182")
-"""Colours of the four pathologies, apart on light and on dark pages and in most kinds of colour blindness."""
+_LINES = (BLUE, RED, YELLOW, GREEN)
+"""Colours of the four pathologies."""
 
 
-def write_data_page(run: Location, preparation: Preparation, found: Found, config: Config) -> Location:
+def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, config: Config) -> Location:
     """Write `data.html` of a run that was prepared from what was `found`; gives its place."""
-    images = example_images(run / "data", preparation)
+    images = example_images(run / "data", prepared)
     rows = []
     for pathology in Pathology:
         cells = [Cell(pathology, modality) for modality in Modality]
@@ -38,45 +41,45 @@ def write_data_page(run: Location, preparation: Preparation, found: Found, confi
             {
                 "modality": str(cell.modality),
                 "images": [embedded_slice(image, synthetic=False) for image in images[cell]],
-                "count": preparation.cells[cell],
+                "count": prepared.cells[cell],
             }
             for cell in cells
         ]
-        rows.append({"pathology": str(pathology), "tiles": tiles, "total": sum(preparation.cells[c] for c in cells)})
-    page = run / "data/page.html"
+        rows.append({"pathology": str(pathology), "tiles": tiles, "total": sum(prepared.cells[c] for c in cells)})
+    page = run / PAGE
     html = render(
         "data/page.html",
         plane=config.data.plane,
         title="Training images",
         kinds=[kind for kinds in found.kinds for kind in kinds],
-        num_scans=sum(preparation.traits.values()),
+        num_scans=sum(prepared.traits.values()),
         rows=rows,
         modalities=[str(modality) for modality in Modality],
-        total=preparation.num_images,
-        num_marked=preparation.num_marked,
-        num_empty=sum(not count for count in preparation.cells.values()),
+        total=prepared.num_images,
+        num_marked=prepared.num_marked,
+        num_empty=sum(not count for count in prepared.cells.values()),
         splits=[
-            {"name": name, "subjects": preparation.subjects[name], "images": preparation.splits[name]}
-            for name in preparation.splits
+            {"name": name, "subjects": prepared.subjects[name], "images": prepared.splits[name]}
+            for name in prepared.splits
         ],
-        warnings=[*preparation.empty_splits(), *preparation.few_held_out(), *find_confounds(preparation.traits)],
-        histograms=data_uri(histogram_png(preparation.histograms)) if preparation.histograms.counts else None,
-        geometry=geometry_rows(preparation),
+        warnings=warnings_of(prepared),
+        histograms=data_uri(histogram_png(prepared.histograms)) if prepared.histograms.counts else None,
+        geometry=geometry_rows(prepared),
         shown_geometries=SHOWN_GEOMETRIES,
-        rejected=preparation.rejected[:SHOWN_REJECTED],
-        num_rejected=len(preparation.rejected),
-        faults=sorted(Counter(item.fault for item in preparation.rejected).items()),
+        rejected=prepared.rejected[:SHOWN_REJECTED],
+        num_rejected=len(prepared.rejected),
+        faults=sorted(Counter(item.fault for item in prepared.rejected).items()),
         data=config.data,
     )
     page.write_bytes(html.encode())
     return page
 
 
-def example_images(folder: Location, preparation: Preparation) -> dict[Cell, list[Slice]]:
+def example_images(folder: Location, prepared: PreparedData) -> dict[Cell, list[Slice]]:
     """The first few images of every cell, of as many scans as possible; a volume shows its middle slice."""
     images: dict[Cell, dict[str, Slice]] = defaultdict(dict)
-    wanted = {cell for cell, count in preparation.cells.items() if count}
-    for name in preparation.parts:
+    wanted = {cell for cell, count in prepared.cells.items() if count}
+    for name in prepared.files:
         if not wanted:
             break
         table = read_file(folder / name, ["pathology", "modality", "slice_mm", "sha256", "image"])
@@ -90,14 +93,14 @@ def example_images(folder: Location, preparation: Preparation) -> dict[Cell, lis
                 images[cell][row["sha256"]] = image if image.ndim == 2 else image[..., image.shape[2] // 2]
                 if len(images[cell]) == SHOWN_PER_CELL:
                     wanted.discard(cell)
-    return {cell: list(images[cell].values()) for cell in preparation.cells}
+    return {cell: list(images[cell].values()) for cell in prepared.cells}
 
 
-def geometry_rows(preparation: Preparation) -> list[dict[str, Any]]:
+def geometry_rows(prepared: PreparedData) -> list[dict[str, Any]]:
     """Scans by spacing and orientation, the most frequent first, with the cells they are in."""
     counts: Counter[tuple[str, str]] = Counter()
     cells: dict[tuple[str, str], set[Cell]] = defaultdict(set)
-    for (cell, spacing, orientation), count in preparation.geometry.items():
+    for (cell, spacing, orientation), count in prepared.geometry.items():
         counts[spacing, orientation] += count
         cells[spacing, orientation].add(cell)
     return [

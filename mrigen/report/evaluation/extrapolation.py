@@ -7,7 +7,7 @@ from typing import Any
 
 from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.evaluation.extrapolation import ANSWERS, GENERATED, CellScore, Extrapolation
-from mrigen.report.evaluation.extrapolation_words import LAZY, TITLES, has_figure, standing
+from mrigen.report.evaluation.extrapolation_words import LAZY, TITLES, extrapolation_verdict, has_figure, standing
 from mrigen.report.evaluation.tables import Notes
 
 
@@ -17,7 +17,7 @@ def extrapolation_section(found: Extrapolation, notes: Notes) -> dict[str, Any]:
     unseen, seen = ([score for score in found.scores if score.unseen is wanted] for wanted in (True, False))
     silent = [score for score in unseen if not has_figure(score, GENERATED)]
     return {
-        "verdict": found.verdict(),
+        "verdict": extrapolation_verdict(found),
         "titles": [*(f"KID, {name}" for name in found.extractors), *(f"Accuracy, {target}" for target in TARGETS)],
         "lead": found.extractors[0],
         "unseen": [_cell(score, found.extractors, notes) for score in unseen if score not in silent],
@@ -31,7 +31,7 @@ def _cell(score: CellScore, extractors: tuple[str, ...], notes: Notes) -> dict[s
     return {
         "name": str(score.cell),
         "unseen": score.unseen,
-        "unjudged": _shared_reason(score, kids[0]),
+        "no_figure": _shared_reason(score, kids[0]),
         "answers": [
             {
                 "title": TITLES[name],
@@ -50,7 +50,7 @@ def _cell(score: CellScore, extractors: tuple[str, ...], notes: Notes) -> dict[s
 
 
 def _by_reason(scores: Sequence[CellScore], figure: str) -> dict[str, list[str]]:
-    """The cells whose generated images cannot be judged, by the reason."""
+    """The cells whose generated images have no figure, by the reason."""
     cells: dict[str, list[str]] = {}
     for score in scores:
         cells.setdefault(score.figures[GENERATED][figure].reason or "", []).append(str(score.cell))
@@ -58,7 +58,7 @@ def _by_reason(scores: Sequence[CellScore], figure: str) -> dict[str, list[str]]
 
 
 def _shared_reason(score: CellScore, figure: str) -> str | None:
-    """The reason why no answer at all can be judged, None where one can or where reasons differ."""
+    """The reason why no answer at all has a figure, None where one can or where reasons differ."""
     reasons = {score.figures[name][figure].reason for name in ANSWERS}
     shared = reasons.pop() if len(reasons) == 1 else None
     return shared and shared[0].upper() + shared[1:]

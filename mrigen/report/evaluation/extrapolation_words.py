@@ -1,11 +1,11 @@
-"""How the answers for a cell are called, and how the generated images stand to the lazy ones."""
+"""How the answers for a cell are called, how the generated images stand to the lazy ones, and what that comes to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, CellScore
+from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, CellScore, Extrapolation
 
 LAZY = (HEALTHY, NEAREST)
 TITLES = {
@@ -44,3 +44,24 @@ def standing(score: CellScore, figure: str) -> Standing | None:
     if clearly:
         return Standing(f"clearly nearer than {which}", "near")
     return Standing(f"nearer than {which}, but not with intervals apart", "")
+
+
+def extrapolation_verdict(found: Extrapolation) -> str:
+    """In a sentence, by KID of the leading extractor: how many unseen cells come nearer to the truth than both lazy
+    answers."""
+    unseen = [score for score in found.scores if score.unseen]
+    if not unseen:
+        return "No cell was held out of training, so nothing is extrapolated."
+    figure = f"{found.extractors[0]}/kid"
+    tried = [(score, [name for name in LAZY if score.beats(name, figure) is not None]) for score in unseen]
+    compared = [(score, names) for score, names in tried if names]
+    if not compared:
+        return f"Of unseen cells ({len(unseen)}), none can be held against its truth: see the reasons."
+    won = [(score, names) for score, names in compared if all(score.beats(name, figure) for name in names)]
+    clear = sum(all(score.clearly_beats(name, figure) for name in names) for score, names in won)
+    intervals = f" (with intervals apart in {clear})" if won else ""
+    left = f"; {len(unseen) - len(compared)} more could not be judged" if len(compared) < len(unseen) else ""
+    return (
+        f"In {len(won)} of {len(compared)} unseen cells the generated images are nearer to the truth than every lazy "
+        f"answer{intervals}, by KID of {found.extractors[0]}{left}."
+    )

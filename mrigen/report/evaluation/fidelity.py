@@ -7,7 +7,7 @@ from typing import Any
 
 from mrigen.condition_classifier.fidelity import CLASSES, SIDES, TARGETS
 from mrigen.evaluation.summary import FIDELITY, Evaluation
-from mrigen.images.scopes import Kind
+from mrigen.images.scopes import ScopeKind
 from mrigen.report.evaluation.tables import WIDE, Column, Notes, figure_table
 
 _ACCURACY = [
@@ -28,13 +28,13 @@ _MATRICES = {"real": ("Held-out real images", "true"), "generated": ("Generated 
 
 def fidelity_section(evaluation: Evaluation, notes: Notes) -> dict[str, Any]:
     """As `fidelity.html` takes it; `reason` says why there is nothing to show."""
-    if evaluation.judge is None:
+    if evaluation.classifier is None:
         return {"reason": evaluation.rows[0].figures[f"{FIDELITY}/{TARGETS[0]}"].reason}
     return {
         "reason": None,
-        "judge": judge_text(evaluation.judge),
+        "training": classifier_sentence(evaluation.classifier),
         "pooled": figure_table(evaluation.of_kind(*WIDE), _COLUMNS, notes),
-        "cells": figure_table(evaluation.of_kind(Kind.CELL), _COLUMNS, notes),
+        "cells": figure_table(evaluation.of_kind(ScopeKind.CELL), _COLUMNS, notes),
         "confusion": [
             {
                 "target": target,
@@ -63,13 +63,13 @@ def confusion_rows(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> l
     ]
 
 
-def judge_text(judge: Mapping[str, Any]) -> str:
+def classifier_sentence(training: Mapping[str, Any]) -> str:
     """What the classifier was trained and calibrated on, in a sentence."""
-    counts = [count for count in judge["counts"].values() if count]
+    counts = [count for count in training["counts"].values() if count]
     each = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    text = f"The classifier was trained on {sum(counts)} real images of {len(counts)} cells ({each} each)"
-    if not judge["checks"]:
-        return f"{text}; there were no validation images to calibrate it by."
-    temperatures = judge["temperatures"]
+    start = f"The classifier was trained on {sum(counts)} real images of {len(counts)} cells ({each} each)"
+    if not training["checks"]:
+        return f"{start}; there were no validation images to calibrate it by."
+    temperatures = training["temperatures"]
     fitted = " and ".join(f"{temperatures[target]:.2f} for {target}" for target in TARGETS)
-    return f"{text} and calibrated on the validation split: temperature {fitted}."
+    return f"{start} and calibrated on the validation split: temperature {fitted}."

@@ -9,7 +9,8 @@ from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.config import Config
 from mrigen.evaluation.summary import FIDELITY, Evaluation
 from mrigen.images.index import Group
-from mrigen.images.scopes import Kind
+from mrigen.images.scopes import ScopeKind
+from mrigen.metrics.accuracy import NUM_BINS
 from mrigen.metrics.comparison import MAX_IMAGES, MIN_IMAGES
 from mrigen.metrics.image_quality import ms_ssim_betas
 from mrigen.metrics.infinity import NUM_SIZES
@@ -80,6 +81,7 @@ def report_page(
             "neighbours": NUM_NEIGHBOURS,
             "all_pairs": MAX_IMAGES,
             "sizes": NUM_SIZES,
+            "bins": NUM_BINS,
         },
         facts=facts,
     )
@@ -95,13 +97,13 @@ def _distribution_tables(evaluation: Evaluation, extractor: str, notes: Notes) -
     return {
         **tables,
         "pooled": figure_table(evaluation.of_kind(*WIDE), columns, notes),
-        "cells": figure_table(evaluation.of_kind(Kind.CELL), narrow, notes),
+        "cells": figure_table(evaluation.of_kind(ScopeKind.CELL), narrow, notes),
     }
 
 
 def _distance_plots(evaluation: Evaluation) -> list[bytes | None]:
     plots = []
-    cells = evaluation.of_kind(Kind.CELL)
+    cells = evaluation.of_kind(ScopeKind.CELL)
     if evaluation.extractors:
         kids = [(f"KID, {name}", f"{name}/kid", f"{name}/kid_floor") for name in evaluation.extractors]
         plots.append(interval_plot(cells, kids))
@@ -115,12 +117,12 @@ def _distance_plots(evaluation: Evaluation) -> list[bytes | None]:
 
 def _accuracy_plot(evaluation: Evaluation) -> bytes | None:
     panels = [(f"Accuracy, {target}", f"{FIDELITY}/{target}", f"{FIDELITY}/{target}_real") for target in TARGETS]
-    return interval_plot(evaluation.of_kind(Kind.CELL), panels, real_label="held-out real images")
+    return interval_plot(evaluation.of_kind(ScopeKind.CELL), panels, real_label="held-out real images")
 
 
 def _pictures(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
     pictures: dict[str, list[dict[str, Any]]] = {}
-    for row in evaluation.of_kind(Kind.CELL):
+    for row in evaluation.of_kind(ScopeKind.CELL):
         cell = row.scope.cell
         assert cell is not None
         real, generated = (

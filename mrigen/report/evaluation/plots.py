@@ -9,17 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 from PIL import Image
 
-from mrigen.evaluation.described import Slice
+from mrigen.evaluation.described_cells import Slice
 from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, Extrapolation
 from mrigen.evaluation.summary import Row
 from mrigen.labels import Modality
 from mrigen.metrics.figure import Figure
+from mrigen.report.palette import BLUE, BROWN, FAINT, GRID, RED
 
-RED, BLUE = "#d1495b", "#3b82c4"
-"""Colours that stay apart in most kinds of colour blindness, beside different marks."""
 _ANSWERS = {
-    NEAREST: ("lazy: same pathology, nearest modality", "#7d8696", "D"),
-    HEALTHY: ("lazy: same modality, healthy", "#b9770e", "^"),
+    NEAREST: ("lazy: same pathology, nearest modality", FAINT, "D"),
+    HEALTHY: ("lazy: same modality, healthy", BROWN, "^"),
     FLOOR: ("real images of the cell", BLUE, "s"),
     GENERATED: ("generated", RED, "o"),
 }
@@ -56,7 +55,7 @@ def answers_plot(found: Extrapolation) -> bytes | None:
     for offset, (name, (label, colour, mark)) in zip((0.3, 0.1, -0.1, -0.3), _ANSWERS.items(), strict=True):
         _dots(axes, [score.figures[name][figure] for score in shown], colour, mark, offset, label)
     for place in range(1, len(shown)):
-        axes.axhline(place - 0.5, color="#e3e6ec", linewidth=0.8)
+        axes.axhline(place - 0.5, color=GRID, linewidth=0.8)
     _tidy(axes, f"KID, {found.extractors[0]}")
     return _lines(plot, [str(score.cell) + (" *" if score.unseen else "") for score in shown])
 
@@ -74,7 +73,7 @@ def _dots(axes: Axes, figures: Sequence[Figure], colour: str, mark: str, offset:
 
 def _tidy(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=10)
-    axes.grid(axis="x", color="#e3e6ec", linewidth=0.8)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
     for side in ("top", "right", "left"):

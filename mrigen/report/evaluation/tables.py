@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrigen.evaluation.summary import Row
-from mrigen.images.scopes import Kind
+from mrigen.images.scopes import ScopeKind
 from mrigen.metrics.figure import Figure
 from mrigen.report.figure_text import figure_text, interval_text, p_text
 
-WIDE = (Kind.OVERALL, Kind.PATHOLOGY, Kind.MODALITY)
+WIDE = (ScopeKind.OVERALL, ScopeKind.PATHOLOGY, ScopeKind.MODALITY)
 """Rows that pool several cells."""
 
 
@@ -58,7 +58,7 @@ def figure_table(rows: Sequence[Row], columns: Sequence[Column], notes: Notes) -
             {
                 "name": row.name,
                 "kind": str(row.scope.kind),
-                "marked": row.scope.untrained and row.scope.kind == Kind.CELL,
+                "marked": row.scope.untrained and row.scope.kind == ScopeKind.CELL,
                 "images": row.images,
                 "n": numbers.pop() if len(numbers) == 1 else None,
                 "figures": [

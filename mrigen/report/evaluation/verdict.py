@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.evaluation.summary import FIDELITY, Evaluation, Row
-from mrigen.images.scopes import Kind
+from mrigen.images.scopes import ScopeKind
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.kernel import MIN_UNITS
+from mrigen.report.evaluation.extrapolation_words import extrapolation_verdict
 from mrigen.report.figure_text import ALPHA, apart, figure_text, interval_text, number_text, p_text, told_apart
 
 _NOTHING = Figure.missing("not computed")
@@ -16,7 +17,7 @@ _NOTHING = Figure.missing("not computed")
 
 def verdict(evaluation: Evaluation) -> list[str]:
     """Sentences, the most important first; by the leading extractor where features are compared."""
-    cells, overall = evaluation.of_kind(Kind.CELL), evaluation.of_kind(Kind.OVERALL)
+    cells, overall = evaluation.of_kind(ScopeKind.CELL), evaluation.of_kind(ScopeKind.OVERALL)
     lead = evaluation.extractors[0] if evaluation.extractors else _named_first(overall[0])
     if not any(row.images["generated"] for row in cells):
         return [f"Nothing can be said of generated images: {_figure(overall[0], lead, 'kid').reason}."]
@@ -33,7 +34,7 @@ def verdict(evaluation: Evaluation) -> list[str]:
         sentences += _diversity(of_kind, kind)
     sentences += _fidelity(overall[0])
     if evaluation.extrapolation is not None:
-        sentences.append(evaluation.extrapolation.verdict())
+        sentences.append(extrapolation_verdict(evaluation.extrapolation))
     return [*sentences, *_autoencoder(overall[0])]
 
 
@@ -62,14 +63,14 @@ def _distance(pooled: Row, lead: str, kind: str) -> Iterator[str]:
         yield f"Over all {kind} there is no KID: {figure.reason}."
         return
     told = told_apart(figure)
-    text = f"Over all {kind} "
+    sentence = f"Over all {kind} "
     if told is not None:
         can = "can" if told else "cannot"
-        text += f"generated images {can} be told from real ones (permutation test, {p_text(figure)}): "
-    text += f"KID is {_with_interval('kid', figure)}"
+        sentence += f"generated images {can} be told from real ones (permutation test, {p_text(figure)}): "
+    sentence += f"KID is {_with_interval('kid', figure)}"
     if floor.value is not None:
-        text += f"; real images of other subjects reach {_with_interval('kid', floor)}{_overlap(figure, floor)}"
-    yield text + "."
+        sentence += f"; real images of other subjects reach {_with_interval('kid', floor)}{_overlap(figure, floor)}"
+    yield sentence + "."
 
 
 def _worst(rows: Sequence[Row], lead: str, kind: str) -> Iterator[str]:
@@ -91,25 +92,25 @@ def _worst(rows: Sequence[Row], lead: str, kind: str) -> Iterator[str]:
 
 
 def _coverage(pooled: Row, lead: str, kind: str) -> Iterator[str]:
-    parts = []
+    shares = []
     for name, what in (("precision", "of the generated images look like some real one"),
                        ("coverage", "of the real images have a generated one near")):  # fmt: skip
         figure, floor = _figure(pooled, lead, name), _figure(pooled, lead, f"{name}_floor")
         if figure.value is not None and floor.value is not None:
-            parts.append(f"{figure.value:.0%} {what} ({name}; real images reach {floor.value:.0%})")
-    if parts:
-        yield f"Over all {kind}, " + " and ".join(parts) + "."
+            shares.append(f"{figure.value:.0%} {what} ({name}; real images reach {floor.value:.0%})")
+    if shares:
+        yield f"Over all {kind}, " + " and ".join(shares) + "."
 
 
 def _diversity(rows: Sequence[Row], kind: str) -> Iterator[str]:
     pairs = [(row.figures["diversity/ms_ssim_generated"], row.figures["diversity/ms_ssim_real"]) for row in rows]
-    judged = [(made, real) for made, real in pairs if made.low is not None and real.low is not None]
-    if not judged:
+    known = [(made, real) for made, real in pairs if made.low is not None and real.low is not None]
+    if not known:
         return
-    alike = sum(apart(made, real) and (made.value or 0) > (real.value or 0) for made, real in judged)
-    unlike = sum(apart(made, real) and (made.value or 0) < (real.value or 0) for made, real in judged)
+    alike = sum(apart(made, real) and (made.value or 0) > (real.value or 0) for made, real in known)
+    unlike = sum(apart(made, real) and (made.value or 0) < (real.value or 0) for made, real in known)
     yield (
-        f"Generated images are clearly more alike than real ones in {alike} of {len(judged)} {kind}, and clearly "
+        f"Generated images are clearly more alike than real ones in {alike} of {len(known)} {kind}, and clearly "
         f"less alike in {unlike} (MS-SSIM)."
     )
 
@@ -125,23 +126,24 @@ def _fidelity(trained: Row) -> Iterator[str]:
         if made.value is None:
             yield f"Whether generated images show the {target} that was asked for is not known: {made.reason}."
             continue
-        text = (
+        sentence = (
             f"A classifier trained on real images names the {target} of generated images of all trained cells with a "
             f"balanced accuracy of {_with_interval(target, made)}"
         )
         real = _figure(trained, FIDELITY, f"{target}_real")
         if real.value is not None:
-            text += f"; on held-out real ones it reaches {_with_interval(target, real)}{_overlap(made, real)}"
+            sentence += f"; on held-out real ones it reaches {_with_interval(target, real)}{_overlap(made, real)}"
             if apart(made, real) and made.value > real.value:
-                text += ": these images are easier to tell apart than real ones, which is no praise"
-        yield text + "."
+                sentence += ": these images are easier to tell apart than real ones, which is no praise"
+        yield sentence + "."
 
 
 def _autoencoder(row: Row) -> Iterator[str]:
     figure = row.figures["autoencoder-quality/psnr_db"]
     if figure.value is not None:
-        text = _with_interval("psnr_db", figure)
-        yield f"The autoencoder restores held-out real images to {text} dB: what it loses, generated images lack too."
+        decibels = _with_interval("psnr_db", figure)
+        restores = f"The autoencoder restores held-out real images to {decibels} dB"
+        yield f"{restores}: what it loses, generated images lack too."
 
 
 def _overlap(first: Figure, second: Figure) -> str:

@@ -24,7 +24,7 @@ def samples_page(
     untrained: Collection[Cell],
     counts: Mapping[Cell, int],
     facts: Mapping[str, str],
-    plane: str = "axial",
+    plane: str,
 ) -> str:
     """The page beside a generated data set, as HTML.
 

@@ -40,7 +40,7 @@ def fill(plan: CohortPlan, pipeline: Pipeline, folder: Path, shards: list[int]) 
 
 
 def close(plan: CohortPlan, pipeline: Pipeline, location: Location) -> dict[Cell, int]:
-    return close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, location)
+    return close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, location, "axial")
 
 
 def hashes(folder: Path) -> dict[str, str]:

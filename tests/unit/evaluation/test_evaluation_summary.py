@@ -1,4 +1,4 @@
-"""The library's part of an evaluation, without Ray: shards computed here, gathered and judged."""
+"""What an evaluation says of images, each figure held against one computed by hand."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ import torch
 
 from mrigen.checkpoint import load_autoencoder
 from mrigen.condition_classifier.classifier import Trained
-from mrigen.condition_classifier.fidelity import judge_fidelity
-from mrigen.evaluation import shards as plan_module
-from mrigen.evaluation.described import gather
+from mrigen.condition_classifier.fidelity import ask, fidelity
+from mrigen.condition_classifier.store import find_or_train
+from mrigen.each import one_by_one
+from mrigen.evaluation import planning
+from mrigen.evaluation.described_cells import sort_by_cell
 from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST
-from mrigen.evaluation.figure_tasks import Judge, judging_tasks
-from mrigen.evaluation.shards import Plan
-from mrigen.evaluation.summary import NO_LESIONS, NO_MASKS, Evaluation, _pair_interval
+from mrigen.evaluation.figure_tasks import figure_tasks, pair_likeness
+from mrigen.evaluation.planning import EvaluationPlan
+from mrigen.evaluation.rounds import evaluate_images
+from mrigen.evaluation.shard_files import ShardFiles
+from mrigen.evaluation.summary import NO_LESIONS, NO_MASKS, Evaluation, pair_interval
 from mrigen.features.efficientnet import FeatureExtractor
+from mrigen.features.networks import find_networks
 from mrigen.images.index import Group, index_generated, index_real
 from mrigen.images.labelled import LabelledImages
-from mrigen.images.scopes import Kind
+from mrigen.images.scopes import ScopeKind
 from mrigen.labels import Cell, Modality, all_cells
-from mrigen.metrics.distribution import frechet_distance
+from mrigen.metrics.distribution import frechet
 from mrigen.records import pack_mask
 from mrigen.storage import Location
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_autoencoder, write_data, write_samples
-from tests.unit.evaluation.evaluating import evaluated, found_in, judge_of, judged, parts_of, plan_of, row_named
+from tests.unit.evaluation.described import compared, figures_of, plan_of, row_named, tables_of
 
 FULL, FEW, BROKEN, EMPTY = (Cell.parse(n) for n in ("Healthy:T1w", "Healthy:T2w", "Dementia:PD", "Sclerosis:PD"))
 CONFIG = tiny_config("held_out_cells=['Dementia:PD']")
@@ -59,27 +64,27 @@ def lesions(name: str) -> bytes | None:
 
 
 @pytest.fixture(scope="module")
-def plan(run: Path) -> Plan:
+def plan(run: Path) -> EvaluationPlan:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_module, "SHARD_ROWS", 16)
+        patch.setattr(planning, "SHARD_ROWS", 16)
         return plan_of(run, CONFIG)
 
 
 @pytest.fixture(scope="module")
-def parts(run: Path, plan: Plan) -> list[pa.Table]:
-    return parts_of(run, plan, CONFIG)
+def tables(run: Path, plan: EvaluationPlan) -> list[pa.Table]:
+    return tables_of(run, plan, CONFIG)
 
 
 @pytest.fixture(scope="module")
 def trained(run: Path) -> Trained:
-    judge = judge_of(run, CONFIG)
-    assert judge is not None
-    return judge
+    networks = find_networks(Location.parse(run), CONFIG)
+    assert networks.classifier is not None
+    return find_or_train(networks.classifier, CONFIG, networks.classifiers)
 
 
 @pytest.fixture(scope="module")
-def evaluation(plan: Plan, parts: list[pa.Table], trained: Trained) -> Evaluation:
-    return judged(found_in(parts), plan, CONFIG, judge=trained)
+def evaluation(plan: EvaluationPlan, tables: list[pa.Table], trained: Trained) -> Evaluation:
+    return figures_of(tables, plan, CONFIG, classifier=trained)
 
 
 def held_out_images() -> torch.Tensor:
@@ -88,10 +93,10 @@ def held_out_images() -> torch.Tensor:
 
 
 def test_rows_are_all_cells_and_what_they_are_pooled_to(evaluation: Evaluation) -> None:
-    assert [row.name for row in evaluation.of_kind(Kind.OVERALL)] == ["All trained cells", "All untrained cells"]
-    assert [row.name for row in evaluation.of_kind(Kind.MODALITY)] == ["T1w", "T2w", "PD"]
-    assert [row.name for row in evaluation.of_kind(Kind.PATHOLOGY)] == ["Healthy", "Sclerosis"]
-    assert len(evaluation.of_kind(Kind.CELL)) == 20
+    assert [row.name for row in evaluation.of_kind(ScopeKind.OVERALL)] == ["All trained cells", "All untrained cells"]
+    assert [row.name for row in evaluation.of_kind(ScopeKind.MODALITY)] == ["T1w", "T2w", "PD"]
+    assert [row.name for row in evaluation.of_kind(ScopeKind.PATHOLOGY)] == ["Healthy", "Sclerosis"]
+    assert len(evaluation.of_kind(ScopeKind.CELL)) == 20
 
 
 def test_a_full_cell_has_every_figure_with_n_and_interval(evaluation: Evaluation) -> None:
@@ -133,7 +138,7 @@ def test_where_there_is_no_figure_there_is_a_reason(evaluation: Evaluation) -> N
 
 def test_untrained_cells_are_marked_and_pooled_apart(evaluation: Evaluation) -> None:
     assert row_named(evaluation, BROKEN).scope.untrained
-    trained, untrained = evaluation.of_kind(Kind.OVERALL)
+    trained, untrained = evaluation.of_kind(ScopeKind.OVERALL)
     assert (trained.scope.untrained, untrained.scope.untrained) == (False, True)
     assert untrained.images["generated"] == 10
     assert "not finite" in (untrained.figures[f"{LEAD}/fid"].reason or "")
@@ -148,9 +153,9 @@ def test_pooled_figures_take_equally_many_of_each_cell(evaluation: Evaluation) -
     assert trained.figures["autoencoder-quality/psnr_db"].n == 30
 
 
-def test_pairs_are_as_many_for_generated_as_for_real(plan: Plan, parts: list[pa.Table]) -> None:
+def test_pairs_are_as_many_for_generated_as_for_real(plan: EvaluationPlan, tables: list[pa.Table]) -> None:
     """FEW has 10 pairs of generated images, so no more of real ones, though 40 are asked for and 90 there."""
-    drawn = Judge(found_in(parts), plan, tiny_config("evaluation.num_pairs=40"), split="test").pairs(FEW)
+    drawn = pair_likeness(compared(tables, plan, tiny_config("evaluation.num_pairs=40")), FEW)
     assert {group: len(pairs.values) for group, pairs in drawn.items()} == {Group.HELD_OUT: 10, Group.GENERATED: 10}
     assert all(first != second for first, second in drawn[Group.HELD_OUT].owners)
 
@@ -165,12 +170,12 @@ def test_distances_and_autoencoder_figures_are_those_computed_by_hand(
     with torch.inference_mode():
         latents = autoencoder.encode(real).mean
         restored = autoencoder.decode(latents).clamp(-1, 1)
-        distance = frechet_distance(extractor(real), extractor(fake))
-        latent_distance = frechet_distance(latents.flatten(1), autoencoder.encode(fake).mean.flatten(1))
-        judged_distance = frechet_distance(trained.classifier.features(real), trained.classifier.features(fake))
+        distance = frechet(extractor(real), extractor(fake)).value
+        latent_distance = frechet(latents.flatten(1), autoencoder.encode(fake).mean.flatten(1)).value
+        classifier_distance = frechet(trained.classifier.features(real), trained.classifier.features(fake)).value
     error = (restored - real).square().mean(dim=(1, 2, 3))
     figures = row_named(evaluation, FULL).figures
-    assert figures["mri/fid"].value == pytest.approx(judged_distance, rel=1e-3)
+    assert figures["mri/fid"].value == pytest.approx(classifier_distance, rel=1e-3)
     assert figures[f"{LEAD}/fid"].value == pytest.approx(distance, rel=1e-3)
     assert figures["autoencoder/fid"].value == pytest.approx(latent_distance, rel=1e-3)
     expected = float((10 * torch.log10(4 / error)).mean())
@@ -179,7 +184,7 @@ def test_distances_and_autoencoder_figures_are_those_computed_by_hand(
     assert figures["autoencoder-quality/mae"].value == pytest.approx(mae, rel=1e-4)
 
 
-def test_fidelity_is_what_the_judge_says_of_the_same_images(
+def test_fidelity_is_what_the_classifier_says_of_the_same_images(
     evaluation: Evaluation, run: Path, trained: Trained
 ) -> None:
     index = index_real(Location.parse(run / "data"), "test")
@@ -187,7 +192,9 @@ def test_fidelity_is_what_the_judge_says_of_the_same_images(
     held_out = LabelledImages.read(index, [row for row in index.rows if row.group == Group.HELD_OUT])
     generated = LabelledImages.read(samples, samples.rows)
     never_seen = {cell for cell in all_cells() if cell not in (FULL, FEW, EMPTY)}
-    by_hand = judge_fidelity(trained, held_out, generated, untrained=never_seen, num_bootstraps=20)
+    by_hand = fidelity(
+        ask(trained, held_out), ask(trained, generated), trained.counts, untrained=never_seen, num_bootstraps=20
+    )
     for name in (FULL, BROKEN, EMPTY, "All trained cells"):
         for target in ("pathology", "modality"):
             for side in ("", "_real"):
@@ -196,15 +203,15 @@ def test_fidelity_is_what_the_judge_says_of_the_same_images(
                 assert (said.value, said.n, said.reason) == (figure.value, figure.n, figure.reason)
     assert evaluation.confusion == by_hand.confusion
     assert sum(map(sum, evaluation.confusion["modality"]["generated"])) == 16
-    assert evaluation.judge is not None
-    assert evaluation.judge["counts"] == {"Healthy:T1w": 18, "Healthy:T2w": 18, "Dementia:PD": 18}
+    assert evaluation.classifier is not None
+    assert evaluation.classifier["counts"] == {"Healthy:T1w": 18, "Healthy:T2w": 18, "Dementia:PD": 18}
 
 
 def test_cells_are_held_against_lazy_answers_where_that_is_asked_for(
-    plan: Plan, parts: list[pa.Table], trained: Trained, evaluation: Evaluation
+    plan: EvaluationPlan, tables: list[pa.Table], trained: Trained, evaluation: Evaluation
 ) -> None:
     assert evaluation.extrapolation is None
-    found = judged(found_in(parts), plan, CONFIG, judge=trained, extrapolation=True)
+    found = figures_of(tables, plan, CONFIG, classifier=trained, extrapolation=True)
     assert found.extrapolation is not None
     assert found.extrapolation.extractors == (LEAD, "mri", "autoencoder")
     scores = {score.cell: score for score in found.extrapolation.scores}
@@ -241,24 +248,26 @@ def test_error_maps_are_means_over_all_images_of_a_modality(evaluation: Evaluati
 
 
 def test_neither_the_order_of_tasks_nor_another_run_changes_a_bit(
-    run: Path, plan: Plan, parts: list[pa.Table], trained: Trained, evaluation: Evaluation
+    run: Path, plan: EvaluationPlan, tables: list[pa.Table], trained: Trained, evaluation: Evaluation
 ) -> None:
-    again = judged(gather(parts_of(run, plan, CONFIG), (SIZE, SIZE)), plan, CONFIG, judge=trained)
+    again = figures_of(tables_of(run, plan, CONFIG), plan, CONFIG, classifier=trained)
     assert [row.as_json() for row in again.rows] == [row.as_json() for row in evaluation.rows]
     for key, images in evaluation.pictures.items():
         assert np.array_equal(np.stack(images), np.stack(again.pictures[key]))
     for modality, image in evaluation.error_maps.items():
         assert np.array_equal(image, again.error_maps[modality])
-    other = judged(found_in(parts), plan, tiny_config("held_out_cells=['Dementia:PD']", "seed=1"))
+    other = figures_of(tables, plan, tiny_config("held_out_cells=['Dementia:PD']", "seed=1"))
     name = f"{LEAD}/kid"
     assert row_named(other, FULL).figures[name].low != row_named(evaluation, FULL).figures[name].low
 
 
-def test_the_longest_tasks_come_first(plan: Plan) -> None:
-    tasks = judging_tasks(plan)
+def test_the_longest_tasks_come_first(plan: EvaluationPlan) -> None:
+    tasks = figure_tasks(plan)
     assert len(tasks) == len(set(tasks))
     kinds = [task.scope.kind for task in tasks if not isinstance(task, Cell)]
-    assert kinds == sorted(kinds, key=[Kind.OVERALL, Kind.MODALITY, Kind.PATHOLOGY, Kind.CELL].index)
+    assert kinds == sorted(
+        kinds, key=[ScopeKind.OVERALL, ScopeKind.MODALITY, ScopeKind.PATHOLOGY, ScopeKind.CELL].index
+    )
 
 
 def test_figures_are_json_without_nan(evaluation: Evaluation) -> None:
@@ -275,7 +284,18 @@ def test_pictures_are_spread_over_the_heights(evaluation: Evaluation) -> None:
 
 def test_without_samples_and_autoencoder_the_floor_remains(run: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(run / "data")
-    evaluation = evaluated(tmp_path, CONFIG, no_samples="generate first")
+    networks = find_networks(Location.parse(tmp_path), CONFIG)
+    files = ShardFiles(Location.parse(tmp_path / "real"), Location.parse(tmp_path / "generated"))
+    evaluation = evaluate_images(
+        plan_of(tmp_path, CONFIG),
+        networks,
+        CONFIG,
+        one_by_one,
+        files,
+        shape=(SIZE, SIZE),
+        split="test",
+        no_samples="generate first",
+    )
     figures = row_named(evaluation, FULL).figures
     assert figures[f"{LEAD}/fid"].reason == figures["diversity/ms_ssim_generated"].reason == "generate first"
     assert figures[f"{LEAD}/kid_floor"].n == 15
@@ -287,12 +307,13 @@ def test_without_samples_and_autoencoder_the_floor_remains(run: Path, tmp_path: 
     assert evaluation.error_maps == {}
 
 
-def test_images_that_are_all_the_same_give_reasons(run: Path, tmp_path: Path) -> None:
+def test_images_that_are_all_the_same_give_reasons(run: Path) -> None:
     """A held-out set without any variety has no spread to compare with."""
-    found = found_in(parts_of(run, plan_of(run, CONFIG), CONFIG))
-    looked = found[Group.HELD_OUT, FULL]
-    looked.features = [looked.features[0]] * len(looked.features)
-    figures = row_named(judged(found, plan_of(run, CONFIG), CONFIG), FULL).figures
+    plan = plan_of(run, CONFIG)
+    described = sort_by_cell(tables_of(run, plan, CONFIG), (SIZE, SIZE))
+    cell = described.groups[Group.HELD_OUT, FULL]
+    cell.features = [cell.features[0]] * len(cell.features)
+    figures = row_named(figures_of(described, plan, CONFIG), FULL).figures
     assert figures[f"{LEAD}/kid"].reason == "the features of the real images are all the same"
 
 
@@ -302,7 +323,7 @@ def test_the_interval_of_pairs_knows_that_pairs_share_images() -> None:
     first, second = np.triu_indices(40, k=1)
     named = [(str(i), FULL) for pair in zip(first, second, strict=True) for i in pair]
     config = tiny_config("evaluation.num_bootstraps=1000")
-    low, high = _pair_interval(own[first] + own[second], named, config, "x") or (0.0, 0.0)
+    low, high = pair_interval(own[first] + own[second], named, config, "x") or (0.0, 0.0)
     assert (high - low) / (2 * 1.96) == pytest.approx(2 * own.std() / 40**0.5, rel=0.15)
     assert low < 2 * own.mean() < high
-    assert _pair_interval(np.ones(1), [("a", FULL), ("b", FULL)], config, "x") is None
+    assert pair_interval(np.ones(1), [("a", FULL), ("b", FULL)], config, "x") is None

@@ -17,6 +17,7 @@ from mrigen.evaluation.extrapolation import (
     lazy_nearest,
 )
 from mrigen.labels import Cell, Pathology, all_cells
+from mrigen.report.evaluation.extrapolation_words import extrapolation_verdict
 from tests.fake_classes import counts
 from tests.unit.studies.scored_fakes import NAME, scored
 
@@ -53,8 +54,8 @@ def test_a_model_that_composes_beats_both_lazy_answers() -> None:
     assert [value(score, HEALTHY, name) for name in ("pathology", "modality")] == [0.0, 1.0]
     assert [value(score, NEAREST, name) for name in ("pathology", "modality")] == [1.0, 0.0]
     assert [value(score, GENERATED, name) for name in ("pathology", "modality")] == [1.0, 1.0]
-    assert found.verdict().startswith("In 1 of 1 unseen cells the generated images")
-    assert "every lazy answer (with intervals apart in 1), by KID" in found.verdict()
+    assert extrapolation_verdict(found).startswith("In 1 of 1 unseen cells the generated images")
+    assert "every lazy answer (with intervals apart in 1), by KID" in extrapolation_verdict(found)
     assert len(found.scores) == 20
     assert sum(not score.unseen for score in found.scores) == 19
 
@@ -86,7 +87,7 @@ def test_a_cell_without_truth_says_so() -> None:
     found = study(scored(CELLS, 20, 3), truth=TRUTH.of({cell for cell in CELLS if cell != UNSEEN}))
     for answer in (GENERATED, HEALTHY, NEAREST):
         assert unseen(found).figures[answer][KID].reason == "no truth: no held-out real image of this cell"
-    assert found.verdict() == "Of unseen cells (1), none can be held against its truth: see the reasons."
+    assert extrapolation_verdict(found) == "Of unseen cells (1), none can be held against its truth: see the reasons."
 
 
 def test_what_is_missing_has_a_reason() -> None:
@@ -128,7 +129,7 @@ def test_the_nearest_modality_is_found_without_a_look_at_the_cell() -> None:
 
 def test_nothing_held_out_is_said() -> None:
     found = extrapolate(TRUTH, scored(CELLS, 20, 3), TRAINING, set(), counts(), num_bootstraps=50)
-    assert found.verdict() == "No cell was held out of training, so nothing is extrapolated."
+    assert extrapolation_verdict(found) == "No cell was held out of training, so nothing is extrapolated."
 
 
 def test_it_goes_into_json_whole() -> None:

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrigen.errors import InputError
-from mrigen.evaluation import shards as plan_module
-from mrigen.evaluation.shards import Plan, make_plan
+from mrigen.evaluation import planning
+from mrigen.evaluation.planning import EvaluationPlan, plan_evaluation
 from mrigen.images.index import Group, ImageIndex, index_generated, index_real
 from mrigen.labels import Cell
 from mrigen.storage import Location
@@ -22,17 +22,17 @@ from tests.fake_run import SIZE, sample_row, tiny_config, write_data, write_samp
 A, B = Cell.parse("Healthy:T1w"), Cell.parse("Sclerosis:PD")
 
 
-def planned(run: Path, *overrides: str, networks: Mapping[str, str] = MappingProxyType({})) -> Plan:
+def planned(run: Path, *overrides: str, networks: Mapping[str, str] = MappingProxyType({})) -> EvaluationPlan:
     generated = index_generated(Location.parse(run / "samples")) if (run / "samples").is_dir() else ImageIndex()
     real = index_real(Location.parse(run / "data"), "test")
-    return make_plan(real, generated, tiny_config(*overrides), networks)
+    return plan_evaluation(real, generated, tiny_config(*overrides), networks)
 
 
-def chosen_ids(plan: Plan) -> set[tuple[str, str]]:
+def chosen_ids(plan: EvaluationPlan) -> set[tuple[str, str]]:
     return {(row.group, row.id) for shard in plan.shards for row in shard.rows}
 
 
-def counts(plan: Plan) -> Counter[tuple[Group, Cell]]:
+def counts(plan: EvaluationPlan) -> Counter[tuple[Group, Cell]]:
     return Counter((row.group, row.cell) for shard in plan.shards for row in shard.rows)
 
 
@@ -49,7 +49,7 @@ def test_reference_images_are_as_many_as_generated_ones(tmp_path: Path) -> None:
 
 
 def test_the_choice_does_not_depend_on_files_and_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "MAX_PER_CELL", 4)
+    monkeypatch.setattr(planning, "MAX_PER_CELL", 4)
     plans = []
     for number in (1, 3):
         run = tmp_path / str(number)
@@ -66,7 +66,7 @@ def test_the_choice_does_not_depend_on_files_and_rows(tmp_path: Path, monkeypatc
 def test_shards_hold_every_chosen_image_once_in_the_order_of_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_module, "SHARD_ROWS", 4)
+    monkeypatch.setattr(planning, "SHARD_ROWS", 4)
     write_data(tmp_path, [A], {"train": 3, "test": 3})
     plan = planned(tmp_path)
     assert [(shard.group, len(shard.rows)) for shard in plan.shards] == [
@@ -99,7 +99,7 @@ def test_untrained_cells_are_those_that_the_samples_name_else_the_run(tmp_path: 
     assert B not in planned(tmp_path, held_out).untrained
 
 
-def keys(plan: Plan, *groups: Group) -> list[str]:
+def keys(plan: EvaluationPlan, *groups: Group) -> list[str]:
     return [shard.key for shard in plan.shards if shard.group in groups]
 
 
@@ -200,9 +200,9 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     real = index_real(Location.parse(tmp_path / "data"), "test")
     other = ImageIndex(shape=(SIZE * 2, SIZE * 2))
     with pytest.raises(InputError, match=r"\[64, 64\] and the real ones \[32, 32\]"):
-        make_plan(real, other, tiny_config(), {})
+        plan_evaluation(real, other, tiny_config(), {})
     with pytest.raises(InputError, match="images of 8 pixels are too small"):
-        make_plan(replace(real, shape=(8, 8)), ImageIndex(), tiny_config(), {})
+        plan_evaluation(replace(real, shape=(8, 8)), ImageIndex(), tiny_config(), {})
 
 
 def test_provenance_lists_what_occurs(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from mrigen.config import Config, load_config
 from mrigen.evaluation.summary import Evaluation, Row
-from mrigen.images.scopes import Kind
+from mrigen.images.scopes import ScopeKind
 from mrigen.labels import Cell, Pathology, all_cells
 from mrigen.volume import read_volume
 from tests.phantom_cohort import NEW, Cohort, draw_cohort, prepared
-from tests.unit.evaluation.evaluating import row_named
+from tests.unit.evaluation.described import row_named
 from tests.unit.evaluation.trusting import (
     KINDS,
     Evaluator,
@@ -126,7 +126,7 @@ def test_bad_samples_are_caught_in_every_cell(evaluate: Evaluate, kind: str, by:
 
 
 def test_blur_shows_in_all_cells_together_in_distances_and_in_recall(evaluate: Evaluate) -> None:
-    assert of(LEAD, "test", "kid", "fid", "recall") <= told(evaluate("blurred").of_kind(Kind.OVERALL)[0])
+    assert of(LEAD, "test", "kid", "fid", "recall") <= told(evaluate("blurred").of_kind(ScopeKind.OVERALL)[0])
 
 
 def test_swapped_pathologies_are_caught_where_they_show(evaluate: Evaluate) -> None:
@@ -138,7 +138,7 @@ def test_swapped_pathologies_are_caught_where_they_show(evaluate: Evaluate) -> N
 @pytest.mark.parametrize(("swapped", "target"), [("pathologies", "pathology"), ("modalities", "modality")])
 def test_over_all_cells_fidelity_alone_tells_swapped_labels(evaluate: Evaluate, swapped: str, target: str) -> None:
     """The mixture of images is right, and distances compare nothing else: why the cells lead."""
-    assert told(evaluate(f"swapped {swapped}").of_kind(Kind.OVERALL)[0]) == {f"fidelity/{target}"}
+    assert told(evaluate(f"swapped {swapped}").of_kind(ScopeKind.OVERALL)[0]) == {f"fidelity/{target}"}
 
 
 @pytest.mark.parametrize("single", [True, False])
@@ -182,7 +182,7 @@ def test_bad_samples_are_caught_in_each_of_all_cells(evaluate_all: Evaluate, kin
 def test_swapped_pathologies_are_caught_in_every_pathology(evaluate_all: Evaluate) -> None:
     evaluation = evaluate_all("swapped pathologies")
     assert missing(evaluation, Pathology, {"fidelity/pathology", f"{MRI}/test"}) == {}
-    assert told(evaluation.of_kind(Kind.OVERALL)[0]) == {"fidelity/pathology"}
+    assert told(evaluation.of_kind(ScopeKind.OVERALL)[0]) == {"fidelity/pathology"}
 
 
 @pytest.mark.slow

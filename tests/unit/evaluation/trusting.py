@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
 import torch
 from scipy.ndimage import gaussian_filter
 
-from mrigen.condition_classifier.store import find_or_train
 from mrigen.config import Config
-from mrigen.evaluation.describe import ShardWorker
-from mrigen.evaluation.described import gather
-from mrigen.evaluation.shards import make_plan
+from mrigen.each import one_by_one
+from mrigen.evaluation.planning import plan_evaluation
+from mrigen.evaluation.rounds import evaluate_images
+from mrigen.evaluation.shard_files import ShardFiles
 from mrigen.evaluation.summary import Evaluation
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.networks import find_networks
@@ -31,7 +30,6 @@ from mrigen.report.figure_text import apart, told_apart
 from mrigen.storage import Location
 from tests.fake_run import sample_row
 from tests.phantom_cohort import Cohort, Pixels
-from tests.unit.evaluation.evaluating import judged
 
 Samples = Mapping[Cell, Sequence[Pixels]]
 Label = TypeVar("Label", bound=StrEnum)
@@ -100,22 +98,15 @@ class Evaluator:
         self._run, self._config = run, config
         self._real = index_real(Location.parse(run / "data"), "test")
         self._networks = find_networks(Location.parse(run), config)
-        self._parts: dict[str, pa.Table] = {}
 
     def __call__(self, name: str, samples: Samples) -> Evaluation:
-        """`name` is that of the folder that the samples are put in. Trains the judge, if that was not done."""
+        """`name` is that of the folder that the samples are put in."""
         folder, shape = Location.parse(self._run / name), self._real.shape or ()
         rows = [sample_row(cell, i, image=image) for cell, images in samples.items() for i, image in enumerate(images)]
         write_table(to_table(rows, sample_schema(shape)), folder / "manifest" / "shard-000000.parquet")
-        plan = make_plan(self._real, index_generated(folder), self._config, self._networks.hashes)
-        worker = ShardWorker(plan, self._networks, self._config)
-        for number, shard in enumerate(plan.shards):
-            if shard.key not in self._parts:
-                self._parts[shard.key] = worker(number)
-        found = gather((self._parts[shard.key] for shard in plan.shards), shape)
-        planned = self._networks.judge
-        judge = find_or_train(planned, self._config, self._networks.classifiers) if planned else None
-        return judged(found, plan, self._config, judge=judge, absent=self._networks.absent)
+        plan = plan_evaluation(self._real, index_generated(folder), self._config, self._networks.hashes)
+        files = ShardFiles(Location.parse(self._run / "real"), folder / "described")
+        return evaluate_images(plan, self._networks, self._config, one_by_one, files, shape=shape, split="test")
 
 
 def beside(figures: Mapping[str, Figure], extractors: Sequence[str]) -> dict[str, tuple[Figure, Figure]]:

@@ -5,7 +5,7 @@ import torch
 from sklearn.datasets import load_sample_image
 
 from mrigen.features.efficientnet import FeatureExtractor
-from mrigen.metrics.distribution import frechet_distance
+from mrigen.metrics.distribution import frechet
 from tests.fake_run import made_up_image
 
 DAISY = 985
@@ -65,7 +65,7 @@ def test_the_more_noise_the_farther(extractor: FeatureExtractor) -> None:
     images = some_images(16)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     clean = extractor(images)
-    distances = [frechet_distance(clean, extractor(images + level * noise)) for level in (0.0, 0.05, 0.2, 0.6)]
+    distances = [frechet(clean, extractor(images + level * noise)).value for level in (0.0, 0.05, 0.2, 0.6)]
     assert distances[0] == pytest.approx(0.0, abs=1e-3)
     assert distances == sorted(distances)
     assert distances[1] > 1e-2

@@ -9,10 +9,11 @@ import pytest
 
 from mrigen.config import Config
 from mrigen.errors import InputError
-from mrigen.features.networks import NO_JUDGE, find_networks
+from mrigen.features.networks import NO_CLASSIFIER, find_networks
 from mrigen.storage import Location
+from tests.fake_brains import T1W, T2W
 from tests.fake_run import close_data, tiny_config, write_autoencoder, write_data
-from tests.unit.evaluation.evaluating import T1W, T2W, plan_of
+from tests.unit.evaluation.described import plan_of
 
 CONFIG = tiny_config()
 
@@ -66,7 +67,7 @@ def test_what_is_not_there_has_a_reason_and_no_hash(tmp_path: Path) -> None:
     assert dict(networks.hashes) == {}
     assert dict(networks.absent) == {
         "autoencoder": "no trained autoencoder: run `mrigen train-vae` first",
-        "mri": NO_JUDGE,
+        "mri": NO_CLASSIFIER,
     }
 
 

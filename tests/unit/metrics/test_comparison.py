@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from mrigen.config import EvaluationConfig
-from mrigen.evaluation.described import Looked
+from mrigen.evaluation.described_cells import DescribedCell
 from mrigen.evaluation.figure_tasks import image_set, matched_counts
-from mrigen.images.scopes import Kind, Scope
+from mrigen.images.scopes import Scope, ScopeKind
 from mrigen.labels import Cell
 from mrigen.metrics import comparison as comparison_module
 from mrigen.metrics.comparison import compare, limited
-from mrigen.metrics.distribution import frechet_distance
+from mrigen.metrics.distribution import frechet
 from mrigen.metrics.resampling import ImageSet, interval, owner_weights, seeded
 
 SETTINGS = EvaluationConfig(num_bootstraps=200, num_permutations=100)
@@ -41,7 +41,7 @@ def test_the_interval_of_fid_holds_its_expectation_at_this_n(width: int, num: in
     assert 0.88 <= np.mean((np.array(lows) <= middle) & (middle <= np.array(highs))) <= 0.995
     assert 3.0 < np.mean(np.array(highs) - np.array(lows)) / np.std(values) < 6.0
     rows = np.random.default_rng(0).integers(0, len(real), (20, len(real)))
-    naive = [frechet_distance(real.features[each], fake.features) for each in rows]
+    naive = [frechet(real.features[each], fake.features).value for each in rows]
     assert np.median(naive) > values[-1]
 
 
@@ -83,27 +83,31 @@ def test_all_pairs_are_taken_of_equally_many_images_of_each_cell(monkeypatch: py
     assert few.owners.tolist() == list(range(10))
 
 
-def looked(num: int, name: str = "") -> Looked:
-    return Looked(owners=[f"{name}{i}" for i in range(num)], features=[[np.full(2, i, np.float32)] for i in range(num)])
+def described(num: int, name: str = "") -> DescribedCell:
+    return DescribedCell(
+        owners=[f"{name}{i}" for i in range(num)], features=[[np.full(2, i, np.float32)] for i in range(num)]
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "real", "made", "others", "count"),
     [
-        (Kind.CELL, 50, 40, 40, 40),
-        (Kind.CELL, 50, 40, 15, 15),  # a figure and its floor have one N
-        (Kind.CELL, 50, 40, 9, 40),  # too few for a floor
-        (Kind.CELL, 50, 0, 30, 30),
-        (Kind.MODALITY, 20, 40, 40, 20),
+        (ScopeKind.CELL, 50, 40, 40, 40),
+        (ScopeKind.CELL, 50, 40, 15, 15),  # a figure and its floor have one N
+        (ScopeKind.CELL, 50, 40, 9, 40),  # too few for a floor
+        (ScopeKind.CELL, 50, 0, 30, 30),
+        (ScopeKind.MODALITY, 20, 40, 40, 20),
     ],
 )
-def test_a_figure_and_its_floor_take_equally_many(kind: Kind, real: int, made: int, others: int, count: int) -> None:
+def test_a_figure_and_its_floor_take_equally_many(
+    kind: ScopeKind, real: int, made: int, others: int, count: int
+) -> None:
     scope = Scope("x", kind, (A,))
-    assert matched_counts(scope, [looked(real)], [looked(made)], [looked(others)]) == [count]
+    assert matched_counts(scope, [described(real)], [described(made)], [described(others)]) == [count]
 
 
 def test_image_sets_carry_owners_cells_and_pathologies() -> None:
-    images = image_set([(A, looked(5, "a"), 2), (B, looked(5, "b"), 3)], 0)
+    images = image_set([(A, described(5, "a"), 2), (B, described(5, "b"), 3)], 0)
     assert images.features[:, 0].tolist() == [0, 1, 0, 1, 2]
     assert images.owners.tolist() == [0, 1, 2, 3, 4]
     assert images.cells.tolist() == [0, 0, 2, 2, 2]

@@ -226,15 +226,6 @@ def test_lesions_have_about_the_drawn_volumes() -> None:
     assert np.median(wmh_ratio) == pytest.approx(0.85, abs=0.35)
 
 
-def test_old_healthy_brains_differ_from_young_ones_as_made() -> None:
-    made = [make_subject(2, index, COARSE_MM) for index in range(0, 64, 4)]
-    age = np.array([one.age for one in made])
-    ventricles = np.array([one.measured["ventricle_ml"] for one in made])
-    assert np.corrcoef(age, ventricles)[0, 1] > 0.5
-    assert all(one.measured["lesion_ml"] == 0 for one in made if one.age < 45)
-    assert any(one.measured["wmh_ml"] > 0 for one in made if one.age > 60)
-
-
 def test_white_matter_lesions_lie_in_tissue() -> None:
     """No plaque and no hyperintensity takes what the same brain without them holds as fluid."""
     made = make_subject(11, 7, 3.0)

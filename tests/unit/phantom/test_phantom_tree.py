@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -16,11 +15,13 @@ import pytest
 from scipy import ndimage
 
 from mrigen.bids_names import bids_path
+from mrigen.each import one_by_one
 from mrigen.errors import InputError
 from mrigen.labels import Modality
 from mrigen.phantom import FIRST_LESION, LABELS, MEASURES, make_subject
-from mrigen.phantom.tree import FORMAT, LESIONS, close_tree, open_tree, write_subject
+from mrigen.phantom.tree import FORMAT, LESIONS
 from mrigen.sources.bids import find_bids_scans
+from mrigen.stages.phantom import phantom_run
 from mrigen.storage import Location
 from mrigen.volume import read_volume
 
@@ -36,11 +37,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def write_tree(out: Location, count: int, seed: int = 3) -> list[dict[str, Any]]:
-    open_tree(out, count, seed, SPACING_MM)
-    rows = [write_subject(out, index, seed, SPACING_MM) for index in range(count)]
-    close_tree(out, rows)
-    return rows
+def write_tree(out: Location, subjects: int, seed: int = 3, spacing_mm: float = SPACING_MM) -> int:
+    """How many were made now."""
+    return phantom_run(out, one_by_one, subjects=subjects, seed=seed, spacing_mm=spacing_mm).num_made
 
 
 def truth(tree: Path, index: int, name: str) -> np.ndarray:
@@ -165,7 +164,7 @@ def test_a_cohort_of_another_format_is_not_mixed_in(tree: Path, tmp_path: Path) 
     for identity in ({**stored["Phantom"], "Format": FORMAT - 1}, {"Seed": 3, "SpacingMM": 4.0, "Version": "0.1.0"}):
         description.write_text(json.dumps({**stored, "Phantom": identity}))
         with pytest.raises(InputError, match="another folder"):
-            open_tree(Location.parse(copy), 4, 3, SPACING_MM)
+            write_tree(Location.parse(copy), 4, 3, SPACING_MM)
 
 
 def test_whole_subjects_are_kept_and_broken_ones_made_again(tree: Path, tmp_path: Path) -> None:
@@ -175,7 +174,7 @@ def test_whole_subjects_are_kept_and_broken_ones_made_again(tree: Path, tmp_path
     (copy / bids_path("phantom0001", Modality.T2W)).unlink()
     (copy / "manifest" / "phantom0002.json").unlink()
     (copy / "participants.tsv").unlink()
-    assert [row["made"] for row in write_tree(Location.parse(copy), 4)] == [True, True, True, False]
+    assert write_tree(Location.parse(copy), 4) == 3
     assert contents(copy) == contents(tree)
 
 
@@ -183,14 +182,13 @@ def test_a_cohort_grows_but_does_not_shrink_or_mix(tree: Path, tmp_path: Path) -
     copy = tmp_path / "copy"
     shutil.copytree(tree, copy)
     out = Location.parse(copy)
-    rows = write_tree(out, 5)
-    assert [row["made"] for row in rows] == [False] * 4 + [True]
+    assert write_tree(out, 5) == 1
     assert len((copy / "participants.tsv").read_text().splitlines()) == 6
     with pytest.raises(InputError, match="more than 4 subjects"):
-        open_tree(out, 4, 3, SPACING_MM)
+        write_tree(out, 4, 3, SPACING_MM)
     for seed, spacing in ((4, SPACING_MM), (3, 2.4)):
         with pytest.raises(InputError, match="another folder"):
-            open_tree(out, 5, seed, spacing)
+            write_tree(out, 5, seed, spacing)
 
 
 @pytest.mark.parametrize(
@@ -198,18 +196,18 @@ def test_a_cohort_grows_but_does_not_shrink_or_mix(tree: Path, tmp_path: Path) -
 )
 def test_numbers_out_of_range_are_refused(tmp_path: Path, count: int, spacing: float, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        open_tree(Location.parse(tmp_path), count, 0, spacing)
+        write_tree(Location.parse(tmp_path), count, 0, spacing)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_of_other_things_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(InputError, match="other files"):
-        open_tree(Location.parse(tmp_path), 4, 0, SPACING_MM)
+        write_tree(Location.parse(tmp_path), 4, 0, SPACING_MM)
     for text in ('{"Name": "a real study"}', "[]"):
         (tmp_path / "dataset_description.json").write_text(text)
         with pytest.raises(InputError, match="no phantom cohort"):
-            open_tree(Location.parse(tmp_path), 4, 0, SPACING_MM)
+            write_tree(Location.parse(tmp_path), 4, 0, SPACING_MM)
 
 
 def test_a_run_killed_at_any_file_finds_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

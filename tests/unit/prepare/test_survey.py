@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from mrigen.config import DataConfig
+from mrigen.each import one_by_one
 from mrigen.labels import Modality, Pathology
-from mrigen.prepare.survey import LOOKS_PER_GROUP, ScanFacts, choose_looks, survey_scan
+from mrigen.prepare.survey import LOOKS_PER_CELL, ScanFacts, scans_to_look_at, survey_scan, survey_sources
 from mrigen.sources.options import Source
+from mrigen.sources.recognise import find_all_scans
 from mrigen.sources.scans import Rejected, Scan
-from mrigen.stages import prepare as steps
 from mrigen.storage import Location
 from tests.fake_scans import write_bids, write_scan
 
@@ -26,9 +27,9 @@ def scan(path: Path, subject: str = "a") -> Scan:
 def test_a_few_of_every_source_and_cell_are_looked_at() -> None:
     scans = [scan(Path(f"/{k}"), f"{k:02d}") for k in range(9)]
     others = [replace(one, modality=Modality.PD) for one in scans] + [replace(scans[0], origin=1)]
-    looks = choose_looks([*reversed(scans), *others])
-    assert looks & set(scans) == set(scans[:LOOKS_PER_GROUP])
-    assert len(looks) == 2 * LOOKS_PER_GROUP + 1
+    looks = scans_to_look_at([*reversed(scans), *others])
+    assert looks & set(scans) == set(scans[:LOOKS_PER_CELL])
+    assert len(looks) == 2 * LOOKS_PER_CELL + 1
 
 
 @pytest.mark.parametrize("stripped", [True, False])
@@ -106,8 +107,8 @@ def test_everything_left_out_is_told_once(tmp_path: Path) -> None:
     copy.write_bytes((tree / "sub-c/anat/sub-c_T1w.nii.gz").read_bytes())
     (tree / "sub-a/anat/sub-a_FLAIR.nii.gz").write_bytes(b"no scan")
     told: list[Rejected] = []
-    found = steps.find_all([Source(Location.parse(tree))])
-    facts, rejected = steps.survey(found, DATA, steps.one_by_one, told.append)
+    found = find_all_scans([Source(Location.parse(tree))])
+    facts, rejected = survey_sources(found, DATA, one_by_one, told.append)
     assert told == rejected
     assert sorted(item.fault for item in told) == ["duplicate", "format", "label"]
     assert sorted(one.subject for one in facts) == ["a", "c"]

@@ -16,7 +16,7 @@ from mrigen.evaluation.extrapolation import ANSWERS, FLOOR, GENERATED, HEALTHY, 
 from mrigen.evaluation.summary import Evaluation, Row
 from mrigen.features.names import AUTOENCODER, MRI
 from mrigen.images.index import Group
-from mrigen.images.scopes import Kind, all_scopes
+from mrigen.images.scopes import ScopeKind, all_scopes
 from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.metrics.figure import Figure
 
@@ -56,13 +56,13 @@ def picture(*key: int) -> np.ndarray:
     return np.random.default_rng(key).uniform(-1, 1, (64, 64)).astype(np.float32)
 
 
-def some_figures(kind: Kind) -> dict[str, Figure]:
+def some_figures(kind: ScopeKind) -> dict[str, Figure]:
     """KID well above its floor, with a clear test; generated images a little more alike than real ones."""
     kid = Figure.of(0.5, 17, (0.4, 0.6))
     distances = {name: Figure.of(0.123456, 17, (0.1, 0.2)) for name in DISTANCES}
     floors = {f"{name}_floor": Figure.of(0.11, 17, (0.05, 0.2)) for name in DISTANCES}
     distances |= {**floors, "kid": kid.tested(0.0005), "kid_floor": Figure.of(0.01, 17, (-0.1, 0.1)).tested(0.4)}
-    if kind != Kind.CELL:
+    if kind != ScopeKind.CELL:
         distances |= {"fid_infinity": Figure.of(0.12, 17), "fid_infinity_floor": Figure.of(0.1, 17)}
     figures = {f"{extractor}/{name}": figure for extractor in (LEAD, MRI) for name, figure in distances.items()}
     figures |= {f"fidelity/{name}": Figure.of(0.75, 17, (0.7, 0.8)) for name in FIGURES if "calibration" not in name}
@@ -99,14 +99,14 @@ def some_evaluation(changes: Mapping[str, Figure] | None = None) -> Evaluation:
         rows,
         pictures,
         maps,
-        judge=some_judge(),
+        classifier=some_classifier(),
         confusion={
             name: confusion(size) for name, size in (("pathology", len(Pathology)), ("modality", len(Modality)))
         },
     )
 
 
-def some_judge() -> dict[str, object]:
+def some_classifier() -> dict[str, object]:
     """Trained on all cells but one, of which it saw nothing."""
     return {
         "counts": {str(cell): 0 if cell == EMPTY else 40 + cell.modality.row for cell in all_cells()},

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrigen.audit.memorisation import Audit, Neighbour, Query, judge, judge_cell
-from mrigen.audit.neighbours import Alignment
-from mrigen.audit.pairing import AuditPlan, Block, Scope
+from mrigen.audit.decision import Audit, Neighbour, Query, decide, decide_cell
+from mrigen.audit.likeness import Alignment
+from mrigen.audit.pairing import AuditPlan, CellBlock, Counterparts
 from mrigen.config import AuditConfig, Config
 from mrigen.images.index import Group, ImageRow
 from mrigen.labels import Cell
@@ -39,11 +39,11 @@ def some_audit(num_copies: int = 0) -> Audit:
         for kind in "hs"
     )
     copies = [query(f"copy{k}", 0.98 + k / 10000, 0.75) for k in range(num_copies)]
-    return judge(
+    return decide(
         [
-            judge_cell(CELL, (CELL,), fresh + copies, held_out, SETTINGS),
-            judge_cell(UNTRAINED, (CELL,), fresh[:20], held_out, SETTINGS),
-            judge_cell(POOR, (POOR,), fresh[:3], held_out[:4], SETTINGS),
+            decide_cell(CELL, (CELL,), fresh + copies, held_out, SETTINGS),
+            decide_cell(UNTRAINED, (CELL,), fresh[:20], held_out, SETTINGS),
+            decide_cell(POOR, (POOR,), fresh[:3], held_out[:4], SETTINGS),
         ],
         SETTINGS,
     )
@@ -53,9 +53,9 @@ def some_plan() -> AuditPlan:
     def rows(count: int) -> tuple[ImageRow, ...]:
         return tuple(ImageRow(Group.REFERENCE, 0, k, f"{k}", f"p{k // 4}", CELL, 0.0, "") for k in range(count))
 
-    blocks = (Block(Group.REFERENCE, CELL, rows(40)), Block(Group.HELD_OUT, CELL, rows(20)))
-    scopes = (Scope(CELL, (CELL,), (CELL,)), Scope(UNTRAINED, (CELL,), (CELL,)), Scope(POOR, (POOR,), (POOR,)))
-    return AuditPlan((), blocks, (), scopes, (), "x")
+    blocks = (CellBlock(Group.REFERENCE, CELL, rows(40)), CellBlock(Group.HELD_OUT, CELL, rows(20)))
+    own, poor = Counterparts((CELL,), (CELL,)), Counterparts((POOR,), (POOR,))
+    return AuditPlan((), blocks, (), {CELL: own, UNTRAINED: own, POOR: poor}, (), (32, 32), "x")
 
 
 def some_pairs(name: str = "sample") -> list[Pair]:
@@ -106,8 +106,8 @@ def test_the_verdict_comes_first_and_never_says_too_much() -> None:
 
 def test_every_verdict_has_its_words() -> None:
     assert verdict(some_audit()) == "No copies detected; 3 samples were not judged."
-    assert verdict(judge(some_audit().cells[:2], SETTINGS)) == "No copies detected."
-    audit = judge([some_audit().cells[2]], SETTINGS)
+    assert verdict(decide(some_audit().cells[:2], SETTINGS)) == "No copies detected."
+    audit = decide([some_audit().cells[2]], SETTINGS)
     assert verdict(audit) == "Nothing could be judged."
     assert "No cell has" in explanation(audit, Config())
     passed, failed = some_audit(), some_audit(25)
@@ -154,12 +154,12 @@ def test_matches_are_shown_first_then_flagged_then_the_most_alike(monkeypatch: p
     cell = replace(audit.cells[0], samples=(smooth, *audit.cells[0].samples))
     wanted: set[tuple[Group, str]] = set()
 
-    def images(plan: object, parts: object, shape: object, asked: set[tuple[Group, str]]) -> dict:
+    def images(plan: object, folder: object, asked: set[tuple[Group, str]]) -> dict:
         wanted.update(asked)
         return {key: made_up_image(key) for key in asked}
 
     monkeypatch.setattr(audit_page_module, "read_images", images)
-    pairs = shown_pairs(replace(audit, cells=(cell,)), some_plan(), Location.parse("x"), (32, 32))
+    pairs = shown_pairs(replace(audit, cells=(cell,)), some_plan(), Location.parse("x"))
     assert [pair.query.id for pair in pairs[:4]] == ["copy2", "copy1", "copy0", "smooth"]
     assert [(pair.match, pair.flagged) for pair in pairs[2:5]] == [(True, True), (False, True), (False, False)]
     assert len(pairs) == 24
@@ -205,7 +205,7 @@ def test_samples_that_could_not_be_compared_are_told() -> None:
     held_out = [query(f"h{k}", 0.7 + k / 1000, 0.7, owner=str(k)) for k in range(20)]
     fresh = [query(f"s{k}", 0.7, 0.7) for k in range(3)]
     samples = [*fresh, Query("bad", "a", fault="constant")]
-    lines = audit_text(judge([judge_cell(CELL, (CELL,), samples, held_out, SETTINGS)], SETTINGS)).splitlines()
+    lines = audit_text(decide([decide_cell(CELL, (CELL,), samples, held_out, SETTINGS)], SETTINGS)).splitlines()
     assert lines[2:] == ["Healthy:T1w: 1 of 4 samples constant or not finite: left out"]
 
 

@@ -14,7 +14,14 @@ from mrigen.metrics.figure import Figure
 from mrigen.report.compare import comparison_text, read_metrics
 from mrigen.report.evaluation.metrics_json import metrics_json
 from mrigen.storage import Location
-from tests.unit.report.report_fakes import LEAD, UNTRAINED, cell_score, some_evaluation, some_extrapolation, some_judge
+from tests.unit.report.report_fakes import (
+    LEAD,
+    UNTRAINED,
+    cell_score,
+    some_classifier,
+    some_evaluation,
+    some_extrapolation,
+)
 
 
 def written(folder: Path, changes: dict[str, Figure] | None = None, **top: Any) -> Location:
@@ -37,7 +44,7 @@ def settings(**identities: str) -> dict[str, Any]:
 
 
 def without_mri() -> dict[str, Any]:
-    """Those of an evaluation that asked for no features of the judge."""
+    """Those of an evaluation that asked for no features of the classifier."""
     found = settings()
     return {**found, "extractors": {name: one for name, one in found["extractors"].items() if name != "mri"}}
 
@@ -83,11 +90,11 @@ def test_other_held_out_images_and_other_networks_are_told(tmp_path: Path) -> No
     assert "fidelity/pathology" in tables(lines)
 
 
-def test_another_judge_takes_its_features_and_its_word_with_it(tmp_path: Path) -> None:
+def test_another_classifier_takes_its_features_and_its_word_with_it(tmp_path: Path) -> None:
     alike, unlike = tables(compared(tmp_path)), compared(tmp_path, settings=settings(mri="other"))
     assert "different networks for mri:" in unlike[2]
     assert unlike[3] == (
-        "note: A and B were not judged by the same classifier: figures of condition fidelity are left out"
+        "note: A and B were not asked of the same classifier: figures of condition fidelity are left out"
     )
     gone = set(alike) - set(tables(unlike))
     assert {"mri/kid", "fidelity/pathology", "fidelity/modality_real", "extrapolation: mri/kid"} <= gone
@@ -96,23 +103,27 @@ def test_another_judge_takes_its_features_and_its_word_with_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("judges", "same"),
+    ("classifiers", "same"),
     [
-        ((some_judge(), some_judge()), True),
-        ((some_judge(), {**some_judge(), "checks": [{"step": 90, "pathology": 0.26, "modality": 0.125}]}), False),
-        (({**some_judge(), "checks": []},) * 2, False),  # nothing tells the weights apart
-        ((some_judge(), None), False),
+        ((some_classifier(), some_classifier()), True),
+        (
+            (some_classifier(), {**some_classifier(), "checks": [{"step": 90, "pathology": 0.26, "modality": 0.125}]}),
+            False,
+        ),
+        (({**some_classifier(), "checks": []},) * 2, False),  # nothing tells the weights apart
+        ((some_classifier(), None), False),
         ((None, None), False),
     ],
 )
-def test_judges_are_told_apart_without_their_features(
-    tmp_path: Path, judges: tuple[dict[str, Any] | None, ...], same: bool
+def test_classifiers_are_told_apart_without_their_features(
+    tmp_path: Path, classifiers: tuple[dict[str, Any] | None, ...], same: bool
 ) -> None:
     first, second = (
-        read_metrics(written(tmp_path / str(n), judge=judge, settings=without_mri())) for n, judge in enumerate(judges)
+        read_metrics(written(tmp_path / str(n), classifier=classifier, settings=without_mri()))
+        for n, classifier in enumerate(classifiers)
     )
     text = comparison_text(first, second, cells=False)
-    assert ("not judged by the same classifier" in text) is not same
+    assert ("not asked of the same classifier" in text) is not same
     assert ("\nfidelity/pathology " in text) is same
 
 

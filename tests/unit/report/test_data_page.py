@@ -11,25 +11,25 @@ import numpy as np
 from PIL import Image
 
 from mrigen.config import Config, load_config
-from mrigen.prepare.closing import Preparation
-from mrigen.report.data.page import write_data_page
+from mrigen.each import one_by_one
+from mrigen.prepare.prepared_data import PreparedData
+from mrigen.report.data.page import PAGE
 from mrigen.sources.options import Source
-from mrigen.stages import prepare as steps
+from mrigen.sources.recognise import find_all_scans
+from mrigen.stages.prepare import prepare_run
 from mrigen.storage import Location
 from tests.fake_scans import write_bids, write_scan
 
 CONFIG = load_config("tiny", overrides=["data.image_size=32", "data.spacing_mm=6"])
 
 
-def prepared(folder: Path, config: Config = CONFIG) -> tuple[Location, Preparation, str]:
+def prepared(folder: Path, config: Config = CONFIG) -> tuple[Location, PreparedData, str]:
     tree = write_bids(folder / "tree", {"a": "MS", "b": "control"})
     (tree / "sub-a/anat/sub-a_T2w.nii.gz").write_bytes(b"<script>no scan")
     write_scan(tree / "sub-a/anat/sub-a_label-lesion_mask.nii.gz", 9)
     run = Location.parse(folder / "run")
-    found = steps.find_all([Source(Location.parse(tree))])
-    done = steps.prepare_run(run, found, config, "digest", steps.one_by_one, steps.ignore)
-    page = write_data_page(run, done, found, config)
-    return run, done, page.read_bytes().decode()
+    done = prepare_run(run, config, find_all_scans([Source(Location.parse(tree))]), one_by_one)
+    return run, done, (run / PAGE).read_bytes().decode()
 
 
 def pictures(page: str) -> list[Image.Image]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrigen.config import Config
-from mrigen.images.scopes import Kind
+from mrigen.images.scopes import ScopeKind
 from mrigen.labels import Modality
 from mrigen.metrics.figure import Figure
 from mrigen.report.evaluation.page import report_page
@@ -124,7 +124,7 @@ def test_extrapolation_stands_there_only_when_asked_for(page: Page) -> None:
 def test_plots_are_there_and_the_same_every_time(html: str, page: Page) -> None:
     assert sum("plot" in (attrs.get("class") or "") for tag, attrs in page.tags if tag == "div") == 5
     assert some_report_page() == html
-    rows = some_evaluation().of_kind(Kind.CELL)
+    rows = some_evaluation().of_kind(ScopeKind.CELL)
     assert interval_plot(rows, [("KID", f"{LEAD}/kid", f"{LEAD}/kid_floor")])
     assert interval_plot(rows, [("none", "autoencoder/kid", "autoencoder/kid")]) is None
     assert error_map_plot({}) is None

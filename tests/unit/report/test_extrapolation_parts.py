@@ -88,7 +88,7 @@ def test_no_stand_in_is_said() -> None:
 
 def test_a_cell_without_truth_says_so_and_keeps_its_accuracies() -> None:
     section = extrapolation_section(some_extrapolation(), Notes())
-    assert [cell["unjudged"] for cell in section["unseen"]] == [None, None, NO_TRUTH.capitalize()]
+    assert [cell["no_figure"] for cell in section["unseen"]] == [None, None, NO_TRUTH.capitalize()]
     assert "Glioblastoma:PD * No truth: no held-out real image of this cell." in words_of(some_extrapolation())
     generated = section["unseen"][2]["answers"][0]["figures"]
     assert [figure["text"] for figure in generated] == [None, None, "0.900", "0.900"]
@@ -114,7 +114,7 @@ def test_only_a_reason_that_all_answers_share_stands_above_the_table() -> None:
     other = {f"{LEAD}/kid": Figure.missing("no such image")}
     mixed = replace(score, figures={**score.figures, HEALTHY: {**score.figures[HEALTHY], **other}})
     for cell in (mixed, cell_score(UNTRAINED, {GENERATED: 0.1})):
-        assert extrapolation_section(Extrapolation((cell,), (LEAD,)), Notes())["unseen"][0]["unjudged"] is None
+        assert extrapolation_section(Extrapolation((cell,), (LEAD,)), Notes())["unseen"][0]["no_figure"] is None
 
 
 def test_the_section_says_what_it_comes_to() -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from mrigen.condition_classifier.fidelity import FIGURES
 from mrigen.metrics.figure import Figure
-from mrigen.report.evaluation.fidelity import confusion_rows, fidelity_section, judge_text
+from mrigen.report.evaluation.fidelity import classifier_sentence, confusion_rows, fidelity_section
 from mrigen.report.evaluation.tables import Notes
 from mrigen.report.rendering import render
-from tests.unit.report.report_fakes import Page, some_evaluation, some_judge
+from tests.unit.report.report_fakes import Page, some_classifier, some_evaluation
 
 
 def html_of(**changes: object) -> str:
@@ -72,11 +72,12 @@ def test_generated_stands_beside_real() -> None:
     assert len(section["cells"]["rows"]) == 20
 
 
-def test_what_the_judge_learned_from_is_said() -> None:
-    judge = some_judge()
+def test_what_the_classifier_learned_from_is_said() -> None:
+    classifier = some_classifier()
     sure = "The classifier was trained on 796 real images of 19 cells (40 to 44 each) and calibrated"
-    assert judge_text(judge) == f"{sure} on the validation split: temperature 1.25 for pathology and 0.50 for modality."
-    assert judge_text({**judge, "counts": {"Healthy:T1w": 7, "Healthy:PD": 7}, "checks": []}) == (
+    temperatures = "temperature 1.25 for pathology and 0.50 for modality."
+    assert classifier_sentence(classifier) == f"{sure} on the validation split: {temperatures}"
+    assert classifier_sentence({**classifier, "counts": {"Healthy:T1w": 7, "Healthy:PD": 7}, "checks": []}) == (
         "The classifier was trained on 14 real images of 2 cells (7 each); there were no validation images to "
         "calibrate it by."
     )
@@ -84,10 +85,10 @@ def test_what_the_judge_learned_from_is_said() -> None:
 
 
 @pytest.mark.parametrize("name", ["pathology", "modality"])
-def test_without_a_judge_there_is_the_reason(name: str) -> None:
+def test_without_a_classifier_there_is_the_reason(name: str) -> None:
     missing = {f"fidelity/{name}": Figure.missing("no image of the training split") for name in FIGURES}
     evaluation = some_evaluation(missing)
-    words = words_of(judge=None, confusion={}, rows=evaluation.rows)
+    words = words_of(classifier=None, confusion={}, rows=evaluation.rows)
     assert "None: no image of the training split." in words
     assert f"What was taken for what: {name}" not in words
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 from PIL import Image
 
 from mrigen.labels import Cell, all_cells
-from mrigen.report.sheets import contact_sheet_png, grid_png, slice_png, upright
+from mrigen.report.sheets import contact_sheet_png, slice_png, upright
 
 MARK = (240, 170, 60)
+
+
+sheet_png = functools.partial(contact_sheet_png, plane="axial")
 
 
 def opened(png: bytes) -> Image.Image:
@@ -50,16 +54,13 @@ def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1, 4, 4\)"):
         upright(np.zeros((1, 4, 4), np.float32))
     with pytest.raises(ValueError, match="differ in size"):
-        grid_png([flat(0.0), flat(0.0, (8, 8))], 2, synthetic=False)
-    with pytest.raises(ValueError, match="at least one"):
-        grid_png([], 2, synthetic=False)
+        sheet_png({all_cells()[0]: [flat(0.0), flat(0.0, (8, 8))]})
 
 
 def test_only_synthetic_images_say_that_they_are() -> None:
     assert "ynthetic" in opened(slice_png(flat(0.0), synthetic=True)).info["Description"]
     assert "Description" not in opened(slice_png(flat(0.0), synthetic=False)).info
-    assert "ynthetic" in opened(contact_sheet_png({all_cells()[0]: [flat(0.0)]})).info["Description"]
-    assert "ynthetic" in opened(grid_png([flat(0.0)], 1, synthetic=True)).info["Description"]
+    assert "ynthetic" in opened(sheet_png({all_cells()[0]: [flat(0.0)]})).info["Description"]
 
 
 def test_a_slice_survives_its_png() -> None:
@@ -67,18 +68,10 @@ def test_a_slice_survives_its_png() -> None:
     assert np.array_equal(np.asarray(opened(slice_png(image, synthetic=True))), upright(image))
 
 
-def test_a_grid_holds_its_images_row_by_row() -> None:
-    picture = np.asarray(opened(grid_png([flat(-1.0), flat(0.0), flat(1.0)], 2, scale=2, synthetic=False)))
-    assert picture.shape == (66, 66)
-    assert picture[16, 16] == 0
-    assert picture[16, 50] == 128
-    assert picture[50, 16] == 255
-
-
 def test_a_contact_sheet_shows_every_cell_and_frames_the_untrained() -> None:
     cells = {cell: [flat(1.0)] * 4 for cell in all_cells()}
     marked = Cell.parse("Sclerosis:PD")
-    plain, framed = opened(contact_sheet_png(cells)), opened(contact_sheet_png(cells, [marked]))
+    plain, framed = opened(sheet_png(cells)), opened(sheet_png(cells, [marked]))
     for sheet in (plain, framed):
         assert (np.asarray(sheet) == 255).all(axis=-1).sum() >= 20 * 4 * 32 * 32
     assert not (np.asarray(plain) == MARK).all(axis=-1).any()
@@ -89,17 +82,17 @@ def test_a_contact_sheet_shows_every_cell_and_frames_the_untrained() -> None:
 
 
 def test_a_contact_sheet_leaves_out_empty_rows_and_columns() -> None:
-    full = opened(contact_sheet_png({cell: [flat(0.0, (64, 64))] for cell in all_cells()}))
+    full = opened(sheet_png({cell: [flat(0.0, (64, 64))] for cell in all_cells()}))
     one = {Cell.parse("Healthy:T1w"): [flat(0.0, (64, 64))], Cell.parse("Dementia:T1w"): []}
-    sheet = opened(contact_sheet_png(one))
+    sheet = opened(sheet_png(one))
     assert sheet.width < full.width / 2
     assert sheet.height < full.height / 1.5
     with pytest.raises(ValueError, match="at least one image"):
-        contact_sheet_png({Cell.parse("Healthy:T1w"): []})
+        sheet_png({Cell.parse("Healthy:T1w"): []})
 
 
 def test_the_same_images_give_the_same_bytes() -> None:
     cells = {cell: [flat(0.3)] for cell in all_cells()}
     backwards = dict(reversed(cells.items()))
     marked = [Cell.parse("Sclerosis:PD"), Cell.parse("Glioblastoma:PD")]
-    assert contact_sheet_png(cells, marked) == contact_sheet_png(backwards, marked[::-1])
+    assert sheet_png(cells, marked) == sheet_png(backwards, marked[::-1])

@@ -14,15 +14,17 @@ from mrigen.config import Config
 from mrigen.evaluation.extrapolation import Extrapolation
 from mrigen.labels import Cell
 from mrigen.metrics.figure import Figure
-from mrigen.report.evaluation.metrics_json import comparison_facts, figures_text, metrics_json
+from mrigen.report.evaluation.metrics_json import metrics_json
+from mrigen.report.evaluation.terminal import evaluation_lines
 from mrigen.report.evaluation.verdict import verdict
+from mrigen.report.provenance import comparison_facts
 from tests.unit.report.report_fakes import LEAD, MRI, some_evaluation, some_extrapolation, without_intervals
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "metrics-schema.json").read_text())
 
 
 def test_the_terminal_table_lists_every_row_and_marks_the_untrained() -> None:
-    lines = figures_text(some_evaluation()).splitlines()
+    lines = evaluation_lines(some_evaluation()).splitlines()
     table = lines[: lines.index("* never seen in training")]
     assert len(table) == 1 + 20 + 4 + 5 + 2
     assert len({len(line) for line in table}) == 1
@@ -33,13 +35,13 @@ def test_the_terminal_table_lists_every_row_and_marks_the_untrained() -> None:
 
 def test_the_terminal_table_has_the_accuracies_of_generated_images() -> None:
     changes = {"fidelity/pathology": Figure.of(0.625, 17), "fidelity/modality_real": Figure.of(0.111, 17)}
-    head, first, *_ = figures_text(some_evaluation(changes)).splitlines()
+    head, first, *_ = evaluation_lines(some_evaluation(changes)).splitlines()
     assert head.split()[-5:] == ["pathology", "modality", "AE", "PSNR", "test"]
     assert first.split()[-6:-3] == ["0.625", "0.750", "25.00"]
 
 
 def test_the_terminal_shows_how_unseen_cells_were_answered() -> None:
-    lines = figures_text(replace(some_evaluation(), extrapolation=some_extrapolation())).splitlines()
+    lines = evaluation_lines(replace(some_evaluation(), extrapolation=some_extrapolation())).splitlines()
     start = lines.index("* never seen in training") + 2
     assert lines[start].startswith(f"KID by {LEAD}")
     assert [re.split(r" {2,}", line) for line in lines[start + 1 : start + 5]] == [
@@ -56,16 +58,16 @@ def test_unseen_cells_without_any_figure_are_left_out_of_the_terminal() -> None:
     nothing = {name: Figure.missing("no such image") for name in score.figures["generated"]}
     silent = replace(score, cell=Cell.parse("Healthy:PD"), figures=dict.fromkeys(score.figures, nothing))
     both = replace(some_evaluation(), extrapolation=Extrapolation((silent, score), (LEAD,)))
-    shown = figures_text(both).partition("never seen  ")[2]
+    shown = evaluation_lines(both).partition("never seen  ")[2]
     assert "Sclerosis:PD  " in shown
     assert "Healthy:PD  " not in shown
     alone = replace(some_evaluation(), extrapolation=Extrapolation((silent,), (LEAD,)))
-    assert "other modality" not in figures_text(alone)
+    assert "other modality" not in evaluation_lines(alone)
 
 
 def test_no_table_of_unseen_cells_where_all_were_seen() -> None:
     seen = tuple(score for score in some_extrapolation().scores if not score.unseen)
-    text = figures_text(replace(some_evaluation(), extrapolation=Extrapolation(seen, (LEAD,))))
+    text = evaluation_lines(replace(some_evaluation(), extrapolation=Extrapolation(seen, (LEAD,))))
     assert "other modality" not in text
     assert "No cell was held out of training" in text
 
@@ -90,14 +92,14 @@ def test_metrics_json_follows_its_schema() -> None:
     assert (tree["real"], tree["generated"], tree["notices"]) == (real, generated, ["note"])
 
 
-def test_metrics_json_holds_the_judge_the_confusion_and_the_extrapolation() -> None:
+def test_metrics_json_holds_the_classifier_the_confusion_and_the_extrapolation() -> None:
     tree = full_tree()
     jsonschema.validate(tree, SCHEMA)
     assert tree["judge"]["counts"]["Healthy:T1w"] == 40
     assert tree["confusion"]["pathology"]["classes"] == ["Healthy", "Glioblastoma", "Sclerosis", "Dementia"]
     assert tree["confusion"]["modality"]["generated"][0] == [30, 0, 0, 0, 10]
     assert tree["extrapolation"] == json.loads(json.dumps(some_extrapolation().as_json()))
-    bare = metrics_json(replace(some_evaluation(), judge=None, confusion={}), Config(), [], {}, {})
+    bare = metrics_json(replace(some_evaluation(), classifier=None, confusion={}), Config(), [], {}, {})
     jsonschema.validate(json.loads(json.dumps(bare)), SCHEMA)
     assert (bare["judge"], bare["confusion"]) == (None, {})
 

@@ -12,10 +12,12 @@ import pytest
 from scipy import ndimage
 
 from mrigen.config import load_config
-from mrigen.phantom.tree import close_tree, open_tree, write_subject
+from mrigen.each import one_by_one
 from mrigen.records import unpack_mask
 from mrigen.sources.options import Source
-from mrigen.stages import prepare as steps
+from mrigen.sources.recognise import find_all_scans
+from mrigen.stages.phantom import phantom_run
+from mrigen.stages.prepare import prepare_run
 from mrigen.storage import Location
 from tests.fake_scans import write_bids
 
@@ -27,8 +29,7 @@ HEALTHY, GLIOBLASTOMA = 0, 1
 
 def prepare(tree: Path, run: Path) -> list[dict[str, Any]]:
     """The rows of the run that a tree gives, with `lesions` unpacked."""
-    found = steps.find_all([Source(Location.parse(tree))])
-    steps.prepare_run(Location.parse(run), found, CONFIG, "digest", steps.one_by_one, steps.ignore)
+    prepare_run(Location.parse(run), CONFIG, find_all_scans([Source(Location.parse(tree))]), one_by_one)
     rows = pq.read_table(run / "data", columns=["id", "subject", "modality", "affine", "lesions"]).to_pylist()
     for row in rows:
         row["lesions"] = None if row["lesions"] is None else unpack_mask(row["lesions"], (48, 48))
@@ -38,9 +39,7 @@ def prepare(tree: Path, run: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("phantom")
-    out = Location.parse(tree)
-    open_tree(out, 2, SEED, SPACING_MM)
-    close_tree(out, [write_subject(out, index, SEED, SPACING_MM) for index in (HEALTHY, GLIOBLASTOMA)])
+    phantom_run(Location.parse(tree), one_by_one, subjects=2, seed=SEED, spacing_mm=SPACING_MM)
     return tree
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from mrigen.errors import InputError
-from mrigen.sources.options import Source, SourceOptions, parse_options
-from mrigen.sources.sources_file import read_sources
+from mrigen.sources.options import Source, SourceOptions, parse_options, read_sources
 from mrigen.storage import Location
 
 

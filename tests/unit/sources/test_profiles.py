@@ -34,26 +34,6 @@ def touch(root: Path, *paths: str) -> Location:
     return Location.parse(root)
 
 
-@pytest.mark.parametrize("above", ["", "MNI/", "open_ms_data/cross_sectional/MNI/"])
-def test_open_ms_data_is_known_from_any_folder_above(tmp_path: Path, above: str) -> None:
-    table = found(touch(tmp_path, *(above + path for path in [*OPEN_MS, GOLD]), "README.md"))
-    assert "open_ms_data" in table.kind
-    assert table.rejected == ()
-    assert {(scan.subject, scan.modality) for scan in table.scans} == {
-        (subject, modality)
-        for subject in ("patient19", "patient26")
-        for modality in (Modality.T1W, Modality.T1CE, Modality.T2W, Modality.FLAIR)
-    }
-    assert {(scan.pathology, scan.licence[:5]) for scan in table.scans} == {(Pathology.SCLEROSIS, "CC BY")}
-    post = next(scan for scan in table.scans if "T1POST" in scan.path)
-    assert post.modality is Modality.T1CE
-
-
-def test_the_folder_of_one_subject_will_do(tmp_path: Path) -> None:
-    touch(tmp_path, *OPEN_MS)
-    assert len(found(Location.parse(tmp_path / "patient19")).scans) == 4
-
-
 def test_other_files_among_them_are_told(tmp_path: Path) -> None:
     folder = touch(tmp_path, *OPEN_MS, "patient19/notes_T1W.nii.gz", "patient20/PD_N4_x_brain_N4_regtoMNI.nii.gz")
     table = found(folder)

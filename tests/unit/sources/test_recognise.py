@@ -8,7 +8,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from mrigen.errors import InputError
-from mrigen.labels import Modality, Pathology
+from mrigen.labels import Pathology
 from mrigen.sources.options import Source, SourceOptions
 from mrigen.sources.recognise import find_scans
 from mrigen.sources.scans import ScanTable
@@ -114,12 +114,6 @@ def test_the_kind_can_be_forced(tmp_path: Path) -> None:
         found(tmp_path, kind="OASIS-1")
     with pytest.raises(InputError, match="unknown kind 'OASIS'; did you mean 'OASIS-"):
         found(tmp_path, kind="OASIS")
-
-
-def test_labels_can_be_forced(tmp_path: Path) -> None:
-    touch(tmp_path, IXI)
-    (scan,) = found(tmp_path, pathology="MS", modality="T1ce").scans
-    assert (scan.pathology, scan.modality) == (Pathology.SCLEROSIS, Modality.T1CE)
 
 
 def test_a_folder_of_dicom_files_is_one_scan(tmp_path: Path) -> None:

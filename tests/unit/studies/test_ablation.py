@@ -19,9 +19,11 @@ from mrigen.metrics import kernel
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.kernel import NO_KID, polynomial_kernel
 from mrigen.report.ablation.page import ablation_page
-from mrigen.report.study_parts import blank
+from mrigen.report.ablation.words import ablation_verdict
+from mrigen.report.study_plots import blank
+from mrigen.studies.ablation.looking import SHARD_SCHEMA
 from mrigen.studies.ablation.settings import Drop, Setting
-from mrigen.studies.ablation.shards import PART_SCHEMA, AblationPlan, make_plan
+from mrigen.studies.ablation.shards import AblationPlan, plan_ablation
 from mrigen.studies.ablation.summary import Ablation, summarise
 from tests.fake_classes import counts, said
 from tests.fake_run import SIZE, tiny_config
@@ -45,7 +47,7 @@ def real(num: int = 12, shape: tuple[int, ...] = (SIZE, SIZE)) -> ImageIndex:
     return ImageIndex(rows=tuple(rows), shape=shape)
 
 
-def part(cells: list[Cell], shown: list[Cell]) -> pa.Table:
+def seen(cells: list[Cell], shown: list[Cell]) -> pa.Table:
     """What a worker leaves of images that look like `shown`."""
     answers, generator = said(cells, shown), np.random.default_rng(len(shown))
     rows = []
@@ -56,6 +58,7 @@ def part(cells: list[Cell], shown: list[Cell]) -> pa.Table:
         features[4 + look.modality.row] += 2
         rows.append(
             {
+                "id": f"{cell}-{place}",
                 "cell": str(cell),
                 "owner": f"{cell}-{place}",
                 "features": [features.astype(np.float32).tobytes()] * 2,
@@ -64,10 +67,10 @@ def part(cells: list[Cell], shown: list[Cell]) -> pa.Table:
                 "image": np.zeros((SIZE, SIZE), np.float16).tobytes() if cell not in cells[:place] else None,
             }
         )
-    return pa.Table.from_pylist(rows, schema=PART_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=SHARD_SCHEMA)
 
 
-def parts(plan: AblationPlan) -> list[pa.Table]:
+def all_seen(plan: AblationPlan) -> list[pa.Table]:
     """Of a model that shows what it is told: without a condition, the first class of it."""
     tables = []
     for shard in plan.shards:
@@ -78,13 +81,13 @@ def parts(plan: AblationPlan) -> list[pa.Table]:
             Drop.PATHOLOGY: [replace(cell, pathology=CELLS[0].pathology) for cell in cells],
             Drop.MODALITY: [replace(cell, modality=CELLS[0].modality) for cell in cells],
         }[drop]
-        tables.append(part(cells, shown))
+        tables.append(seen(cells, shown))
     return tables
 
 
 def study(model: Model) -> Ablation:
-    plan = make_plan(real(), model, CONFIG, "judge")
-    return summarise(plan, parts(plan), counts(), CONFIG)
+    plan = plan_ablation(real(), model, CONFIG, "classifier")
+    return summarise(plan, all_seen(plan), counts(), CONFIG)
 
 
 def test_what_the_model_is_not_told_is_missed_and_nothing_else(model: Model) -> None:
@@ -101,7 +104,7 @@ def test_what_the_model_is_not_told_is_missed_and_nothing_else(model: Model) -> 
         assert low is not None
         assert low > kid
     assert found.floor["pathology"].value == 1.0
-    told = found.verdict()
+    told = ablation_verdict(found)
     assert told[0].startswith("Without the pathology, KID by efficientnet-lite0 goes from ")
     assert told[0].endswith("accuracy of the pathology goes from 1.000 to 0.500.")
     assert "(their intervals overlap)" in told[2]  # this model needs no guidance
@@ -109,14 +112,14 @@ def test_what_the_model_is_not_told_is_missed_and_nothing_else(model: Model) -> 
 
 def test_held_out_images_of_one_subject_are_told_before_and_after(model: Model) -> None:
     lone = ImageIndex(rows=tuple(replace(row, owner=f"{row.group}{row.cell.pathology}") for row in real().rows))
-    plan = make_plan(lone, model, CONFIG, "judge")
+    plan = plan_ablation(lone, model, CONFIG, "classifier")
     assert plan.lone_cells == list(plan.cells)
-    assert make_plan(real(), model, CONFIG, "judge").lone_cells == []
+    assert plan_ablation(real(), model, CONFIG, "classifier").lone_cells == []
     figures = {name: Figure.missing(NO_KID) for name in ("efficientnet-lite0/kid", "mri/kid")}
     found = study(model)
     without = replace(found, rows={setting: {**row, **figures} for setting, row in found.rows.items()})
-    assert without.verdict()[-1] == f"There is no KID: {NO_KID}."
-    assert not any("There is no KID" in sentence for sentence in found.verdict())
+    assert ablation_verdict(without)[-1] == f"There is no KID: {NO_KID}."
+    assert not any("There is no KID" in sentence for sentence in ablation_verdict(found))
 
 
 def test_a_panel_without_figures_holds_the_reason() -> None:
@@ -149,49 +152,49 @@ def test_figures_are_computed_on_one_thread(model: Model, monkeypatch: pytest.Mo
 
 
 def test_the_best_to_ask_of_accuracy_is_that_on_held_out_images(model: Model) -> None:
-    plan = make_plan(real(), model, CONFIG, "judge")
+    plan = plan_ablation(real(), model, CONFIG, "classifier")
     hard = [Cell.parse("Dementia:PD")] * 36
     tables = [
-        part([row.cell for row in shard.rows], hard[: len(shard.rows)]) if shard.group == Group.HELD_OUT else table
-        for shard, table in zip(plan.shards, parts(plan), strict=True)
+        seen([row.cell for row in shard.rows], hard[: len(shard.rows)]) if shard.group == Group.HELD_OUT else table
+        for shard, table in zip(plan.shards, all_seen(plan), strict=True)
     ]
-    tables[0] = part([row.cell for row in plan.shards[0].rows], [CELLS[0], *hard[1:]])
+    tables[0] = seen([row.cell for row in plan.shards[0].rows], [CELLS[0], *hard[1:]])
     assert summarise(plan, tables, counts(), CONFIG).floor["pathology"].value == pytest.approx(1 / 24)
 
 
 def test_cells_are_those_of_the_model_with_held_out_images(model: Model) -> None:
-    plan = make_plan(real(), model, CONFIG, "judge")
+    plan = plan_ablation(real(), model, CONFIG, "classifier")
     assert list(plan.cells) == CELLS[:3]  # (Sclerosis, PD) was held out of training
     generated = [shard for shard in plan.shards if shard.setting == plan.settings[0]]
     assert [sample for shard in generated for sample in shard.samples] == [(c, k) for c in CELLS[:3] for k in range(12)]
     assert {row.cell for shard in plan.shards for row in shard.rows} == set(CELLS[:3])
 
 
-def test_keys_name_all_that_a_part_depends_on(model: Model) -> None:
+def test_keys_name_all_that_a_file_depends_on(model: Model) -> None:
     def keys(plan: AblationPlan, *, generated: bool) -> set[str]:
         return {shard.key for shard in plan.shards if (shard.setting is not None) == generated}
 
-    plan = make_plan(real(), model, CONFIG, "judge")
+    plan = plan_ablation(real(), model, CONFIG, "classifier")
     assert len({shard.key for shard in plan.shards}) == len(plan.shards)
     changed = tiny_config("studies.samples_per_cell=12", "seed=1")
     for other in (
-        make_plan(real(), replace(model, sha256="x"), CONFIG, "judge"),
-        make_plan(real(), model, changed, "judge"),
+        plan_ablation(real(), replace(model, sha256="x"), CONFIG, "classifier"),
+        plan_ablation(real(), model, changed, "classifier"),
     ):
         assert keys(other, generated=False) == keys(plan, generated=False)
         assert not keys(other, generated=True) & keys(plan, generated=True)
-    other = make_plan(real(), model, CONFIG, "another judge")
+    other = plan_ablation(real(), model, CONFIG, "another classifier")
     assert not {shard.key for shard in other.shards} & {shard.key for shard in plan.shards}
 
 
 def test_data_of_another_size_is_refused(model: Model) -> None:
     with pytest.raises(InputError, match="the model makes images of 32 x 32 pixels and the real ones have shape"):
-        make_plan(real(shape=(64, 64)), model, CONFIG, "judge")
+        plan_ablation(real(shape=(64, 64)), model, CONFIG, "classifier")
 
 
 def test_the_page_and_the_json_hold_every_setting_and_every_reason(model: Model) -> None:
-    plan = make_plan(real(), model, CONFIG, "judge")
-    found = summarise(plan, parts(plan), {CELLS[0]: 5}, CONFIG)
+    plan = plan_ablation(real(), model, CONFIG, "classifier")
+    found = summarise(plan, all_seen(plan), {CELLS[0]: 5}, CONFIG)
     tree = json.loads(json.dumps(found.as_json(), allow_nan=False))
     assert len(tree["settings"]) == len(plan.settings)
     reason = "the real training images are all of one pathology"

@@ -214,10 +214,6 @@ def test_a_constant_volume_is_let_pass_for_masks_alone(tmp_path: Path) -> None:
     assert read_volume(path, allow_constant=True).array.all()
 
 
-def test_a_volume_of_two_values_is_a_volume(tmp_path: Path) -> None:
-    assert read_volume(save(tmp_path / "a.nii", scan_array(dtype=np.uint8) // 50)).array.max() == 1
-
-
 def test_the_error_is_bad_input_and_travels_between_processes() -> None:
     error = pickle.loads(pickle.dumps(VolumeError("a.nii: broken", "voxels")))  # noqa: S301
     assert isinstance(error, InputError)

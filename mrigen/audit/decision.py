@@ -23,17 +23,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import hypergeom
 
-from mrigen.audit.neighbours import Alignment
+from mrigen.audit.likeness import Alignment
 from mrigen.config import AuditConfig
 from mrigen.labels import Cell
 from mrigen.metrics.accuracy import wilson
 
 MIN_HELD_OUT, MIN_HELD_OUT_OWNERS = 10, 2
-"""Held-out images and people without which a cell is not judged."""
+"""Held-out images and people without which there is no decision on a cell."""
 MIN_DISTANCE = 1e-6
 """Distances are not told apart below this: images are kept in half precision."""
-SUSPICIOUS_THRESHOLD = 0.995
-"""A threshold above this says that held-out images themselves are copies of training images."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Limits:
+class CopyLimits:
     """What is too near in one cell: a similarity to training above `similarity`; for a match, a ratio below `ratio`
     besides. What is unlike real images: similarities below `unlike`, to training and to held-out images."""
 
@@ -98,7 +96,7 @@ class Limits:
     unlike: tuple[float, float]
 
     @classmethod
-    def of(cls, held_out: Sequence[Query], percentile: float) -> Limits:
+    def of(cls, held_out: Sequence[Query], percentile: float) -> CopyLimits:
         """From held-out queries with both neighbours; each limit is a value that occurs among them."""
         training = [query.training.similarity for query in held_out if query.training]
         others = [query.held_out.similarity for query in held_out if query.held_out]
@@ -128,7 +126,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class CellAudit:
-    """One cell judged; `limits` is None, and `reason` says why, where it could not be."""
+    """The decision on one cell; `limits` is None, and `reason` says why, where there is none."""
 
     cell: Cell
     references: tuple[Cell, ...]
@@ -136,7 +134,7 @@ class CellAudit:
     trained: bool
     samples: tuple[Query, ...]
     held_out: tuple[Query, ...]
-    limits: Limits | None = None
+    limits: CopyLimits | None = None
     reason: str | None = None
     flagged: Share = Share(0, 0)
     matches: Share = Share(0, 0)
@@ -147,11 +145,11 @@ class CellAudit:
     """The p-value after Holm (1979) over the cells."""
 
     def flags(self, query: Query) -> bool:
-        """Whether a query of this cell is flagged; never where it was not judged."""
+        """Whether a query of this cell is flagged; never where there is no decision."""
         return self.limits is not None and self.limits.flags(query)
 
     def is_match(self, query: Query) -> bool:
-        """Whether a query of this cell looks like a copy; never where it was not judged."""
+        """Whether a query of this cell looks like a copy; never where there is no decision."""
         return self.limits is not None and self.limits.is_match(query)
 
     @property
@@ -162,7 +160,7 @@ class CellAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """All cells, and the judgement over those that could be judged; `p_value` is None if none could."""
+    """All cells, and the decision over those that allow one; `p_value` is None if none does."""
 
     cells: tuple[CellAudit, ...]
     flagged: Share
@@ -172,27 +170,27 @@ class Audit:
     p_value: float | None
     significance: float
     detectable: int | None
-    """The smallest number of matches, spread evenly over the judged samples, at which the audit fails."""
+    """The smallest number of matches, spread evenly over the samples decided on, at which the audit fails."""
 
     @property
     def failed(self) -> bool:
-        """Whether copies were detected, or nothing could be judged."""
+        """Whether copies were detected, or there is no decision."""
         return self.p_value is None or self.p_value < self.significance
 
     @property
-    def num_unjudged(self) -> int:
-        """Samples that no figure speaks of: of cells that were not judged, or faulty."""
+    def num_undecided(self) -> int:
+        """Samples that no figure speaks of: of cells without a decision, or faulty."""
         return sum(len(cell.samples) for cell in self.cells) - self.flagged.n
 
 
-def judge_cell(
+def decide_cell(
     cell: Cell,
     references: tuple[Cell, ...],
     samples: Sequence[Query],
     held_out: Sequence[Query],
     settings: AuditConfig,
 ) -> CellAudit:
-    """Judge the samples of one cell by the held-out images of the same cell."""
+    """Decide on the samples of one cell by the held-out images of the same cell."""
     audit = CellAudit(cell, references, references == (cell,), tuple(samples), tuple(held_out))
     sound = [query for query in samples if query.fault is None]
     able = [query for query in held_out if query.fault is None]
@@ -206,7 +204,7 @@ def judge_cell(
     if len(able) < MIN_HELD_OUT or owners < MIN_HELD_OUT_OWNERS:
         found = f"{_counted(len(able), 'held-out image')} of {_counted(owners, 'subject')}"
         return replace(audit, reason=f"{found}: {MIN_HELD_OUT} of {MIN_HELD_OUT_OWNERS} are needed")
-    limits = Limits.of(able, settings.percentile)
+    limits = CopyLimits.of(able, settings.percentile)
     audit = replace(
         audit,
         limits=limits,
@@ -218,19 +216,19 @@ def judge_cell(
     return replace(audit, p_value=excess_p_value([(audit.matches, audit.held_out_matches)]))
 
 
-def judge(cells: Iterable[CellAudit], settings: AuditConfig) -> Audit:
-    """The judgement over all cells together; cells are told with p-values after Holm."""
+def decide(cells: Iterable[CellAudit], settings: AuditConfig) -> Audit:
+    """The decision over all cells together; cells are told with p-values after Holm."""
     cells = tuple(cells)
-    judged = [cell for cell in cells if cell.p_value is not None]
-    adjusted = dict(zip((cell.cell for cell in judged), holm([cell.p_value or 0.0 for cell in judged]), strict=True))
+    decided = [cell for cell in cells if cell.p_value is not None]
+    adjusted = dict(zip((cell.cell for cell in decided), holm([cell.p_value or 0.0 for cell in decided]), strict=True))
     cells = tuple(replace(cell, adjusted=adjusted.get(cell.cell)) for cell in cells)
-    strata = [(cell.matches, cell.held_out_matches) for cell in judged]
+    strata = [(cell.matches, cell.held_out_matches) for cell in decided]
     return Audit(
         cells,
-        flagged=sum((cell.flagged for cell in judged), Share(0, 0)),
-        matches=sum((cell.matches for cell in judged), Share(0, 0)),
-        held_out_matches=sum((cell.held_out_matches for cell in judged), Share(0, 0)),
-        unlike=sum((cell.unlike for cell in judged), Share(0, 0)),
+        flagged=sum((cell.flagged for cell in decided), Share(0, 0)),
+        matches=sum((cell.matches for cell in decided), Share(0, 0)),
+        held_out_matches=sum((cell.held_out_matches for cell in decided), Share(0, 0)),
+        unlike=sum((cell.unlike for cell in decided), Share(0, 0)),
         p_value=excess_p_value(strata) if strata else None,
         significance=settings.significance,
         detectable=_detectable(strata, settings.significance),
@@ -258,26 +256,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = highest
     return adjusted
-
-
-def warnings(audit: Audit) -> list[str]:
-    """What limits the judgement, in words."""
-    found = [
-        f"{cell.cell}: held-out images are like training images up to {cell.limits.similarity:.4f}. Copies cannot be "
-        "told there: look for one person under two names."
-        for cell in audit.cells
-        if cell.limits and cell.limits.similarity > SUSPICIOUS_THRESHOLD
-    ]
-    if 2 * audit.unlike.count > audit.unlike.n:
-        found.append(
-            f"{audit.unlike.count} of {audit.unlike.n} samples are unlike training and held-out images alike: they "
-            "copy nothing, but they are no brains like these either. Judge them by `mrigen evaluate`."
-        )
-    if audit.p_value is not None and audit.num_unjudged:
-        found.append(
-            f"{audit.num_unjudged} samples were not judged: the table says why for each cell. Nothing is known of them."
-        )
-    return found
 
 
 def _detectable(strata: Sequence[tuple[Share, Share]], significance: float) -> int | None:

@@ -1,6 +1,7 @@
-"""One shard of an evaluation, from images to a part: features, the judge's answers, how the autoencoder restores them.
+"""One shard of an evaluation, from images to what is seen of them: features, the condition classifier's answers, how
+the autoencoder restores them.
 
-Takes rows of the plan; gives a table of `mrigen.evaluation.shard_files.PART_SCHEMA` with a row for each.
+Takes a shard of the plan; gives a table of `mrigen.evaluation.shard_files.SHARD_SCHEMA` with a row for each image.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor
 
 from mrigen.config import Config
-from mrigen.evaluation.shard_files import PART_SCHEMA
-from mrigen.evaluation.shards import Plan
+from mrigen.evaluation.planning import EvaluationPlan, ImageShard
+from mrigen.evaluation.shard_files import SHARD_SCHEMA, ShardFiles
 from mrigen.features.extractors import build_extractors
 from mrigen.features.networks import Networks
 from mrigen.images.index import Group, ImageRow
@@ -29,38 +30,37 @@ COMPUTE_BATCH = 32
 _RESTORED = ("psnr", "ssim", "mae", "lesion_pixels", "lesion_mae", "error_sum")
 
 
-class ShardWorker:
-    """Holds the networks and computes one shard after another.
+class ShardDescriber:
+    """Holds the networks and describes one shard after another.
 
-    The same shard gives the same bits, at the same number of threads, whoever computes it.
+    The same shard gives the same bits, at the same number of threads, whoever describes it.
     """
 
-    def __init__(self, plan: Plan, networks: Networks, config: Config, device: str = "cpu") -> None:
-        """Figures of a network that is not among `networks` are left out."""
-        self._plan, self._device = plan, torch.device(device)
+    def __init__(self, plan: EvaluationPlan, networks: Networks, config: Config, device: str = "cpu") -> None:
+        """What a network would see that is not among `networks` is left out."""
+        self._files, self._device = plan.files, torch.device(device)
         self._open: tuple[int, pa.Table] | None = None
         opened = networks.open(config, self._device)
-        self._autoencoder, self._judge = opened.autoencoder, opened.judge
+        self._autoencoder, self._classifier = opened.autoencoder, opened.classifier
         self._extractors = build_extractors(plan.extractors, config.evaluation, opened, self._device)
 
-    def __call__(self, index: int) -> pa.Table:
-        """Compute shard number `index` of the plan."""
-        shard = self._plan.shards[index].rows
-        files = groupby(shard, lambda row: row.file)
+    def __call__(self, shard: ImageShard) -> pa.Table:
+        """Describe the images of a shard of the plan."""
+        files = groupby(shard.rows, lambda row: row.file)
         tables = [self._read(number, list(rows)) for number, rows in files]
         pixels = np.concatenate([tensor_numpy(table["image"]) for table in tables])
         lesions = [packed for table in tables for packed in table["lesions"].to_pylist()]
         rows: list[dict[str, object]] = []
-        for start in range(0, len(shard), COMPUTE_BATCH):
+        for start in range(0, len(shard.rows), COMPUTE_BATCH):
             batch = slice(start, start + COMPUTE_BATCH)
-            rows += self._batch(shard[batch], pixels[batch], lesions[batch])
+            rows += self._batch(shard.rows[batch], pixels[batch], lesions[batch])
         _add_up_errors(rows)
-        return pa.Table.from_pylist(rows, schema=PART_SCHEMA)
+        return pa.Table.from_pylist(rows, schema=SHARD_SCHEMA)
 
     def _read(self, number: int, rows: Sequence[ImageRow]) -> pa.Table:
         """Image and lesions of rows of one file. The last file is kept, for the next shard needs it too."""
         if self._open is None or self._open[0] != number:
-            self._open = number, read_image_file(self._plan.files[number], ["image", "lesions"])
+            self._open = number, read_image_file(self._files[number], ["image", "lesions"])
         return self._open[1].take(pa.array([row.row for row in rows]))
 
     def _batch(
@@ -70,7 +70,7 @@ class ShardWorker:
         with torch.inference_mode():
             images = torch.from_numpy(np.nan_to_num(pixels))[:, None].to(self._device)
             features = [extract(images).float().cpu().numpy() for extract in self._extractors]
-            answers = torch.cat(self._judge(images), dim=1).double().cpu().numpy() if self._judge else None
+            logits = torch.cat(self._classifier(images), dim=1).double().cpu().numpy() if self._classifier else None
             restored = self._restored(images, lesions) if chosen[0].group == Group.HELD_OUT else None
         for i, row in enumerate(chosen):
             yield {
@@ -81,7 +81,7 @@ class ShardWorker:
                 "slice_mm": row.slice_mm,
                 **(restored[i] if restored is not None and finite[i] else dict.fromkeys(_RESTORED)),
                 "features": [vectors[i].tobytes() for vectors in features] if finite[i] else None,
-                "answers": answers[i].tobytes() if answers is not None and finite[i] else None,
+                "answers": logits[i].tobytes() if logits is not None and finite[i] else None,
                 "image": pixels[i].astype(np.float16).tobytes() if row.kept and finite[i] else None,
             }
 
@@ -104,6 +104,12 @@ class ShardWorker:
             }
             for i, mask in enumerate(masks)
         ]
+
+
+def describe_once(files: ShardFiles, describer: ShardDescriber, shard: ImageShard) -> None:
+    """Describe a shard and publish that, unless it was done before."""
+    if not files.holds(shard):
+        files.write(shard, describer(shard))
 
 
 def _add_up_errors(rows: Sequence[dict[str, object]]) -> None:

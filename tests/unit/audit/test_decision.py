@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from mrigen.audit.memorisation import (
+from mrigen.audit.decision import (
     CellAudit,
-    Limits,
+    CopyLimits,
     Neighbour,
     Query,
     Share,
+    decide,
+    decide_cell,
     excess_p_value,
     holm,
-    judge,
-    judge_cell,
-    warnings,
 )
-from mrigen.audit.neighbours import Alignment
+from mrigen.audit.likeness import Alignment
 from mrigen.config import AuditConfig
 from mrigen.labels import Cell
+from mrigen.report.audit.words import warnings
 
 CELL, OTHER = Cell.parse("Healthy:T1w"), Cell.parse("Dementia:PD")
 SETTINGS = AuditConfig()
@@ -41,8 +41,8 @@ def people(count: int = 100, seed: int = 0) -> list[Query]:
     return [query(*generator.uniform(0.6, 0.8, 2).tolist(), owner=str(k % 10)) for k in range(count)]
 
 
-def judged(samples: list[Query], held_out: list[Query] | None = None, cell: Cell = CELL) -> CellAudit:
-    return judge_cell(cell, (cell,), samples, people() if held_out is None else held_out, SETTINGS)
+def decided(samples: list[Query], held_out: list[Query] | None = None, cell: Cell = CELL) -> CellAudit:
+    return decide_cell(cell, (cell,), samples, people() if held_out is None else held_out, SETTINGS)
 
 
 def test_the_interval_is_wilsons() -> None:
@@ -88,61 +88,61 @@ def test_holm() -> None:
 
 def test_the_limits_are_values_that_occur() -> None:
     held_out = [query(0.5 + k / 1000, 0.5) for k in range(200)]
-    limits = Limits.of(held_out, 99.0)
+    limits = CopyLimits.of(held_out, 99.0)
     similarities = [0.5 + k / 1000 for k in range(200)]
     assert limits.similarity == pytest.approx(similarities[198])
     assert limits.ratio == pytest.approx((1 - similarities[198]) / 0.5)
     assert sum(map(limits.flags, held_out)) == 1
-    assert Limits.of(held_out[:20], 99.0).similarity == pytest.approx(similarities[19])
+    assert CopyLimits.of(held_out[:20], 99.0).similarity == pytest.approx(similarities[19])
 
 
 def test_copies_fail_and_new_people_pass() -> None:
     fresh = people(seed=1)
-    passed = judge([judged(fresh)], SETTINGS)
+    passed = decide([decided(fresh)], SETTINGS)
     assert not passed.failed
     assert passed.flagged.count <= 4
-    copies = judge([judged([query(0.99, 0.75)] * 20 + fresh)], SETTINGS)
+    copies = decide([decided([query(0.99, 0.75)] * 20 + fresh)], SETTINGS)
     assert copies.failed
     assert copies.matches.count >= 20
     assert copies.p_value == excess_p_value([(copies.matches, copies.held_out_matches)])
 
 
 def test_samples_near_to_everybody_are_flagged_but_no_copies() -> None:
-    smooth = judge([judged([query(0.9, 0.9)] * 50)], SETTINGS)
+    smooth = decide([decided([query(0.9, 0.9)] * 50)], SETTINGS)
     assert smooth.flagged.count == 50
     assert smooth.matches.count == 0
     assert not smooth.failed
 
 
 def test_samples_unlike_everybody_pass_and_are_told() -> None:
-    noise = judge([judged([query(0.1, 0.1)] * 50)], SETTINGS)
+    noise = decide([decided([query(0.1, 0.1)] * 50)], SETTINGS)
     assert not noise.failed
     assert noise.unlike.count == 50
     assert "50 of 50 samples are unlike" in warnings(noise)[0]
-    assert warnings(judge([judged(people(seed=1))], SETTINGS)) == []
+    assert warnings(decide([decided(people(seed=1))], SETTINGS)) == []
 
 
 def test_held_out_copies_of_training_images_are_told() -> None:
     leaked = [query(0.999, 0.7, owner=str(k % 3)) for k in range(20)]
-    assert "one person under two names" in warnings(judge([judged(people(), leaked)], SETTINGS))[0]
+    assert "one person under two names" in warnings(decide([decided(people(), leaked)], SETTINGS))[0]
 
 
 def test_the_overall_test_sees_what_no_cell_does() -> None:
     few = [query(0.99, 0.75)] * 4 + people(40, seed=3)
-    cells = [judged(few, people(40, seed=k), cell) for k, cell in enumerate((CELL, OTHER))]
-    audit = judge(cells, SETTINGS)
+    cells = [decided(few, people(40, seed=k), cell) for k, cell in enumerate((CELL, OTHER))]
+    audit = decide(cells, SETTINGS)
     assert audit.p_value is not None
     assert audit.p_value < min(cell.p_value or 1.0 for cell in cells)
     assert [cell.adjusted for cell in audit.cells] == holm([cell.p_value or 0.0 for cell in cells])
 
 
 def test_the_smallest_number_that_fails_is_that() -> None:
-    audit = judge([judged(people(seed=1))], SETTINGS)
+    audit = decide([decided(people(seed=1))], SETTINGS)
     second = audit.held_out_matches
     assert audit.detectable is not None
     assert excess_p_value([(Share(audit.detectable, 100), second)]) < 0.01
     assert excess_p_value([(Share(audit.detectable - 1, 100), second)]) >= 0.01
-    assert judge([judged([query(0.7, 0.7)], people(12))], SETTINGS).detectable is None
+    assert decide([decided([query(0.7, 0.7)], people(12))], SETTINGS).detectable is None
 
 
 @pytest.mark.parametrize(
@@ -154,25 +154,25 @@ def test_the_smallest_number_that_fails_is_that() -> None:
         ([query(0.7, 0.7)], [query(0.7, 0.7)] * 20, "20 held-out images of 1 subject: 10 of 2 are needed"),
     ],
 )
-def test_a_cell_that_cannot_be_judged_says_why(samples: list[Query], held_out: list[Query] | None, reason: str) -> None:
-    cell = judged(samples, held_out)
+def test_a_cell_without_a_decision_says_why(samples: list[Query], held_out: list[Query] | None, reason: str) -> None:
+    cell = decided(samples, held_out)
     assert cell.reason == reason
     assert cell.limits is None
-    audit = judge([cell], SETTINGS)
+    audit = decide([cell], SETTINGS)
     assert audit.failed
     assert audit.p_value is None
-    assert audit.num_unjudged == len(samples)
+    assert audit.num_undecided == len(samples)
 
 
-def test_what_is_not_judged_is_told() -> None:
+def test_what_is_not_decided_is_told() -> None:
     fresh = people(seed=1)
     broken = [Query("x", "x", fault="not finite")] * 3
-    audit = judge([judged(fresh + broken), judged(fresh, people(3), OTHER)], SETTINGS)
+    audit = decide([decided(fresh + broken), decided(fresh, people(3), OTHER)], SETTINGS)
     assert not audit.failed
-    assert audit.num_unjudged == 103
+    assert audit.num_undecided == 103
     assert "103 samples were not judged" in warnings(audit)[0]
     assert (
-        judge_cell(CELL, (), fresh, people(), SETTINGS).reason == "no training image of the same pathology or modality"
+        decide_cell(CELL, (), fresh, people(), SETTINGS).reason == "no training image of the same pathology or modality"
     )
 
 

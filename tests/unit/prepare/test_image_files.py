@@ -13,7 +13,7 @@ import pytest
 
 from mrigen.config import load_config
 from mrigen.labels import Modality, Pathology
-from mrigen.prepare.part_images import prepare_part
+from mrigen.prepare.image_files import make_image_file
 from mrigen.preprocess import scan_images, slice_heights, split_of
 from mrigen.records import image_schema, tensor_numpy, unpack_mask
 from mrigen.sources.reading import hash_scan
@@ -48,7 +48,7 @@ def work(source: Location, *names: str) -> dict[Scan, str]:
 def test_a_part_holds_the_images_of_its_scans(tmp_path: Path, source: Location) -> None:
     run = Location.parse(tmp_path / "run")
     scans = work(source, "a.nii.gz", "b.nii.gz")
-    report = prepare_part(run, scans, DATA, [source])
+    report = make_image_file(run, DATA, [source], scans)
     table = pq.read_table(Path(run.path) / "data" / report["file"])
     assert table.schema == image_schema([32, 32])
     rows: list[dict[str, Any]] = table.drop_columns("image").to_pylist()
@@ -76,7 +76,7 @@ def test_a_part_holds_the_images_of_its_scans(tmp_path: Path, source: Location) 
 
 def test_bad_scans_are_reported_and_do_not_hinder_the_good(tmp_path: Path, source: Location) -> None:
     run = Location.parse(tmp_path / "run")
-    report = prepare_part(run, work(source, "a.nii.gz", "text.nii.gz", "cut.nii.gz"), DATA, [source])
+    report = make_image_file(run, DATA, [source], work(source, "a.nii.gz", "text.nii.gz", "cut.nii.gz"))
     assert report["made"]
     assert report["subjects"].keys() == {"made up/a"}
     assert report["states"] == ["stripped", None, None]
@@ -89,15 +89,15 @@ def test_bad_scans_are_reported_and_do_not_hinder_the_good(tmp_path: Path, sourc
 
 def test_a_part_of_bad_scans_alone_has_no_file(tmp_path: Path, source: Location) -> None:
     run = Location.parse(tmp_path / "run")
-    report = prepare_part(run, work(source, "text.nii.gz"), DATA, [source])
+    report = make_image_file(run, DATA, [source], work(source, "text.nii.gz"))
     assert report["file"] is None
     assert not (run / "data").files(".parquet")
-    assert not prepare_part(run, work(source, "text.nii.gz"), DATA, [source])["made"]
+    assert not make_image_file(run, DATA, [source], work(source, "text.nii.gz"))["made"]
 
 
 def test_a_scan_without_a_slice_is_told(tmp_path: Path, source: Location) -> None:
     high = DATA.model_copy(update={"slice_range_mm": (90.0, 120.0)})
-    report = prepare_part(Location.parse(tmp_path / "run"), work(source, "a.nii.gz"), high, [source])
+    report = make_image_file(Location.parse(tmp_path / "run"), high, [source], work(source, "a.nii.gz"))
     (item,) = report["rejected"]
     assert "no slice from 90 to 120 mm" in item["reason"]
 
@@ -107,23 +107,23 @@ def test_a_whole_part_is_kept_and_a_damaged_one_made_again(
 ) -> None:
     run = Location.parse(tmp_path / "run")
     scans = work(source, "a.nii.gz")
-    first = prepare_part(run, scans, DATA, [source])
+    first = make_image_file(run, DATA, [source], scans)
     assert first["made"]
     file = run / "data" / first["file"]
     whole = file.read_bytes()
-    again = prepare_part(run, scans, DATA, [source])
+    again = make_image_file(run, DATA, [source], scans)
     assert not again["made"]
     assert {**again, "made": True} == first
 
     file.write_bytes(whole[:-1])
-    assert prepare_part(run, scans, DATA, [source])["made"]
+    assert make_image_file(run, DATA, [source], scans)["made"]
     assert file.read_bytes() == whole
     file.delete()
-    assert prepare_part(run, scans, DATA, [source])["made"]
+    assert make_image_file(run, DATA, [source], scans)["made"]
     assert file.read_bytes() == whole
 
     (run / "data" / "_parts" / f"{first['key']}.json").delete()  # as if killed between the two files
-    assert prepare_part(run, scans, DATA, [source])["made"]
+    assert make_image_file(run, DATA, [source], scans)["made"]
     assert file.read_bytes() == whole
     assert len((run / "data").files(".parquet")) == 1
 
@@ -133,8 +133,8 @@ def test_scans_are_read_from_storage_that_is_no_disk(tmp_path: Path, source: Loc
     scans = [scan(Path(name), subject="a") for name in ("a.nii.gz", "text.nii.gz", "nothing.nii.gz")]
     kept, missing = drop_unusable(scans, [hash_scan(one, store) for one in scans])
     assert [item.path for item in missing] == ["nothing.nii.gz"]
-    remote = prepare_part(Location.parse(tmp_path / "remote"), kept, DATA, [store])
-    local = prepare_part(Location.parse(tmp_path / "local"), work(source, "a.nii.gz"), DATA, [source])
+    remote = make_image_file(Location.parse(tmp_path / "remote"), DATA, [store], kept)
+    local = make_image_file(Location.parse(tmp_path / "local"), DATA, [source], work(source, "a.nii.gz"))
     assert remote["sha256"] == local["sha256"]
     (item,) = remote["rejected"]
     assert "text.nii.gz: " in item["reason"]
@@ -152,7 +152,7 @@ def test_lesion_masks_go_into_the_images_and_a_broken_one_costs_no_image(tmp_pat
         replace(scan(folder / "b.nii.gz", "b"), lesions=str(folder / "broken.nii.gz")): "2" * 64,
         scan(folder / "b.nii.gz", "c"): "3" * 64,
     }
-    report = prepare_part(Location.parse(tmp_path / "run"), scans, DATA, [source])
+    report = make_image_file(Location.parse(tmp_path / "run"), DATA, [source], scans)
     table = pq.read_table(tmp_path / "run" / "data" / report["file"], columns=["subject", "slice_mm", "lesions"])
     packed = {subject: [row["lesions"] for row in table.to_pylist() if row["subject"] == subject] for subject in "abc"}
     assert packed["b"] == [None] * len(packed["b"])

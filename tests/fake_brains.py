@@ -1,26 +1,15 @@
-"""A whole evaluation in this process, without Ray, and a cohort of brain-like images to evaluate against."""
+"""A cohort of brain-like images to evaluate against."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from scipy.ndimage import gaussian_filter
 
-from mrigen.condition_classifier.classifier import Trained
-from mrigen.condition_classifier.store import find_or_train
-from mrigen.config import Config
-from mrigen.evaluation.describe import ShardWorker
-from mrigen.evaluation.described import Found, gather
-from mrigen.evaluation.figure_tasks import Judge, judging_tasks
-from mrigen.evaluation.shards import Plan, make_plan
-from mrigen.evaluation.summary import Evaluation, Row, summarise
-from mrigen.features.networks import find_networks
-from mrigen.images.index import ImageIndex, index_generated, index_real
 from mrigen.labels import Cell
 from mrigen.records import image_schema, to_table, write_table
 from mrigen.storage import Location
@@ -28,44 +17,6 @@ from tests.fake_run import SIZE, close_data
 
 T1W, T2W = Cell.parse("Healthy:T1w"), Cell.parse("Healthy:T2w")
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
-
-
-def plan_of(run: Path, config: Config) -> Plan:
-    real = index_real(Location.parse(run / "data"), "test")
-    samples = run / "samples"
-    generated = index_generated(Location.parse(samples)) if samples.is_dir() else ImageIndex()
-    return make_plan(real, generated, config, find_networks(Location.parse(run), config).hashes)
-
-
-def parts_of(run: Path, plan: Plan, config: Config) -> list[pa.Table]:
-    worker = ShardWorker(plan, find_networks(Location.parse(run), config), config)
-    return [worker(index) for index in range(len(plan.shards))]
-
-
-def found_in(parts: Iterable[pa.Table]) -> Found:
-    return gather(parts, (SIZE, SIZE))
-
-
-def judged(found: Found, plan: Plan, config: Config, **known: Any) -> Evaluation:
-    """`known` is what `summarise` may be told beside."""
-    judge = Judge(found, plan, config, split="test", no_samples=known.get("no_samples"))
-    judgements = {task: judge(task) for task in judging_tasks(plan)}
-    return summarise(found, judgements, plan, config, split="test", **known)
-
-
-def judge_of(run: Path, config: Config) -> Trained | None:
-    networks = find_networks(Location.parse(run), config)
-    return find_or_train(networks.judge, config, networks.classifiers) if networks.judge else None
-
-
-def evaluated(run: Path, config: Config, **known: Any) -> Evaluation:
-    plan, networks = plan_of(run, config), find_networks(Location.parse(run), config)
-    found = found_in(parts_of(run, plan, config))
-    return judged(found, plan, config, judge=judge_of(run, config), absent=networks.absent, **known)
-
-
-def row_named(evaluation: Evaluation, name: object) -> Row:
-    return next(row for row in evaluation.rows if row.name == str(name))
 
 
 def brain(cell: Cell, subject: str, slice_: int = 0) -> Pixels:

@@ -1,4 +1,4 @@
-"""The beginning and the end of preparing a run: the plan of parts; the quarantine, the sums and `_SUCCESS.json`."""
+"""What a run's `data/` holds: opened with groups of scans, summed from their reports, closed by `_SUCCESS.json`."""
 
 from __future__ import annotations
 
@@ -9,83 +9,62 @@ from typing import Any
 
 import pyarrow as pa
 
-from mrigen.config import DataConfig
+from mrigen.config import Config, DataConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Pathology, all_cells
 from mrigen.prepare.confounds import Traits
 from mrigen.prepare.histograms import Histograms
-from mrigen.prepare.parts import Part, part_key, write_plan
+from mrigen.prepare.scan_groups import ScanGroup, group_key, store_groups
 from mrigen.prepare.survey import ScanFacts
 from mrigen.records import SPLITS, write_table
+from mrigen.run import SUCCESS, stage_digest
 from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
 
 QUARANTINE_SCHEMA = pa.schema([("path", pa.string()), ("reason", pa.string()), ("class", pa.string())])
-ENOUGH_HELD_OUT = 5
-"""Test subjects of a pathology from which on `evaluate` has intervals (`mrigen.metrics.resampling.MIN_OWNERS`)."""
 LATER_STAGES = ("vae", "latents", "ldm", "model")
 
 
 @dataclass(frozen=True)
-class Preparation:
+class PreparedData:
     """What a run's `data/` holds."""
 
     cells: dict[Cell, int]
-    # images of each of the 20 cells
+    """Images of each of the 20 cells."""
     splits: dict[str, int]
-    # images of each split
+    """Images of each split."""
     num_marked: int
-    # images with a lesion mask, be it empty
+    """Images with a lesion mask, be it empty."""
     subjects: dict[str, int]
-    # subjects of each split
+    """Subjects of each split."""
     held_out: dict[Pathology, int]
-    # subjects of the test split, by pathology, of pathologies that there are
+    """Subjects of the test split, by pathology, of pathologies that there are."""
     rejected: tuple[Rejected, ...]
     traits: dict[Traits, int]
-    # scans by what they show beside their pathology, once prepared
+    """Scans by what they show beside their pathology, once prepared."""
     geometry: dict[tuple[Cell, str, str], int]
-    # scans by cell, spacing and orientation, as they are in the files
+    """Scans by cell, spacing and orientation, as they are in the files."""
     histograms: Histograms
-    parts: dict[str, str]
-    # files and their SHA-256
-    num_parts: int
+    files: dict[str, str]
+    """Parquet files and their SHA-256."""
+    num_groups: int
+    """Groups of scans: as many as files, and those of which no scan could be used."""
     num_kept: int
-    # parts in all, and those that stood already
+    """Groups whose file stood already."""
 
     @property
     def num_images(self) -> int:
         """Images in all."""
         return sum(self.cells.values())
 
-    def empty_splits(self) -> list[str]:
-        """The splits that no subject fell into, with the remedy, a line each."""
-        return [
-            f"no subject fell into the {split} split: add subjects"
-            + (f", or raise data.{split}_fraction" if split != "train" else "")
-            for split, count in self.subjects.items()
-            if not count
-        ]
 
-    def few_held_out(self) -> list[str]:
-        """The pathologies that have too few test subjects for `evaluate` and `audit`, with the remedy, in a line."""
-        few = [f"{pathology} {count}" for pathology, count in self.held_out.items() if count < ENOUGH_HELD_OUT]
-        if not few or not self.subjects["test"]:
-            return []
-        return [
-            f"few subjects in the test split ({', '.join(few)}): evaluate has no interval with fewer than "
-            f"{ENOUGH_HELD_OUT} of a pathology, and with one neither KID nor audit can be had; add subjects, or raise "
-            "data.test_fraction (the split goes by the subjects' names, not by a seed)"
-        ]
+def open_data(run: Location, groups: Sequence[ScanGroup], data: DataConfig) -> None:
+    """Store the groups of scans; take `_SUCCESS.json` away if it stands for others.
 
-
-def begin_preparation(run: Location, parts: Sequence[Part], data: DataConfig) -> None:
-    """Store the plan of parts; take `_SUCCESS.json` away if it stands for others.
-
-    Raises:
-        InputError: if later stages have used the parts it stands for.
+    Raises InputError if later stages have used those.
     """
-    success = run / "data" / "_SUCCESS.json"
-    keys = sorted(part_key(part, data) for part in parts)
+    success = run / "data" / SUCCESS
+    keys = sorted(group_key(group, data) for group in groups)
     if success.is_file() and success.read_json().get("keys") != keys:
         for stage in LATER_STAGES:
             if (run / stage).is_folder():
@@ -94,16 +73,16 @@ def begin_preparation(run: Location, parts: Sequence[Part], data: DataConfig) ->
                     f"or delete {', '.join(LATER_STAGES)} in this one"
                 )
         success.delete()
-    write_plan(run, parts)
+    store_groups(run, groups)
 
 
-def sum_up(
+def sum_reports(
     facts: Mapping[Any, ScanFacts],
-    parts: Sequence[Part],
+    groups: Sequence[ScanGroup],
     reports: Sequence[dict[str, Any]],
     rejected: Iterable[Rejected],
-) -> Preparation:
-    """Gather the reports of all `parts`, in their order; `facts` are those of every scan in them."""
+) -> PreparedData:
+    """Gather the reports of all `groups`, in their order; `facts` are those of every scan in them."""
     cells: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     num_marked = 0
@@ -111,25 +90,25 @@ def sum_up(
     traits: Counter[Traits] = Counter()
     geometry: Counter[tuple[Cell, str, str]] = Counter()
     histograms = Histograms()
-    for part, report in zip(parts, reports, strict=True):
+    for group, report in zip(groups, reports, strict=True):
         cells.update(report["cells"])
         splits.update(report["splits"])
         num_marked += report["num_marked"]
         subjects.update(report["subjects"])
         histograms.add_json(report["histograms"])
-        for scan, state in zip(part, report["states"], strict=True):
+        for scan, state in zip(group, report["states"], strict=True):
             if state is not None:
                 traits[facts[scan].traits(stripped=state == "stripped")] += 1
                 geometry[Cell(scan.pathology, scan.modality), facts[scan].spacing_text, facts[scan].orientation] += 1
     faulty = [*rejected, *(Rejected(**item) for report in reports for item in report["rejected"])]
     per_split = Counter(subjects.values())
     of_pathology: dict[Pathology, set[str]] = defaultdict(set)
-    for part, report in zip(parts, reports, strict=True):
-        for scan in part:
+    for group, report in zip(groups, reports, strict=True):
+        for scan in group:
             name = f"{scan.source}/{scan.subject}"
             if name in report["subjects"]:
                 of_pathology[scan.pathology].add(name)
-    return Preparation(
+    return PreparedData(
         cells={cell: cells[str(cell)] for cell in all_cells()},
         splits={split: splits[split] for split in SPLITS},
         num_marked=num_marked,
@@ -143,8 +122,8 @@ def sum_up(
         traits=dict(traits),
         geometry=dict(sorted(geometry.items())),
         histograms=histograms,
-        parts=dict(sorted((report["file"], report["sha256"]) for report in reports if report["file"])),
-        num_parts=len(reports),
+        files=dict(sorted((report["file"], report["sha256"]) for report in reports if report["file"])),
+        num_groups=len(reports),
         num_kept=sum(not report["made"] for report in reports),
     )
 
@@ -157,28 +136,25 @@ def write_quarantine(run: Location, rejected: Iterable[Rejected]) -> Location:
     return file
 
 
-def finish_preparation(run: Location, preparation: Preparation, keys: Iterable[str], digest: str) -> None:
-    """Drop parts that are of no use any more, and write `_SUCCESS.json` last if there is any image.
-
-    `keys` are the parts' names; `digest` is that of the stage's settings (`training.stage.stage_digest`).
-    """
-    keys, folder = sorted(keys), run / "data"
-    wanted = {*preparation.parts, *(f"_parts/{key}.json" for key in keys), "_parts/plan.json"}
+def close_data(run: Location, config: Config, prepared: PreparedData, groups: Sequence[ScanGroup]) -> None:
+    """Drop image files of other groups, and write `_SUCCESS.json` last if there is any image."""
+    keys, folder = sorted(group_key(group, config.data) for group in groups), run / "data"
+    wanted = {*prepared.files, *(f"_parts/{key}.json" for key in keys), "_parts/plan.json"}
     for file in folder.files():
         name = file.path[len(folder.path) + 1 :]
         if name not in wanted and name.startswith(("part-", "_parts/")):
             file.delete()
-    if preparation.num_images:
-        (folder / "_SUCCESS.json").write_json(
+    if prepared.num_images:
+        (folder / SUCCESS).write_json(
             {
                 "stage": "data",
-                "digest": digest,
-                "num_images": preparation.num_images,
-                "cells": {str(cell): count for cell, count in preparation.cells.items()},
-                "images": preparation.splits,
-                "subjects": preparation.subjects,
-                "num_quarantined": len(preparation.rejected),
+                "digest": stage_digest(config, "data"),
+                "num_images": prepared.num_images,
+                "cells": {str(cell): count for cell, count in prepared.cells.items()},
+                "images": prepared.splits,
+                "subjects": prepared.subjects,
+                "num_quarantined": len(prepared.rejected),
                 "keys": keys,
-                "parts": preparation.parts,
+                "parts": prepared.files,
             }
         )

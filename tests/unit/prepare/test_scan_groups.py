@@ -1,4 +1,4 @@
-"""Parts of `data/`: whole subjects, names that tell content, and a plan that added files only add to."""
+"""Groups of scans that share a file: whole subjects, names that tell content, and added scans that move nobody."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import pytest
 
 from mrigen.config import DataConfig
 from mrigen.labels import Modality, Pathology
-from mrigen.prepare import parts
-from mrigen.prepare.parts import group_scans, part_key, plan_parts, read_plan, scan_key, scans_per_part, write_plan
+from mrigen.prepare import scan_groups
+from mrigen.prepare.scan_groups import (
+    group_key,
+    group_scans,
+    read_groups,
+    regroup_scans,
+    scan_key,
+    scans_per_group,
+    store_groups,
+)
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
 
@@ -58,32 +66,32 @@ def test_a_scans_key_is_its_content_and_labels_and_not_its_place() -> None:
 
 def test_a_parts_name_follows_scans_settings_and_format(monkeypatch: pytest.MonkeyPatch) -> None:
     part = contents(1)
-    key = part_key(part, DATA)
-    assert part_key(dict(part), DATA) == key
-    assert part_key(contents(2), DATA) != key
-    assert part_key(part, DATA.model_copy(update={"slice_step_mm": 7.0})) != key
-    monkeypatch.setattr(parts, "FORMAT", parts.FORMAT + 1)
-    assert part_key(part, DATA) != key
+    key = group_key(part, DATA)
+    assert group_key(dict(part), DATA) == key
+    assert group_key(contents(2), DATA) != key
+    assert group_key(part, DATA.model_copy(update={"slice_step_mm": 7.0})) != key
+    monkeypatch.setattr(scan_groups, "FORMAT", scan_groups.FORMAT + 1)
+    assert group_key(part, DATA) != key
 
 
 def test_added_scans_make_parts_of_their_own() -> None:
-    before = plan_parts(contents(1, 3, 5, 7), [], target=4)
+    before = regroup_scans(contents(1, 3, 5, 7), [], target=4)
     assert [len(part) for part in before] == [6, 6]
-    after = plan_parts(contents(0, 1, 2, 3, 5, 7), stored(before), target=4)
+    after = regroup_scans(contents(0, 1, 2, 3, 5, 7), stored(before), target=4)
     assert after[:2] == before
     assert after[2:] == [contents(0, 2)]
 
 
 def test_scans_that_are_gone_change_only_their_part() -> None:
-    before = plan_parts(contents(1, 3, 5, 7), [], target=4)
-    assert plan_parts(contents(1, 5, 7), stored(before), target=4) == [contents(1), before[1]]
-    assert plan_parts(contents(5, 7), stored(before), target=4) == [before[1]]
+    before = regroup_scans(contents(1, 3, 5, 7), [], target=4)
+    assert regroup_scans(contents(1, 5, 7), stored(before), target=4) == [contents(1), before[1]]
+    assert regroup_scans(contents(5, 7), stored(before), target=4) == [before[1]]
 
 
 def test_a_changed_file_is_a_new_scan() -> None:
-    before = plan_parts(contents(1, 3), [], target=3)
+    before = regroup_scans(contents(1, 3), [], target=3)
     changed = {**contents(1, 3), scan(1, 0): "other"}
-    assert plan_parts(changed, stored(before), target=3) == [
+    assert regroup_scans(changed, stored(before), target=3) == [
         {scan(1, 1): "1-1", scan(1, 2): "1-2"},
         before[1],
         {scan(1, 0): "other"},
@@ -92,14 +100,14 @@ def test_a_changed_file_is_a_new_scan() -> None:
 
 def test_the_plan_is_stored_in_the_run(tmp_path: Path) -> None:
     run = Location.parse(tmp_path)
-    assert read_plan(run) == []
-    planned = plan_parts(contents(1, 3), [], target=3)
-    write_plan(run, planned)
-    assert plan_parts(contents(1, 3), read_plan(run), target=99) == planned
+    assert read_groups(run) == []
+    planned = regroup_scans(contents(1, 3), [], target=3)
+    store_groups(run, planned)
+    assert regroup_scans(contents(1, 3), read_groups(run), target=99) == planned
 
 
 def test_large_images_make_smaller_parts() -> None:
-    assert scans_per_part(DATA) == parts.MAX_SCANS
+    assert scans_per_group(DATA) == scan_groups.MAX_SCANS
     volumes = DATA.model_copy(update={"spatial_dims": 3, "image_size": 256})
-    assert scans_per_part(volumes) == 8
-    assert scans_per_part(volumes.model_copy(update={"image_size": 512})) == 1
+    assert scans_per_group(volumes) == 8
+    assert scans_per_group(volumes.model_copy(update={"image_size": 512})) == 1

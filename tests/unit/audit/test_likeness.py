@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrigen.audit.neighbours import FOREGROUND, Shortlist, align, aligned, unit_features, unit_spectrum
+from mrigen.audit.likeness import FOREGROUND, Shortlist, align, aligned, unit_features, unit_spectrum
 from tests.fake_run import SIZE, made_up_image
 
 

@@ -1,4 +1,4 @@
-"""From scans to the Parquet files of `data/`: one for each part, made and published whole."""
+"""From scans to the Parquet files of `data/`: one for each group of scans, made and published whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mrigen.config import DataConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.prepare.histograms import Histograms
-from mrigen.prepare.parts import Part, part_key
+from mrigen.prepare.scan_groups import ScanGroup, group_key
 from mrigen.preprocess import PreparedScan, lesions_on_grid, prepare_images, split_of
 from mrigen.preprocess.foreground import Mask
 from mrigen.records import image_schema, pack_mask, to_table, write_table
@@ -23,26 +23,26 @@ from mrigen.storage import Location
 from mrigen.volume import Volume, VolumeError
 
 
-def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[Location]) -> dict[str, Any]:
-    """Make the images of a part's scans: `data/part-<key>.parquet`, then its report `data/_parts/<key>.json`.
+def make_image_file(run: Location, data: DataConfig, places: Sequence[Location], group: ScanGroup) -> dict[str, Any]:
+    """Make the images of a group's scans: `data/part-<key>.parquet`, then its report `data/_parts/<key>.json`.
 
-    A part whose report stands, and whose Parquet file has the hash that the report tells, is not made again. Scans
-    that cannot be used are in the report's `rejected`; a part of which none can be used has no file. `places` are the
-    sources by the scans' `origin`.
+    A file whose report stands, and which has the hash that the report tells, is not made again. Scans that cannot be
+    used are in the report's `rejected`; a group of which none can be used has no file. `places` are the sources by the
+    scans' `origin`.
 
     Returns the report, which is small and fit for JSON, and whether it was made now.
     """
-    key = part_key(part, data)
-    report_file, part_file = run / "data" / "_parts" / f"{key}.json", run / "data" / f"part-{key}.parquet"
+    key = group_key(group, data)
+    report_file, image_file = run / "data" / "_parts" / f"{key}.json", run / "data" / f"part-{key}.parquet"
     if report_file.is_file():
         report: dict[str, Any] = report_file.read_json()
-        if report["file"] is None or (part_file.is_file() and part_file.sha256() == report["sha256"]):
+        if report["file"] is None or (image_file.is_file() and image_file.sha256() == report["sha256"]):
             return {**report, "made": False}
     rows: list[dict[str, Any]] = []
     states: list[str | None] = []
     histograms = Histograms()
     rejected: list[Rejected] = []
-    for scan, content in part.items():
+    for scan, content in group.items():
         try:
             volume = read_scan(scan, places[scan.origin], max_bytes=data.max_scan_mb << 20)
             lesions = _find_lesions(scan, volume, data, places[scan.origin], rejected)
@@ -56,11 +56,11 @@ def prepare_part(run: Location, part: Part, data: DataConfig, places: Sequence[L
         states.append("stripped" if prepared.stripped else "whole")
         histograms.add(Cell(scan.pathology, scan.modality), prepared.raw_intensities, prepared.scaled_intensities)
     if rows:
-        write_table(to_table(rows, image_schema([data.image_size] * data.spatial_dims)), part_file)
+        write_table(to_table(rows, image_schema([data.image_size] * data.spatial_dims)), image_file)
     report = {
         "key": key,
-        "file": part_file.name if rows else None,
-        "sha256": part_file.sha256() if rows else None,
+        "file": image_file.name if rows else None,
+        "sha256": image_file.sha256() if rows else None,
         "cells": Counter(f"{row['pathology']}:{row['modality']}" for row in rows),
         "splits": Counter(row["split"] for row in rows),
         "num_marked": sum(row["lesions"] is not None for row in rows),
@@ -78,8 +78,7 @@ def prepare_scan(
 ) -> PreparedScan:
     """Read a scan's brain mask where one is wanted, and make the images of its `volume`.
 
-    Raises:
-        VolumeError: if the mask cannot be read, or no image of the scan shows enough.
+    Raises VolumeError if the mask cannot be read, or no image of the scan shows enough.
     """
     max_bytes = data.max_scan_mb << 20
     mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask and data.head == "strip" else None

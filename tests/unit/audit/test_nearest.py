@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from mrigen.audit import block_files as audit_blocks
-from mrigen.audit import comparing as audit_work
-from mrigen.audit import pairing as audit_plan
-from mrigen.audit.block_files import BlockReader, block_file
-from mrigen.audit.comparing import ComparisonWorker, ShardWorker, judge_results, read_images, read_results, result_file
-from mrigen.audit.memorisation import Audit
-from mrigen.audit.pairing import AuditPlan, make_audit_plan
+from mrigen.audit import block_files, pairing
+from mrigen.audit.block_files import BlockMaker, BlockReader, block_file, read_images
+from mrigen.audit.decision import Audit
+from mrigen.audit.nearest import NeighbourFinder, decide_by_results, read_results, result_file
+from mrigen.audit.pairing import AuditPlan, plan_audit
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, index_generated, index_real
 from mrigen.labels import Cell
+from mrigen.preprocess import mirrors
 from mrigen.records import read_file, tensor_numpy, to_table, write_table
 from mrigen.storage import Location
 from tests.command import hashes
@@ -54,19 +53,19 @@ def real_images(split: str, count: int, cell: Cell = CELL) -> list[Any]:
 
 def plan_of(run: Path, config: Config = CONFIG) -> AuditPlan:
     real, generated = index_real(Location.parse(run / "data"), "test"), index_generated(Location.parse(run / "samples"))
-    return make_audit_plan(real, generated, config)
+    return plan_audit(real, generated, config)
 
 
 def audit(run: Path, parts: Path, *, backwards: bool = False, config: Config = CONFIG) -> tuple[AuditPlan, Audit]:
     plan, folder = plan_of(run, config), Location.parse(parts)
-    order: Callable[[range], Sequence[int]] = (lambda r: r[::-1]) if backwards else (lambda r: r)
-    make_blocks = ShardWorker(plan, extract, folder, mirror=True)
-    for shard in order(range(len(plan.shards))):
-        make_blocks(shard)
-    compare = ComparisonWorker(plan, (SIZE, SIZE), config.audit, folder, mirror=True)
-    for number in order(range(len(plan.comparisons))):
-        compare(number)
-    return plan, judge_results(plan, folder, config.audit)
+    step = -1 if backwards else 1
+    maker = BlockMaker(plan, config, folder, extract=extract)
+    for shard in plan.shards[::step]:
+        maker.make(shard)
+    finder = NeighbourFinder(plan, config, folder)
+    for number in range(len(plan.searches))[::step]:
+        finder.find(number)
+    return plan, decide_by_results(plan, folder, config.audit)
 
 
 def noisy(image: Any) -> Any:
@@ -130,7 +129,7 @@ def test_broken_samples_are_counted_and_not_compared(tmp_path: Path) -> None:
     bad = [np.full((SIZE, SIZE), np.nan), np.zeros((SIZE, SIZE)), real_images("train", 1)[0]]
     _, found = audit(make_run(tmp_path / "run", rows(bad)), tmp_path / "parts")
     assert [query.fault for query in found.cells[0].samples] == ["not finite", "constant", None]
-    assert (found.cells[0].num_faulty, found.flagged.n, found.num_unjudged) == (2, 1, 2)
+    assert (found.cells[0].num_faulty, found.flagged.n, found.num_undecided) == (2, 1, 2)
 
 
 def test_a_broken_training_image_is_nobodys_neighbour(tmp_path: Path) -> None:
@@ -151,24 +150,24 @@ def test_a_broken_training_image_is_nobodys_neighbour(tmp_path: Path) -> None:
 
 def test_small_blocks_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path / "run", rows(real_images("val", 3)) + rows(real_images("val", 3), OTHER), (CELL, OTHER))
-    monkeypatch.setattr(audit_plan, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(pairing, "BLOCK_ROWS", 16)
     plan = plan_of(run)
-    sizes = [sum(len(plan.blocks[n].rows) for n in c.queries) for c in plan.comparisons if c.group == Group.HELD_OUT]
+    sizes = [sum(len(plan.blocks[n].rows) for n in c.queries) for c in plan.searches if c.group == Group.HELD_OUT]
     assert max(sizes) <= 16
     assert sum(sizes) == 48
-    assert max(len(c.queries) for c in plan.comparisons) > 1
+    assert max(len(c.queries) for c in plan.searches) > 1
 
 
 def test_neither_order_nor_blocks_nor_an_interruption_change_a_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", rows(real_images("val", 10)))
-    monkeypatch.setattr(audit_plan, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(pairing, "BLOCK_ROWS", 8)
     plan, _ = audit(run, tmp_path / "one")
     assert len(plan.blocks) > 5
 
     # Some parts are there, one of each kind is cut short, and the rest is done in another order, with no cache.
-    monkeypatch.setattr(audit_blocks, "CACHE_BYTES", 0)
+    monkeypatch.setattr(block_files, "CACHE_BYTES", 0)
     again = tmp_path / "two"
     for file in [block_file(Location.parse("x"), n) for n in (0, 1)] + [result_file(Location.parse("x"), 0)]:
         content = (tmp_path / "one" / file.name).read_bytes()
@@ -181,29 +180,24 @@ def test_neither_order_nor_blocks_nor_an_interruption_change_a_bit(
 
 def test_blocks_are_no_matter_to_what_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path / "run", rows(real_images("val", 10)))
-    plan, _ = audit(run, tmp_path / "one")
-    whole = {
-        q.id: (q.training and q.training.id, q.held_out and q.held_out.id)
-        for _, qs in read_results(plan, Location.parse(tmp_path / "one"))
-        for q in qs
-    }
-    monkeypatch.setattr(audit_plan, "BLOCK_ROWS", 5)
-    plan, _ = audit(run, tmp_path / "two")
-    parts = {
-        q.id: (q.training and q.training.id, q.held_out and q.held_out.id)
-        for _, qs in read_results(plan, Location.parse(tmp_path / "two"))
-        for q in qs
-    }
-    assert parts == whole
+
+    def found(folder: Path) -> dict[str, Any]:
+        plan, _ = audit(run, folder)
+        queries = [query for _, some in read_results(plan, Location.parse(folder)) for query in some]
+        return {q.id: (q.training and q.training.id, q.held_out and q.held_out.id) for q in queries}
+
+    whole = found(tmp_path / "one")
+    monkeypatch.setattr(pairing, "BLOCK_ROWS", 5)
+    assert found(tmp_path / "two") == whole
 
 
 def test_the_reader_keeps_no_more_than_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path / "run", rows(real_images("val", 10)))
-    monkeypatch.setattr(audit_plan, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(pairing, "BLOCK_ROWS", 8)
     plan, _ = audit(run, tmp_path / "parts")
-    reader = BlockReader(Location.parse(tmp_path / "parts"), (SIZE, SIZE))
+    reader = BlockReader(plan, Location.parse(tmp_path / "parts"))
     one = reader[0].num_bytes
-    monkeypatch.setattr(audit_blocks, "CACHE_BYTES", 2 * one)
+    monkeypatch.setattr(block_files, "CACHE_BYTES", 2 * one)
     for number in range(len(plan.blocks)):
         reader[number]
         assert reader.num_bytes <= 2 * one
@@ -213,21 +207,21 @@ def test_an_untrained_cell_meets_its_pathology_and_its_modality(tmp_path: Path) 
     samples = rows(real_images("train", 6), OTHER, trained=False)
     run = make_run(tmp_path / "run", samples, (CELL, OTHER, FAR))
     plan, found = audit(run, tmp_path / "parts")
-    assert plan.scopes[0].references == (CELL,)
-    assert plan.scopes[0].yardstick == (OTHER,)  # its own held-out images are enough
+    assert plan.counterparts[OTHER].references == (CELL,)
+    assert plan.counterparts[OTHER].yardstick == (OTHER,)  # its own held-out images are enough
     assert (found.cells[0].trained, found.flagged.count) == (False, 6)
     trained_on = {row.cell for block in plan.blocks if block.group == Group.REFERENCE for row in block.rows}
     assert trained_on == {CELL, FAR}
 
     write_samples(run / "samples", rows(real_images("train", 6), OTHER))  # which the settings alone tell now
-    assert plan_of(run).scopes[0].references == (OTHER,)
-    assert plan_of(run, tiny_config("held_out_cells=['Sclerosis:T1w']")).scopes == plan.scopes
+    assert plan_of(run).counterparts[OTHER].references == (OTHER,)
+    assert plan_of(run, tiny_config("held_out_cells=['Sclerosis:T1w']")).counterparts == plan.counterparts
 
 
 def test_an_untrained_cell_without_held_out_images_takes_those_it_meets(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", rows(real_images("train", 6), OTHER, trained=False), (CELL, FAR))
     plan, found = audit(run, tmp_path / "parts")
-    assert plan.scopes[0].yardstick == (CELL,)
+    assert plan.counterparts[OTHER].yardstick == (CELL,)
     assert found.failed
     lonely = rows(real_images("train", 6), Cell.parse("Glioblastoma:T2w"), trained=False)
     _, found = audit(make_run(tmp_path / "lonely", lonely), tmp_path / "lonely-parts")
@@ -238,7 +232,7 @@ def test_pixels_can_be_fetched_by_id(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", rows(real_images("val", 3)))
     plan, _ = audit(run, tmp_path / "parts")
     key = Group.REFERENCE, "train000Healthy-T1w-1"
-    images = read_images(plan, Location.parse(tmp_path / "parts"), (SIZE, SIZE), {key})
+    images = read_images(plan, Location.parse(tmp_path / "parts"), {key})
     assert images.keys() == {key}
     assert np.array_equal(images[key], real_images("train", 2)[1].astype(np.float16))
 
@@ -254,7 +248,7 @@ def test_what_cannot_be_audited_is_refused(tmp_path: Path) -> None:
         (replace(real, rows=[r for r in real.rows if r.group == Group.HELD_OUT]), made, "no training image"),
     ):
         with pytest.raises(InputError, match=words):
-            make_audit_plan(first, second, CONFIG)
+            plan_audit(first, second, CONFIG)
 
 
 def test_the_digest_names_what_the_results_depend_on(tmp_path: Path) -> None:
@@ -268,4 +262,4 @@ def test_the_digest_names_what_the_results_depend_on(tmp_path: Path) -> None:
 
 
 def test_only_a_slice_that_shows_left_and_right_is_mirrored() -> None:
-    assert [audit_work.can_mirror(plane) for plane in ("axial", "coronal", "sagittal")] == [True, True, False]
+    assert [mirrors(plane) for plane in ("axial", "coronal", "sagittal")] == [True, True, False]

@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from mrigen.metrics.figure import Figure
+from mrigen.report import palette
 
-COLOURS = ("#3b82c4", "#d1495b", "#edae49")
-"""Apart on light and on dark pages and in most kinds of colour blindness."""
-FAINT = "#7d8696"
+COLOURS, FAINT = (palette.BLUE, palette.RED, palette.YELLOW), palette.FAINT
 
 
 class Reasons:
@@ -73,7 +72,7 @@ def blank(axes: Axes, figures: Sequence[Figure]) -> None:
 def tidy(axes: Axes, title: str) -> None:
     """The look of a panel."""
     axes.set_title(title, fontsize=10)
-    axes.grid(color="#e3e6ec", linewidth=0.8)
+    axes.grid(color=palette.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
     for side in ("top", "right"):

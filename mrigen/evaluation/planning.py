@@ -1,7 +1,7 @@
 """What an evaluation compares: which images of which cell, cut into shards that do not depend on who works.
 
 Choices are made by hashes of the images' ids, so they do not change with the order of files or rows. A shard holds
-images of one group, and its key names all that its part depends on: the parts of real images are good for the next
+images of one group, and its key names all that its file depends on: those of real images are good for the next
 evaluation too, whatever it compares them with.
 """
 
@@ -21,17 +21,17 @@ from mrigen.errors import InputError
 from mrigen.features.names import EFFICIENTNET
 from mrigen.images.index import Group, ImageIndex, ImageRow, hash_order, refuse_other_shape
 from mrigen.labels import Cell, all_cells
+from mrigen.metrics.image_quality import MIN_SIDE
 from mrigen.storage import Location
 
 MAX_PER_CELL = 2000
 """Images of a cell that are looked at, from each group."""
-MIN_PIXELS = 11
 SHARD_ROWS = 128
 """Images of one shard, the unit of work and of resumption."""
 
 
 @dataclass(frozen=True)
-class Shard:
+class ImageShard:
     """Images of one group, the unit of work. `key` is a hash of their content and of how they are looked at."""
 
     group: Group
@@ -40,12 +40,12 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """The images to look at, in shards: held-out, reference, generated. `extractors` name the features taken, and
     `identities` tell what each of those asked for depends on."""
 
     files: tuple[Location, ...]
-    shards: tuple[Shard, ...]
+    shards: tuple[ImageShard, ...]
     untrained: frozenset[Cell]
     extractors: tuple[str, ...]
     identities: Mapping[str, str]
@@ -53,7 +53,9 @@ class Plan:
     """A hash of the images that all others are held against."""
 
 
-def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, networks: Mapping[str, str]) -> Plan:
+def plan_evaluation(
+    real: ImageIndex, generated: ImageIndex, config: Config, networks: Mapping[str, str]
+) -> EvaluationPlan:
     """Choose images cell by cell and cut them into shards, in the order in which the files hold them.
 
     Of each cell at most MAX_PER_CELL a group are taken, and as many reference images as there are
@@ -62,8 +64,8 @@ def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, networks:
     are too small for SSIM.
     """
     refuse_other_shape(real, generated)
-    if real.shape and min(real.shape) < MIN_PIXELS:
-        raise InputError(f"images of {min(real.shape)} pixels are too small to judge: {MIN_PIXELS} are needed")
+    if real.shape and min(real.shape) < MIN_SIDE:
+        raise InputError(f"images of {min(real.shape)} pixels are too small to evaluate: {MIN_SIDE} are needed")
     offset = len(real.files)
     rows = [*real.rows, *(replace(row, file=row.file + offset) for row in generated.rows)]
     by_group: dict[tuple[Group, Cell], list[ImageRow]] = defaultdict(list)
@@ -82,7 +84,7 @@ def make_plan(real: ImageIndex, generated: ImageIndex, config: Config, networks:
     depends = {EFFICIENTNET: f"imagenet, {config.evaluation.feature_size} pixels", **networks}
     identities = extractor_identities(config.evaluation, depends)
     looks = {"version": __version__, "networks": dict(sorted(networks.items())), "extractors": identities}
-    return Plan(
+    return EvaluationPlan(
         (*real.files, *generated.files),
         tuple(shard for group in Group for shard in _cut(group, chosen[group], hashes, looks)),
         _untrained(by_group, config),
@@ -134,10 +136,12 @@ def _pool_size(num_pairs: int) -> int:
     return math.ceil(math.sqrt(8 * num_pairs)) + 1
 
 
-def _cut(group: Group, rows: Sequence[ImageRow], hashes: Sequence[str], looks: Mapping[str, Any]) -> Iterator[Shard]:
+def _cut(
+    group: Group, rows: Sequence[ImageRow], hashes: Sequence[str], looks: Mapping[str, Any]
+) -> Iterator[ImageShard]:
     ordered = sorted(rows, key=lambda row: (row.file, row.row))
     for start in range(0, len(ordered), SHARD_ROWS):
         some = ordered[start : start + SHARD_ROWS]
         images = [[hashes[row.file], row.row, row.id, row.kept] for row in some]
         content = json.dumps({**looks, "group": group, "images": images}, separators=(",", ":"))
-        yield Shard(group, tuple(some), hashlib.sha256(content.encode()).hexdigest()[:32])
+        yield ImageShard(group, tuple(some), hashlib.sha256(content.encode()).hexdigest()[:32])

@@ -1,0 +1,33 @@
+"""What a user must know of prepared data before a model is trained on it, in words."""
+
+from __future__ import annotations
+
+from mrigen.metrics.resampling import MIN_OWNERS
+from mrigen.prepare.confounds import find_confounds
+from mrigen.prepare.prepared_data import PreparedData
+
+
+def warnings_of(prepared: PreparedData) -> list[str]:
+    """A line each, with the remedy: empty splits, few test subjects, and what goes with pathology."""
+    return [*_empty_splits(prepared), *_few_held_out(prepared), *find_confounds(prepared.traits)]
+
+
+def _empty_splits(prepared: PreparedData) -> list[str]:
+    return [
+        f"no subject fell into the {split} split: add subjects"
+        + (f", or raise data.{split}_fraction" if split != "train" else "")
+        for split, count in prepared.subjects.items()
+        if not count
+    ]
+
+
+def _few_held_out(prepared: PreparedData) -> list[str]:
+    """The pathologies that have too few test subjects for `evaluate` and `audit`, in a line."""
+    few = [f"{pathology} {count}" for pathology, count in prepared.held_out.items() if count < MIN_OWNERS]
+    if not few or not prepared.subjects["test"]:
+        return []
+    return [
+        f"few subjects in the test split ({', '.join(few)}): evaluate has no interval with fewer than "
+        f"{MIN_OWNERS} of a pathology, and with one neither KID nor audit can be had; add subjects, or raise "
+        "data.test_fraction (the split goes by the subjects' names, not by a seed)"
+    ]

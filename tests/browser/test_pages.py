@@ -1,0 +1,130 @@
+"""Pages as a browser shows them: nothing fails, nothing is fetched from elsewhere, and all fits on a telephone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+
+from jobs.serving.api import describe
+from jobs.serving.app import make_app
+from mrigen.config import load_config
+from mrigen.each import one_by_one
+from mrigen.labels import all_cells
+from mrigen.report.samples.page import samples_page
+from mrigen.sources.options import Source
+from mrigen.sources.recognise import find_all_scans
+from mrigen.stages.prepare import prepare_run
+from mrigen.storage import Location
+from tests.fake_scans import write_bids
+from tests.unit.serving.serving_fakes import FakeBackend, FakePipeline
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+WIDTHS = (400, 1280)
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")]
+
+
+@dataclass
+class Visit:
+    """An open page, what its console told of failures, and the addresses that it asked for."""
+
+    page: Any
+    failures: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def check(self, origin: str) -> None:
+        """Nothing failed or came from elsewhere than `origin`, all images are there, nothing is wider than the page."""
+        assert self.failures == []
+        assert [url for url in self.requests if not url.startswith((origin, "data:", "blob:"))] == []
+        sizes = self.page.evaluate("[...document.images].map(image => image.naturalWidth)")
+        assert all(sizes)
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= self.page.viewport_size["width"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=WIDTHS)
+def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    page = browser.new_page(viewport={"width": request.param, "height": 800})
+    visit = Visit(page)
+    page.on("console", lambda said: visit.failures.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: visit.failures.append(str(error)))
+    page.on("request", lambda asked: visit.requests.append(asked.url))
+    yield visit
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """The address of a server whose model makes noise."""
+    app = make_app(FakeBackend(), describe(FakePipeline(), "fake", max_num_steps=100, note="made up"))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.05)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}/"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def data_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser")
+    tree = write_bids(folder / "tree", {"a": "MS", "b": "control"})
+    (tree / "sub-a/anat/sub-a_a-name-that-is-longer-than-a-telephone-is-wide_T2w.nii.gz").write_bytes(b"no scan")
+    config = load_config("tiny", overrides=["data.image_size=32", "data.spacing_mm=6"])
+    prepare_run(Location.parse(folder / "run"), config, find_all_scans([Source(Location.parse(tree))]), one_by_one)
+    return folder / "run" / "data.html"
+
+
+@pytest.fixture(scope="module")
+def page_of_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    images = {cell: list(rng.uniform(-1, 1, (4, 64, 64)).astype(np.float32)) for cell in all_cells()}
+    facts = {"Model (SHA-256)": "0123456789abcdef" * 4, "Command": f"mrigen generate --out {'deep/' * 30}samples"}
+    counts = dict.fromkeys(all_cells(), 12345)
+    file = tmp_path_factory.mktemp("browser") / "index.html"
+    html = samples_page(
+        title="Samples", images=images, untrained=all_cells()[:3], counts=counts, facts=facts, plane="axial"
+    )
+    file.write_text(html, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("name", ["data_page", "page_of_samples"])
+def test_a_page_of_a_file_stands_alone(visit: Visit, name: str, request: pytest.FixtureRequest) -> None:
+    file: Path = request.getfixturevalue(name)
+    visit.page.goto(file.as_uri())
+    assert visit.page.locator("img").count() > 4
+    visit.check(file.as_uri())
+
+
+def test_the_page_of_the_endpoint_makes_a_sample(visit: Visit, endpoint: str) -> None:
+    visit.page.goto(f"{endpoint}docs", wait_until="networkidle")
+    visit.check(endpoint)
+    visit.page.fill("#seed", "7")
+    visit.page.locator("#form button").click()
+    visit.page.wait_for_selector("#view img")
+    visit.check(endpoint)
+    assert f"{endpoint}v1/samples" in visit.requests
