@@ -23,6 +23,8 @@ from mrigen.solvers import SOLVERS
 @click.option("--solver", help=f"{', '.join(SOLVERS)}.  [default: the model's]")
 @click.option("--num-steps", type=int, help="Network calls a sample.  [default: the model's]")
 @click.option("--guidance-scale", type=float, help="1 is no guidance, more is stronger.  [default: the model's]")
+@click.option("--pathology-scale", type=float, help="Guidance by the pathology alone.  [default: the model's]")
+@click.option("--modality-scale", type=float, help="Guidance by the modality alone.  [default: the model's]")
 @click.option("--slice-mm", type=float, help="Height of the slices above the brain's centre.  [default: drawn]")
 @click.option("--shard-size", type=click.IntRange(min=1), default=64, show_default=True, help="Samples of a shard.")
 @worker_options(default_workers=2)
@@ -36,6 +38,8 @@ def command(
     solver: str | None,
     num_steps: int | None,
     guidance_scale: float | None,
+    pathology_scale: float | None,
+    modality_scale: float | None,
     slice_mm: float | None,
     shard_size: int,
     address: str | None,
@@ -51,7 +55,13 @@ def command(
     from mrigen.stages.generate import generate_run
 
     folder = output_location(out)
-    given = {"solver": solver, "num_steps": num_steps, "guidance_scale": guidance_scale}
+    given = {
+        "solver": solver,
+        "num_steps": num_steps,
+        "guidance_scale": guidance_scale,
+        "pathology_scale": pathology_scale,
+        "modality_scale": modality_scale,
+    }
     placement = Placement(num_workers, use_gpu)
     cohort = generate_run(
         folder,

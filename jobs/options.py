@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from mrigen.config import Config, load_config
+from mrigen.config.files import PRESETS, read_settings
 from mrigen.errors import InputError
-from mrigen.settings_files import PRESETS, read_settings
 from mrigen.storage import Location
 
 Command = Callable[..., Any]

@@ -44,7 +44,6 @@ def prepare(way: str, workers: int, cohort: str, run: str, result: str) -> None:
     each: Each = one_by_one
     if way == "ray":
         import ray
-        from jobs.tasks import each_on_ray
 
         from jobs.each_on_ray import EachOnRay
         from jobs.placement import Placement, connect

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 import click
 
 from mrigen.config import Config, load_config
+from mrigen.config.files import PRESETS, read_settings
 from mrigen.errors import InputError
-from mrigen.settings_files import PRESETS, read_settings
 from mrigen.storage import Location
 
 LINE_EVERY_S = 5.0

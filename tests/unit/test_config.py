@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from mrigen.config import Config, DataConfig, load_config, parse_config
+from mrigen.config.files import PRESETS, read_settings
 from mrigen.errors import InputError
-from mrigen.settings_files import PRESETS, read_settings
 
 
 def test_each_wins_over_the_one_before() -> None:

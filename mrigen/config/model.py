@@ -1,41 +1,15 @@
-"""Every what-setting, once: data, models, objective, sampler, evaluation.
-
-Where things run (workers, GPUs, storage) is not here but in `jobs`.
-"""
+"""What decides a model and its samples: data, networks, objective, sampler."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Literal, Self
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from mrigen.errors import InputError
-from mrigen.labels import Cell
-from mrigen.settings_files import resolved_tree
+from mrigen.config.section import Section, Share
 from mrigen.solvers import SolverName
-
-CellName = Annotated[str, AfterValidator(lambda text: str(Cell.parse(text)))]
-"""A cell as `Pathology:Modality`, in the labels' own spelling."""
-
-
-class Section(BaseModel):
-    """A frozen group of settings that rejects unknown keys and non-finite numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -110,7 +84,6 @@ class TrainingConfig(Section):
     """Steps between two validation losses and sample grids."""
 
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _ADVERSARIAL_RAMP = 0.05
 
 
@@ -267,177 +240,3 @@ class SamplerConfig(Section):
         if self.guidance_interval[0] > self.guidance_interval[1]:
             raise ValueError(f"guidance_interval {list(self.guidance_interval)} must be [lower, upper]")
         return self
-
-
-class WeightsConfig(Section):
-    """Files (safetensors) of the published weights of extractors that do not come with the installation."""
-
-    inception: str | None = None
-    """The Inception of FID."""
-    radimagenet: str | None = None
-    """RadImageNet's ResNet-50."""
-
-
-class EvaluationConfig(Section):
-    """What is measured against the held-out images, and on how much."""
-
-    extractors: tuple[Literal["efficientnet-lite0", "mri", "autoencoder", "inception", "radimagenet"], ...] = (
-        "efficientnet-lite0",
-        "mri",
-        "autoencoder",
-    )
-    """Whose features images are compared by; the first leads. `mri` is the run's own condition classifier,
-    `autoencoder` the run's own autoencoder; the last two need `weights`."""
-    weights: WeightsConfig = WeightsConfig()
-    """Where the weights of the last two are."""
-    feature_size: int = Field(128, ge=32, le=512)
-    """Side to which images are resized for EfficientNet-Lite0."""
-    num_pairs: PositiveInt = 200
-    """Random pairs per cell whose MS-SSIM is averaged."""
-    num_bootstraps: int = Field(1000, ge=20)
-    """Draws of subjects that an interval rests on."""
-    num_permutations: int = Field(2000, ge=20)
-    """Permutations of the test of generated against real images; p-values cannot be smaller than one over them."""
-
-    @model_validator(mode="after")
-    def _some_extractor(self) -> Self:
-        if not self.extractors or len(set(self.extractors)) < len(self.extractors):
-            raise ValueError(f"extractors {list(self.extractors)} must name one or more, each once")
-        for name, file in self.weights:
-            if name in self.extractors and not file:
-                raise ValueError(f"the extractor {name} needs its weights: name their file in weights.{name}")
-            if file and name not in self.extractors:
-                raise ValueError(f"weights.{name} are of no use: add {name} to extractors")
-        return self
-
-
-class AuditConfig(Section):
-    """How copies of training images are looked for."""
-
-    shortlist: int = Field(32, ge=2, le=1024)
-    """Real images of each set whose pixels an image is compared with: half the nearest by features of a network, half
-    by spectrum."""
-    max_shift: int = Field(2, ge=0, le=8)
-    """Pixels by which an image may be moved along each axis to fit a real one."""
-    percentile: float = Field(99.0, ge=50.0, lt=100.0)
-    """A sample is flagged when it is nearer to training than this percentile of the held-out images."""
-    significance: float = Field(0.01, gt=0.0, lt=1.0)
-    """The audit fails when matches in excess of those of held-out images have a smaller p-value."""
-
-
-class StudyConfig(Section):
-    """The classifier of pathology and modality, and the studies that use it: ablation and usefulness."""
-
-    classifier_steps: PositiveInt = 900
-    """Optimiser steps of the condition classifier, on 64 images each."""
-    samples_per_cell: int = Field(16, ge=2, le=1000)
-    """Images of each cell that an ablation generates for each setting."""
-    guidance_scales: tuple[Annotated[float, Field(ge=0.0, le=50.0)], ...] = (1.5, 3.0, 5.0)
-    """What an ablation tries beside the sampler's own scale and none at all."""
-    step_counts: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (5, 10, 20, 50)
-    """Solver steps that an ablation tries with each solver."""
-    usefulness_steps: PositiveInt = 600
-    """Optimiser steps of each classifier in the study of usefulness, whatever it is trained on."""
-    num_seeds: int = Field(3, ge=3, le=100)
-    """Trainings of the same kind in the study of usefulness."""
-    real_fractions: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.0625, 0.25, 1.0)
-    """Shares of the real training subjects that the study of usefulness tries."""
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        for name in ("guidance_scales", "step_counts", "real_fractions"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} {list(values)} names a value twice")
-        if not self.real_fractions:
-            raise ValueError("real_fractions must name at least one share of the subjects")
-        return self
-
-
-class Config(Section):
-    """All what-settings of one run; its hash names the run."""
-
-    seed: int = Field(0, ge=0, lt=2**63)
-    """Of the weights at the start, the order of the rows, and all that is drawn."""
-    held_out_cells: tuple[CellName, ...] = ()
-    """Cells (`Sclerosis:PD`) whose images are kept out of training, to measure extrapolation."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of training; bf16 pays on GPUs."""
-    codec: Literal["autoencoder", "pixels"] = "autoencoder"
-    """What the denoiser works on: latents of an autoencoder that is trained first, or the images themselves."""
-    data: DataConfig = DataConfig()
-    """Scans to images."""
-    autoencoder: AutoencoderConfig = AutoencoderConfig()
-    """Images to latents; not used with the codec `pixels`."""
-    denoiser: DenoiserConfig = DenoiserConfig()
-    """The network that samples are drawn with."""
-    diffusion: DiffusionConfig = DiffusionConfig()
-    """What it is trained to undo."""
-    sampler: SamplerConfig = SamplerConfig()
-    """How samples are drawn, unless a request says otherwise."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    """Of `mrigen evaluate`."""
-    studies: StudyConfig = StudyConfig()
-    """Of `mrigen ablate` and `mrigen usefulness`."""
-    audit: AuditConfig = AuditConfig()
-    """Of `mrigen audit`."""
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape (C, *spatial) of what the denoiser works on."""
-        if self.codec == "pixels":
-            return (1, *[self.data.image_size] * self.data.spatial_dims)
-        side = self.data.image_size // self.autoencoder.downsampling
-        return (self.autoencoder.latent_channels, *[side] * self.data.spatial_dims)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.codec == "autoencoder" and self.data.image_size % self.autoencoder.downsampling:
-            raise ValueError(
-                f"data.image_size {self.data.image_size} must be a multiple of the autoencoder's "
-                f"downsampling {self.autoencoder.downsampling}"
-            )
-        if self.autoencoder.crop_size is not None and self.autoencoder.crop_size > self.data.image_size:
-            raise ValueError(f"autoencoder.crop_size {self.autoencoder.crop_size} is more than data.image_size")
-        if (side := self.latent_shape[-1]) % 2 ** (len(self.denoiser.block_channels) - 1):
-            raise ValueError(f"a latent of side {side} cannot be halved by every level of denoiser.block_channels")
-        return self
-
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON, as hex."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
-    def to_yaml(self) -> str:
-        """The resolved configuration as users write it."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def load_config(
-    preset: str = "quick", text: str | None = None, overrides: Iterable[str] = (), *, source: str = "configuration"
-) -> Config:
-    """Resolve a preset, then a YAML text, then `key.path=value` overrides, each winning over the one before.
-
-    Raises InputError that names the key, its value and what would be right.
-    """
-    return parse_config(resolved_tree(Config().model_dump(mode="json"), preset, text, overrides, source), source)
-
-
-def parse_config(tree: Mapping[str, Any], source: str = "configuration") -> Config:
-    """Validate a whole tree of settings; InputError tells the first fault in one line."""
-    return parse_section(Config, tree, source)
-
-
-SectionT = TypeVar("SectionT", bound=Section)
-
-
-def parse_section(section: type[SectionT], tree: Mapping[str, Any], source: str) -> SectionT:
-    """Validate the settings of one section; InputError tells the first fault in one line."""
-    try:
-        return section.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or source
-        message = first["msg"].removeprefix("Value error, ")
-        given = "" if isinstance(first["input"], dict | BaseModel) else f", got {str(first['input'])[:80]!r}"
-        raise InputError(f"{where}: {message}{given}") from None
