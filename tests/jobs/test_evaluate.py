@@ -148,7 +148,7 @@ def test_a_shard_that_is_done_is_not_done_again(run: Path, tmp_path: Path) -> No
         file = Path(files.place_of(shard).path)
         before = file.stat()
         describe_once(files, describer, shard)
-        assert file.stat() == before
+        assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
         file.write_bytes(file.read_bytes()[:-1])
         describe_once(files, describer, shard)
         assert file.stat().st_size == before.st_size

@@ -119,7 +119,7 @@ def test_classifiers_are_told_apart_without_their_features(
     tmp_path: Path, classifiers: tuple[dict[str, Any] | None, ...], same: bool
 ) -> None:
     first, second = (
-        read_metrics(written(tmp_path / str(n), classifier=classifier, settings=without_mri()))
+        read_metrics(written(tmp_path / str(n), judge=classifier, settings=without_mri()))
         for n, classifier in enumerate(classifiers)
     )
     text = comparison_text(first, second, cells=False)
