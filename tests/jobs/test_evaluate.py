@@ -79,7 +79,12 @@ def test_the_report_depends_neither_on_who_works_nor_on_an_interruption(
     damaged = Path(files.place_of(shards[-1]).path)
     damaged.write_bytes(damaged.read_bytes()[:-100])
     (damaged.parent / ".part-000001.parquet.0.tmp").write_bytes(b"PAR1")
-    evaluated(run, out=Location.parse(again), extrapolation=True, command=f"mrigen evaluate {run} --extrapolation")
+    evaluated(
+        run,
+        out=Location.parse(again),
+        extrapolation=True,
+        command=f"mrigen evaluate {run} --split test --extrapolation",
+    )
     for name in ("metrics.json", "index.html"):
         assert (again / name).read_bytes() == (run / "report" / name).read_bytes(), name
     assert not (again / ".parts").exists()
