@@ -26,6 +26,7 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "undisturbed", tmp_path / "killed"
 
 
+@pytest.mark.timeout(1200)  # nine starts of Ray's workers: five minutes of two cores that have nothing else to do
 def test_training_and_encoding(ray_cluster, runs):
     undisturbed, killed = runs
     steps = {"num_steps": 60, "checkpoint_every": 5, "preview_every": 1000}
