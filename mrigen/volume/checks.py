@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,7 +54,8 @@ def check_spacing(spacing_mm: Sequence[float], path: Path, origin: str) -> None:
 
 
 def check_affine(affine: Affine, path: Path, origin: str) -> Affine:
-    """An affine is finite, near the scanner, not singular, and of usual spacing; `origin` names what told it."""
+    """An affine is finite, near the scanner, of usual spacing, and its axes can be told apart; `origin` names what told
+    it."""
     if not np.all(np.isfinite(affine)):
         raise VolumeError(f"{path}: non-finite {origin} in the header", "geometry")
     with np.errstate(over="ignore"):
@@ -61,6 +63,10 @@ def check_affine(affine: Affine, path: Path, origin: str) -> Affine:
     check_spacing(lengths.tolist(), path, origin)
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < 0.1:
         raise VolumeError(f"{path}: singular {origin}: its axes do not span space", "geometry")
+    # Put into RAS+ order it must stay there: of axes so askew that two tie, nobody knows which is which.
+    ordered = affine @ nibabel.orientations.inv_ornt_aff(nibabel.io_orientation(affine), (1, 1, 1))
+    if not np.array_equal(nibabel.io_orientation(ordered), [[0, 1], [1, 1], [2, 1]]):
+        raise VolumeError(f"{path}: ambiguous {origin}: its axes lie too askew to tell which is which", "geometry")
     if np.any(np.abs(affine[:3, 3]) > MAX_ORIGIN_MM):
         told = " ".join(f"{place:.4g}" for place in affine[:3, 3])
         raise VolumeError(f"{path}: its first voxel lies at {told} mm by its {origin}", "geometry")

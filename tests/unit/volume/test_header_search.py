@@ -177,6 +177,17 @@ def test_geometries_in_any_combination(
     check(tmp_path, content, suffix=".nii", compressed=False)
 
 
+def test_axes_that_tie_are_refused(tmp_path: Path) -> None:
+    """What a search found: reordered to RAS+, these axes come out in another order again."""
+    rows = {"srow_x": [0, 1, 1, 1], "srow_y": [1, 0, 1, 1], "srow_z": [1, 1, 1, 1]}
+    path = tmp_path / "askew.nii"
+    path.write_bytes(nifti(sform_code=1, qform_code=0, **rows))
+    with pytest.raises(
+        VolumeError, match=r"askew\.nii: ambiguous sform: its axes lie too askew to tell which is which"
+    ):
+        read_volume(path)
+
+
 def test_a_search_finds_good_volumes_too(tmp_path: Path) -> None:
     for suffix, (content, _) in zip((".nii", ".nii", ".hdr"), HEADERS.values(), strict=True):
         check(tmp_path, content, suffix=suffix, compressed=True)
