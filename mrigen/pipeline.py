@@ -26,7 +26,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.models.conditioning import Conditions
 from mrigen.preprocess import slice_affine
-from mrigen.sampling import guided, sample_noise, seed_fraction, solve
+from mrigen.sampling import TEXTURE_STEP, guided, sample_noise, seed_fraction, solve
 from mrigen.storage import Location
 from mrigen.threads import one_thread
 from mrigen.volume import Volume
@@ -166,7 +166,7 @@ class Pipeline:
     @torch.no_grad()
     def _images(self, requests: Sequence[SampleRequest]) -> NDArray[np.float32]:
         """One full compute batch -> images (B, *spatial)."""
-        sampler = requests[0].sampler
+        sampler, seeds = requests[0].sampler, [request.seed for request in requests]
         heights = [self.slice_mm_of(request) for request in requests]
         conditions = Conditions.of([request.cell for request in requests], heights).to(self.device)
         terms = sampler.guidance_terms
@@ -185,12 +185,13 @@ class Pipeline:
             return guided(null, zip(scales, predictions, strict=True))
 
         def noise(step: int) -> Tensor:
-            return sample_noise([request.seed for request in requests], self.config.latent_shape, step).to(self.device)
+            return sample_noise(seeds, self.config.latent_shape, step).to(self.device)
 
         latents = solve(
             sampler.solver, predict, noise, self._schedule, sampler.num_steps, self.config.diffusion.prediction
         )
-        images = self._codec.decode(self.model.statistics.restored(latents))
+        grain = sample_noise(seeds, (1, *[self.config.data.image_size] * self.config.data.spatial_dims), TEXTURE_STEP)
+        images = self._codec.decode(self.model.statistics.restored(latents), grain.to(self.device))
         return images[:, 0].clamp(-1.0, 1.0).float().cpu().numpy()
 
     def _predict(self, latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:

@@ -13,6 +13,8 @@ from mrigen.diffusion import PREDICTIONS, NoiseSchedule
 from mrigen.labels import Cell
 from mrigen.solvers import CLEAN, SOLVERS, Level
 
+TEXTURE_STEP = 2**32
+"""Number under which `sample_noise` gives the noise of a sample's texture; those of a solver's steps are less."""
 Predict = Callable[[Tensor, int], Tensor]
 """Noisy latents (B, C, *spatial) and their timestep -> what the network predicts, such as v."""
 NoiseSource = Callable[[int], Tensor]

@@ -39,6 +39,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Two CPU cores: a recognisable result within 25 minutes.
     "quick": {},
+    # Two CPU cores and some hours, or a GPU: slices of 128 x 128 pixels at 1.5 mm, of 16 x 16 latents.
+    "slice128": {
+        "data": {"image_size": 128, "spacing_mm": 1.5},
+        "autoencoder": {
+            "network": "conv",
+            "latent_channels": 16,
+            "block_channels": [32, 64, 128],
+            "crop_size": 64,
+            "lesion_weight": 1.0,
+            "training": {"num_steps": 3000, "batch_size": 16, "learning_rate": 2e-3, "ema_decay": 0.995},
+        },
+        "denoiser": {
+            "training": {"num_steps": 7000, "learning_rate": 5e-4, "warmup_steps": 200, "ema_decay": 0.9995},
+        },
+    },
 }
 
 

@@ -89,7 +89,8 @@ class ShardDescriber:
         """How decode(mean of encode), clipped to [-1, 1], differs from each image."""
         if self._autoencoder is None:
             return None
-        restored = self._autoencoder.decode(self._autoencoder.encode(images).mean).clamp(-1.0, 1.0)
+        grain = sample_noise(range(len(images)), tuple(images.shape[1:])).to(self._device)
+        restored = self._autoencoder.decode(self._autoencoder.encode(images).mean, grain).clamp(-1.0, 1.0)
         errors = (restored.double() - images.double()).abs().cpu().numpy()
         decibels, likeness = psnr(restored, images).tolist(), ssim(restored, images).tolist()
         masks = [None if packed is None else unpack_mask(packed, images.shape[2:]) for packed in lesions]

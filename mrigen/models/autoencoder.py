@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import cast
+from typing import NamedTuple
 
 from diffusers import AutoencoderKL
 from torch import Tensor
@@ -11,9 +11,21 @@ from torch import Tensor
 from mrigen.config import Config
 from mrigen.models.codec import LOGVAR_RANGE, Codec, Posterior, require_slices
 from mrigen.models.conv_autoencoder import ConvAutoencoder
+from mrigen.models.texture import texture
 
 NETWORKS = {"kl": AutoencoderKL, "conv": ConvAutoencoder}
 """By the name in `AutoencoderConfig.network`."""
+
+
+class Decoded(NamedTuple):
+    """A distribution of images: their mean (B, 1, *spatial) and the log-variance of their noise, where it is known."""
+
+    mean: Tensor
+    logvar: Tensor | None
+
+    def drawn(self, noise: Tensor | None) -> Tensor:
+        """The mean, or with standard normal noise of its shape an image."""
+        return self.mean if noise is None or self.logvar is None else self.mean + texture(self.logvar, self.mean, noise)
 
 
 class Autoencoder(Codec):
@@ -52,9 +64,17 @@ class Autoencoder(Codec):
         mean, logvar = self.vae.quant_conv(self.vae.encoder(images)).chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(*LOGVAR_RANGE))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents -> images, not clipped to [-1, 1]."""
-        return cast(Tensor, self.vae.decoder(self.vae.post_quant_conv(latents)))
+    def decode(self, latents: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Latents -> images, not clipped to [-1, 1]; the mean ones, or drawn by standard normal `noise` of their shape.
+
+        The noise is idle in the network `kl`.
+        """
+        return self.decoded(latents).drawn(noise)
+
+    def decoded(self, latents: Tensor) -> Decoded:
+        """Latents -> the distribution of images. What learns the noise leaves no gradient in the rest."""
+        mean = self.vae.decoder(self.vae.post_quant_conv(latents))
+        return Decoded(mean, self.vae.texture(latents.detach()) if isinstance(self.vae, ConvAutoencoder) else None)
 
     def digest(self) -> str:
         """SHA-256 over the names and values of the weights."""
@@ -63,7 +83,7 @@ class Autoencoder(Codec):
             digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Posterior]:
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Decoded, Posterior]:
         """Images and standard normal noise of the latents' shape -> reconstruction and posterior."""
         posterior = self.encode(images)
-        return self.decode(posterior.sample(noise)), posterior
+        return self.decoded(posterior.sample(noise)), posterior

@@ -37,8 +37,11 @@ class Codec(nn.Module, ABC):
         """Images -> posterior."""
 
     @abstractmethod
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents -> images, not clipped to [-1, 1]."""
+    def decode(self, latents: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Latents -> images, not clipped to [-1, 1]; the mean ones, or drawn by standard normal `noise` of their shape.
+
+        The noise is idle where a codec knows no spread.
+        """
 
     @abstractmethod
     def digest(self) -> str:
@@ -52,8 +55,8 @@ class Pixels(Codec):
         """The images, each a point."""
         return Posterior(images, torch.full_like(images, LOGVAR_RANGE[0]))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """The same."""
+    def decode(self, latents: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The latents."""
         return latents
 
     def digest(self) -> str:

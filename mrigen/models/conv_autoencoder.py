@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as functional
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -16,13 +17,16 @@ from torch import Tensor, nn
 
 PATCH = 2
 """Pixels a side of what the finest level sees as one position."""
+TEXTURE_CHANNELS = 64
+FIRST_LOGVAR = -6.0
 
 
 class ConvAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Encoder and decoder by the names of diffusers' AutoencoderKL, so that the same code calls, saves and loads both.
 
     `encoder` leads from images (B, 1, S, S) to mean and log-variance of the latents (B, 2 C, S / f, S / f), `decoder`
-    from latents (B, C, S / f, S / f) to images; f is 2 ** len(block_channels).
+    from latents (B, C, S / f, S / f) to images, `texture` from latents to the log-variance (B, 1, S, S) of their noise
+    (`mrigen.models.texture`); f is 2 ** len(block_channels).
     """
 
     config_name = "config.json"
@@ -54,6 +58,16 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         decoder += [nn.ReLU(), nn.Conv2d(first, PATCH**2, 3, padding=1), nn.PixelShuffle(PATCH)]
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
         self.quant_conv = self.post_quant_conv = nn.Identity()
+        self.texture = nn.Sequential(
+            nn.Conv2d(latent_channels, TEXTURE_CHANNELS, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(TEXTURE_CHANNELS, 1, 3, padding=1),
+            nn.Upsample(scale_factor=2 ** len(block_channels), mode="bilinear"),
+        )
+        with torch.no_grad():
+            # At first latents and images have little noise: the mean is learned sooner.
+            encoder[-1].bias[latent_channels:] = FIRST_LOGVAR
+            self.texture[2].bias.fill_(FIRST_LOGVAR)
 
 
 class ResidualBlock(nn.Module):

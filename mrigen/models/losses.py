@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mrigen.config import AutoencoderConfig
-from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.autoencoder import Autoencoder, Decoded
 from mrigen.models.codec import Posterior
 from mrigen.models.discriminator import PatchDiscriminator
+from mrigen.models.texture import texture_loss
 
 MAX_ADAPTIVE_WEIGHT = 1e4
 
@@ -27,27 +28,30 @@ class AutoencoderObjective(nn.Module):
         self.autoencoder, self._settings = autoencoder, settings
         self.discriminator = PatchDiscriminator() if settings.adversarial_weight else None
 
-    def forward(self, images: Tensor, noise: Tensor, lesions: Tensor | None, step: int) -> dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, noise: Tensor, grain: Tensor, lesions: Tensor | None, step: int
+    ) -> dict[str, Tensor]:
         """The terms at `step`, and their weighted sum as `loss`; `lesions` (B, 1, *spatial) are 1 within and 0 without.
 
-        `noise` is standard normal, of the latents' shape.
+        `noise` of the latents' and `grain` of the images' shape are standard normal.
         """
-        reconstruction, posterior = self.autoencoder(images, noise)
-        terms = autoencoder_loss(reconstruction, images, posterior, self._settings, lesions)
+        decoded, posterior = self.autoencoder(images, noise)
+        terms = autoencoder_loss(decoded, images, posterior, self._settings, lesions)
         if self.discriminator is None:
             return terms
+        drawn = decoded.drawn(grain)
         frozen = {name: weights.detach() for name, weights in self.discriminator.named_parameters()}
-        adversarial = -functional_call(self.discriminator, frozen, (reconstruction,)).mean()
-        weight = adaptive_weight(terms["loss"], adversarial, reconstruction)
+        adversarial = -functional_call(self.discriminator, frozen, (drawn,)).mean()
+        weight = adaptive_weight(terms["loss"], adversarial, decoded.mean)
         share = self._settings.adversarial_share(step)
-        real, fake = self.discriminator(images), self.discriminator(reconstruction.detach())
+        real, fake = self.discriminator(images), self.discriminator(drawn.detach())
         told = hinge_loss(real, fake)
         loss = terms["loss"] + self._settings.adversarial_weight * share * weight * adversarial + told
         return {**terms, "loss": loss, "adversarial": adversarial, "discriminator": told}
 
 
 def autoencoder_loss(
-    reconstruction: Tensor,
+    decoded: Decoded,
     images: Tensor,
     posterior: Posterior,
     config: AutoencoderConfig,
@@ -55,19 +59,22 @@ def autoencoder_loss(
 ) -> dict[str, Tensor]:
     """Terms of the loss without a discriminator, and their weighted sum as `loss`.
 
-    Mean absolute error, in which a pixel of a lesion counts 1 + `lesion_weight` times; mean absolute error of finite
-    differences along each axis (Mathieu et al. 2016, eq. 6); the posterior's divergence (Kingma and Welling 2014,
-    appendix B).
+    Of the mean image: mean absolute error, in which a pixel of a lesion counts 1 + `lesion_weight` times, and that of
+    finite differences along each axis (Mathieu et al. 2016, eq. 6). That of the noise, where the network has it. The
+    posterior's divergence (Kingma and Welling 2014, appendix B).
     """
-    error = (reconstruction - images).abs()
+    error = (decoded.mean - images).abs()
     if lesions is not None and config.lesion_weight:
         error = error * (1.0 + config.lesion_weight * lesions)
     terms = {
         "l1": error.mean(),
-        "gradient": gradient_error(reconstruction, images),
+        "gradient": gradient_error(decoded.mean, images),
         "kl": posterior.kl(),
     }
     loss = terms["l1"] + config.gradient_weight * terms["gradient"] + config.kl_weight * terms["kl"]
+    if decoded.logvar is not None:
+        terms["texture"] = texture_loss(decoded.logvar, decoded.mean.detach().clamp(-1.0, 1.0), images)
+        loss = loss + terms["texture"]
     return {"loss": loss, **terms}
 
 

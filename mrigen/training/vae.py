@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.losses import AutoencoderObjective
+from mrigen.models.texture import BACKGROUND
 from mrigen.records import prepared_parts
 from mrigen.run import finish, is_finished, stage_digest
+from mrigen.sampling import sample_noise
 from mrigen.storage import Location
 from mrigen.training.data import Places, TrainingRows, evenly_spaced
 from mrigen.training.journal import Journal, Report
@@ -26,8 +29,6 @@ from mrigen.training.state import Checkpoints, TrainingState
 
 NUM_PREVIEWS = 8
 NUM_VALIDATION = 128
-BACKGROUND = -0.999
-"""Pixels above it are foreground."""
 
 
 def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, report: Report) -> None:
@@ -62,7 +63,7 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
             return AutoencoderBatch.of(rows, places, config).to(device)
 
         for step, batch in prefetched(prepare, range(state.first_step, settings.num_steps)):
-            terms = state.network(batch.images, batch.noise, batch.lesions, step)
+            terms = state.network(batch.images, batch.noise, batch.grain, batch.lesions, step)
             state.update(step, terms["loss"])
             done = step + 1
             if journal:
@@ -88,11 +89,12 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
 
 @dataclass(frozen=True)
 class AutoencoderBatch:
-    """Images (B, 1, *spatial), noise of their posteriors (B, C, *spatial / f), and their lesions where they weigh more:
-    1 within, 0 without or where no mask is known."""
+    """Images (B, 1, *spatial), noise of their posteriors (B, C, *spatial / f) and of their textures (B, 1, *spatial),
+    and their lesions where they weigh more: 1 within, 0 without or where no mask is known."""
 
     images: Tensor
     noise: Tensor
+    grain: Tensor
     lesions: Tensor | None
 
     @classmethod
@@ -100,20 +102,23 @@ class AutoencoderBatch:
         """What stands at some places of a global batch, cut to crops where the configuration says so."""
         settings, numbers = config.autoencoder, places.rows(len(rows))
         side = settings.crop_size or config.data.image_size
-        spatial = [side // settings.downsampling] * config.data.spatial_dims
-        uniform, noise = places.draw(config.data.spatial_dims, (settings.latent_channels, *spatial))
+        dims = config.data.spatial_dims
+        latent, spatial = (settings.latent_channels, *[side // settings.downsampling] * dims), (1, *[side] * dims)
+        uniform, normal = places.draw(dims, (math.prod(latent) + math.prod(spatial),))
+        noise, grain = normal.split([math.prod(latent), math.prod(spatial)], dim=1)
         images = rows.tensor("image", numbers)
         lesions = rows.tensor("lesions", numbers) if settings.lesion_weight else None
         if settings.crop_size is not None:
             corners = crop_corners(images, settings.crop_size, uniform)
             images = cropped(images, settings.crop_size, corners)
             lesions = None if lesions is None else cropped(lesions, settings.crop_size, corners)
-        return cls(images[:, None], noise, None if lesions is None else lesions[:, None])
+        lesions = None if lesions is None else lesions[:, None]
+        return cls(images[:, None], noise.reshape(-1, *latent), grain.reshape(-1, *spatial), lesions)
 
     def to(self, device: torch.device) -> AutoencoderBatch:
         """The same batch on `device`."""
-        lesions = None if self.lesions is None else to_device(self.lesions, device)
-        return AutoencoderBatch(to_device(self.images, device), to_device(self.noise, device), lesions)
+        images, noise, grain = (to_device(tensor, device) for tensor in (self.images, self.noise, self.grain))
+        return AutoencoderBatch(images, noise, grain, None if self.lesions is None else to_device(self.lesions, device))
 
 
 def crop_corners(images: Tensor, side: int, uniform: Tensor) -> list[list[int]]:
@@ -146,7 +151,9 @@ def cropped(images: Tensor, side: int, corners: Sequence[Sequence[int]]) -> Tens
 @torch.no_grad()
 def validate(model: Autoencoder, images: Tensor) -> tuple[float, Tensor]:
     """Mean PSNR in dB of the reconstructions of `images`, and a sheet: some images, then their reconstructions."""
-    restored = torch.cat([model.decode(model.encode(batch).mean) for batch in torch.split(images, 32)])
+    grain = sample_noise(range(len(images)), tuple(images.shape[1:])).to(images.device)
+    batches = zip(torch.split(images, 32), torch.split(grain, 32), strict=True)
+    restored = torch.cat([model.decode(model.encode(batch).mean, noise) for batch, noise in batches])
     error = (restored.clamp(-1, 1) - images).square().mean(dim=tuple(range(1, images.dim())))
     some = torch.linspace(0, len(images) - 1, min(NUM_PREVIEWS, len(images))).long()
     return float((10 * torch.log10(4.0 / error)).mean()), torch.cat([images[some], restored[some]])

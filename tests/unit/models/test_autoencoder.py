@@ -8,7 +8,7 @@ from torch.distributions import Normal, kl_divergence
 
 from mrigen.config import AutoencoderConfig, load_config
 from mrigen.errors import InputError
-from mrigen.models.autoencoder import Autoencoder
+from mrigen.models.autoencoder import Autoencoder, Decoded
 from mrigen.models.codec import Posterior
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.losses import AutoencoderObjective, adaptive_weight, autoencoder_loss, gradient_error, hinge_loss
@@ -24,9 +24,9 @@ def test_shapes_and_the_mean_of_no_noise(config):
     images = torch.rand(2, 1, 64, 64) * 2 - 1
     posterior = model.encode(images)
     assert posterior.mean.shape == posterior.logvar.shape == (2, 4, 8, 8)
-    reconstruction, _ = model(images, torch.zeros(2, 4, 8, 8))
-    assert reconstruction.shape == images.shape
-    torch.testing.assert_close(reconstruction, model.decode(posterior.mean))
+    decoded, _ = model(images, torch.zeros(2, 4, 8, 8))
+    assert decoded.mean.shape == images.shape
+    torch.testing.assert_close(decoded.mean, model.decode(posterior.mean))
 
 
 def test_the_network_without_norms_sees_every_pixel_of_a_patch_and_none_far_away():
@@ -68,7 +68,7 @@ def test_gradient_error_sees_edges_and_not_offsets():
 def test_a_perfect_reconstruction_costs_only_its_divergence():
     images = torch.rand(2, 1, 16, 16)
     posterior = Posterior(torch.ones(2, 4, 2, 2), torch.zeros(2, 4, 2, 2))
-    terms = autoencoder_loss(images, images, posterior, AutoencoderConfig(kl_weight=0.25))
+    terms = autoencoder_loss(Decoded(images, None), images, posterior, AutoencoderConfig(kl_weight=0.25))
     assert float(terms["loss"]) == 0.25 * 0.5
 
 
@@ -89,7 +89,8 @@ def test_pixels_of_lesions_count_more():
     images, lesions = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
     lesions[..., :2] = 1.0
     posterior = Posterior(torch.zeros(1, 4, 1, 1), torch.zeros(1, 4, 1, 1))
-    terms = autoencoder_loss(images + 0.5, images, posterior, AutoencoderConfig(lesion_weight=3.0), lesions)
+    decoded = Decoded(images + 0.5, None)
+    terms = autoencoder_loss(decoded, images, posterior, AutoencoderConfig(lesion_weight=3.0), lesions)
     assert float(terms["l1"]) == 0.5 * (1 + 3 / 2)
 
 
@@ -110,12 +111,12 @@ def test_autoencoder_and_discriminator_do_not_see_each_others_gradients():
     settings = AutoencoderConfig(adversarial_weight=0.5, adversarial_start=0.0, training={"num_steps": 10})
     torch.manual_seed(0)
     objective = AutoencoderObjective(Autoencoder.build(load_config("tiny")), settings)
-    images, noise = torch.rand(2, 1, 64, 64), torch.randn(2, 4, 8, 8)
-    alone = AutoencoderObjective(objective.autoencoder, AutoencoderConfig())(images, noise, None, 9)["loss"]
-    both = objective(images, noise, None, 9)
+    given = torch.rand(2, 1, 64, 64), torch.randn(2, 4, 8, 8), torch.randn(2, 1, 64, 64), None
+    alone = AutoencoderObjective(objective.autoencoder, AutoencoderConfig())(*given, 9)["loss"]
+    both = objective(*given, 9)
     decoder = next(objective.autoencoder.vae.decoder.parameters())
     (plain,) = torch.autograd.grad(alone, decoder)
-    silent, heard = (torch.autograd.grad(objective(images, noise, None, step)["loss"], decoder)[0] for step in (0, 9))
+    silent, heard = (torch.autograd.grad(objective(*given, step)["loss"], decoder)[0] for step in (0, 9))
     torch.testing.assert_close(silent, plain)  # the discriminator's own loss moves no weight of the autoencoder
     assert float((heard - plain).abs().max()) > 1e-6
     own = next(objective.discriminator.parameters())
