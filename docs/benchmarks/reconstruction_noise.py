@@ -1,0 +1,87 @@
+"""How far reconstructions are from real images, without noise, with that of the model, and with other noise.
+
+    python docs/benchmarks/reconstruction_noise.py RUN [IMAGES]
+
+Of RUN, a folder with `data/` and `vae/`, restores IMAGES (1000) held-out images, evenly spread, and compares them by
+KID (EfficientNet-Lite0) with as many of the training subjects: no subject is on both sides. Prints a table.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mrigen.checkpoint import load_autoencoder
+from mrigen.features.efficientnet import FeatureExtractor
+from mrigen.metrics.image_quality import psnr
+from mrigen.metrics.kernel import kid
+from mrigen.metrics.resampling import ImageSet, interval, seeded
+from mrigen.models.autoencoder import Autoencoder, Decoded
+from mrigen.models.texture import BACKGROUND
+from mrigen.records import read_table
+from mrigen.storage import Location
+from mrigen.training.data import TrainingRows, evenly_spaced
+
+BATCH, FEATURE_SIZE, NUM_BOOTSTRAPS = 32, 128, 200
+STRENGTHS = (0.5, 1.0, 1.5)
+
+
+@torch.inference_mode()
+def decoded(model: Autoencoder, images: Tensor) -> Decoded:
+    """Images -> the distributions of their reconstructions, by the mean of the posterior."""
+    parts = [model.decoded(model.encode(batch).mean) for batch in images.split(BATCH)]
+    logvars = [part.logvar for part in parts if part.logvar is not None]
+    return Decoded(torch.cat([part.mean for part in parts]), torch.cat(logvars) if logvars else None)
+
+
+def restored(images: Tensor, found: Decoded) -> dict[str, Tensor]:
+    """By name, the reconstructions that are compared."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    ways = {"themselves": images, "the mean alone": found.mean}
+    residual, brain = images - found.mean.clamp(-1, 1), images > BACKGROUND
+    spread = (residual.square() * brain).sum((1, 2, 3)) / brain.sum((1, 2, 3))
+    ways["noise as strong as the residual of each image"] = (
+        found.mean + spread.sqrt()[:, None, None, None] * brain * noise
+    )
+    if found.logvar is not None:
+        drawn = found.drawn(noise) - found.mean
+        ways |= {f"noise of the model, times {strength:g}": found.mean + strength * drawn for strength in STRENGTHS}
+    return {name: way.clamp(-1, 1) for name, way in ways.items()}
+
+
+def main() -> None:
+    run, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1000
+    labels = read_table(Location.parse(run) / "data", ["split", "subject", "pathology", "modality"]).to_pylist()
+    extract, sets, images = FeatureExtractor(FEATURE_SIZE), {}, {}
+    codes: dict[str, int] = {}
+
+    def image_set(split: str, pixels: Tensor, rows: list[dict[str, str]]) -> ImageSet:
+        with torch.inference_mode():
+            features = torch.cat([extract(batch) for batch in pixels.split(BATCH)])
+        cells = [codes.setdefault(row["pathology"] + row["modality"], len(codes)) for row in rows]
+        strata = [codes.setdefault(row["pathology"], len(codes)) for row in rows]
+        return ImageSet.of(features, [row["subject"] for row in rows], cells, strata)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for split in ("train", "test"):
+            rows = TrainingRows(Location.parse(run) / "data", split, ["image"], Path(scratch))
+            taken = evenly_spaced(len(rows), count)
+            images[split] = rows.tensor("image", taken)[:, None]
+            sets[split] = [row for row in labels if row["split"] == split], taken
+        real = image_set("train", images["train"], [sets["train"][0][row] for row in sets["train"][1]])
+        chosen = [sets["test"][0][row] for row in sets["test"][1]]
+        print(f"{len(chosen)} held-out images against {len(real)} of training subjects")
+        print("| held-out images | PSNR, dB | KID |\n| --- | --- | --- |")
+        for name, pixels in restored(images["test"], decoded(load_autoencoder(run / "vae"), images["test"])).items():
+            found = kid(real, image_set("test", pixels, chosen), NUM_BOOTSTRAPS, seeded(name))
+            low, high = interval(found.draws) if found.draws is not None else (float("nan"), float("nan"))
+            decibels = float(torch.tensor(psnr(pixels, images["test"]).tolist()).mean())
+            print(f"| {name} | {decibels:.1f} | {found.value:.3f} ({low:.3f} to {high:.3f}) |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Samples a second: workers of `Pipeline`, one a core, against a plain diffusers loop on all cores, in one run.
+
+    python docs/benchmarks/sampling_speed.py [--model FOLDER] [--samples 64] [--rounds 3]
+
+The loop: DDIM, 50 steps, batches of 32, with and without the conditions at each step, float32. The pipeline: the
+model's own sampler. Loading is not counted. Both take turns, `--rounds` times; prints each one's best and their ratio.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from importlib import resources
+from pathlib import Path
+
+import click
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+
+from mrigen.checkpoint import load_model
+from mrigen.labels import all_cells
+from mrigen.models.conditioning import Conditions
+from mrigen.pipeline import Pipeline, SampleRequest
+
+BATCH, STEPS = 32, 50
+
+
+class Loop:
+    """What a user of diffusers writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = load_model(folder)
+        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+        self.scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
+
+    @torch.no_grad()
+    def __call__(self, count: int) -> None:
+        """Draw `count` images, guided, without looking at them."""
+        self.scheduler.set_timesteps(STEPS)
+        scale, cells = self.model.config.sampler.guidance_scale, all_cells()
+        for start in range(0, count, BATCH):
+            chosen = [cells[number % len(cells)] for number in range(start, min(start + BATCH, count))]
+            conditions = Conditions.of(chosen, [0.0] * len(chosen))
+            tokens = self.model.denoiser.conditioner(Conditions.joined(conditions, conditions.without_cell()))
+            latents = torch.randn(len(chosen), *self.model.config.latent_shape)
+            for timestep in self.scheduler.timesteps:
+                predicted = self.unet(torch.cat([latents] * 2), timestep, encoder_hidden_states=tokens).sample
+                asked, null = predicted.chunk(2)
+                latents = self.scheduler.step(null + scale * (asked - null), timestep, latents).prev_sample
+            self.model.codec.decode(self.model.statistics.restored(latents))
+
+
+_pipeline: Pipeline
+
+
+def _load(folder: Path) -> None:
+    global _pipeline
+    torch.set_num_threads(1)
+    _pipeline = Pipeline.load(folder)
+
+
+def _sample(numbers: range) -> None:
+    cells, sampler = all_cells(), _pipeline.config.sampler
+    _pipeline.sample([SampleRequest(cells[number % len(cells)], number, sampler, 0.0) for number in numbers])
+
+
+@click.command()
+@click.option("--model", type=click.Path(path_type=Path))
+@click.option("--samples", default=64)
+@click.option("--rounds", default=3)
+def main(model: Path | None, samples: int, rounds: int) -> None:
+    folder = model or Path(str(resources.files("mrigen") / "embedded" / "model"))
+    workers = os.cpu_count() or 1
+    loop, shares = Loop(folder), [range(worker, samples, workers) for worker in range(workers)]
+    best = {"loop": float("inf"), "pipeline": float("inf")}
+    with multiprocessing.get_context("spawn").Pool(workers, _load, (folder,)) as pool:
+        pool.map(_sample, [range(1)] * workers)
+        for _ in range(rounds):
+            for name, work in (("loop", lambda: loop(samples)), ("pipeline", lambda: pool.map(_sample, shares, 1))):
+                started = time.perf_counter()
+                work()
+                best[name] = min(best[name], time.perf_counter() - started)
+    sampler, ratio = loop.model.config.sampler, best["loop"] / best["pipeline"]
+    print(f"{samples} samples, {workers} cores, best of {rounds}")
+    print(f"diffusers loop, DDIM, {STEPS} steps, batches of {BATCH}: {samples / best['loop']:.2f} samples a second")
+    print(
+        f"mrigen, {sampler.solver}, {sampler.num_steps} steps, guidance in {list(sampler.guidance_interval)}, "
+        f"{workers} workers: {samples / best['pipeline']:.2f} samples a second, {ratio:.1f} times"
+    )
+
+
+if __name__ == "__main__":
+    main()
