@@ -20,9 +20,10 @@ from mrigen.evaluation.planning import EvaluationPlan, ImageShard
 from mrigen.evaluation.shard_files import SHARD_SCHEMA, ShardFiles
 from mrigen.features.extractors import build_extractors
 from mrigen.features.networks import Networks
-from mrigen.images.index import Group, ImageRow
+from mrigen.images.index import Group, ImageRow, hash_order
 from mrigen.metrics.image_quality import psnr, ssim
 from mrigen.records import read_image_file, tensor_numpy, unpack_mask
+from mrigen.sampling import sample_noise
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -71,7 +72,7 @@ class ShardDescriber:
             images = torch.from_numpy(np.nan_to_num(pixels))[:, None].to(self._device)
             features = [extract(images).float().cpu().numpy() for extract in self._extractors]
             logits = torch.cat(self._classifier(images), dim=1).double().cpu().numpy() if self._classifier else None
-            restored = self._restored(images, lesions) if chosen[0].group == Group.HELD_OUT else None
+            restored = self._restored(chosen, images, lesions) if chosen[0].group == Group.HELD_OUT else None
         for i, row in enumerate(chosen):
             yield {
                 "group": str(row.group),
@@ -85,11 +86,14 @@ class ShardDescriber:
                 "image": pixels[i].astype(np.float16).tobytes() if row.kept and finite[i] else None,
             }
 
-    def _restored(self, images: Tensor, lesions: Sequence[bytes | None]) -> list[dict[str, object]] | None:
-        """How decode(mean of encode), clipped to [-1, 1], differs from each image."""
+    def _restored(
+        self, chosen: Sequence[ImageRow], images: Tensor, lesions: Sequence[bytes | None]
+    ) -> list[dict[str, object]] | None:
+        """How its decoded mean, with noise by the image's name, clipped to [-1, 1], differs from each image."""
         if self._autoencoder is None:
             return None
-        grain = sample_noise(range(len(images)), tuple(images.shape[1:])).to(self._device)
+        seeds = [int.from_bytes(hash_order(row.id)[:8]) for row in chosen]
+        grain = sample_noise(seeds, tuple(images.shape[1:])).to(self._device)
         restored = self._autoencoder.decode(self._autoencoder.encode(images).mean, grain).clamp(-1.0, 1.0)
         errors = (restored.double() - images.double()).abs().cpu().numpy()
         decibels, likeness = psnr(restored, images).tolist(), ssim(restored, images).tolist()

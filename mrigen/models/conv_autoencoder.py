@@ -54,20 +54,23 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             decoder += [ResidualBlock(block_channels[level]) for _ in range(layers_per_block + 1)]
             if level:
                 decoder.append(Upsample(block_channels[level], block_channels[level - 1]))
-        encoder += [nn.ReLU(), nn.Conv2d(last, 2 * latent_channels, 3, padding=1)]
+        encoder += [nn.ReLU(), _first_logvar(nn.Conv2d(last, 2 * latent_channels, 3, padding=1), latent_channels)]
         decoder += [nn.ReLU(), nn.Conv2d(first, PATCH**2, 3, padding=1), nn.PixelShuffle(PATCH)]
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
         self.quant_conv = self.post_quant_conv = nn.Identity()
         self.texture = nn.Sequential(
             nn.Conv2d(latent_channels, TEXTURE_CHANNELS, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(TEXTURE_CHANNELS, 1, 3, padding=1),
+            _first_logvar(nn.Conv2d(TEXTURE_CHANNELS, 1, 3, padding=1), 0),
             nn.Upsample(scale_factor=2 ** len(block_channels), mode="bilinear"),
         )
-        with torch.no_grad():
-            # At first latents and images have little noise: the mean is learned sooner.
-            encoder[-1].bias[latent_channels:] = FIRST_LOGVAR
-            self.texture[2].bias.fill_(FIRST_LOGVAR)
+
+
+@torch.no_grad()
+def _first_logvar(conv: nn.Conv2d, first: int) -> nn.Conv2d:
+    """Let the channels from `first` on begin as the log-variance of little noise: what it lies on is learned sooner."""
+    conv.bias[first:] = FIRST_LOGVAR  # type: ignore[index]
+    return conv
 
 
 class ResidualBlock(nn.Module):

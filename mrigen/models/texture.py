@@ -1,9 +1,9 @@
 """Scanner noise: white, drawn anew for each image, as strong as the latents tell.
 
-No latent of a few channels holds the noise of each pixel, so a decoder gives the mean of the images that a latent stands
-for, without noise, and that alone tells them from real ones. An image is the mean and noise on it. The residual's
-likelihood would teach too strong a noise, since most of the residual are edges that the decoder has not learned:
-see docs/benchmarks/autoencoder.md. So it is learned from how much fine detail, which edges hardly have, the mean lacks.
+No latent of a few channels holds the noise of each pixel, so a decoder gives the mean of the images that a latent
+stands for. That has no noise, and this alone tells it from real images: so an image is the mean and noise on it. By the
+residual's likelihood the noise would be learned too strong, since most of the residual are edges that the decoder has
+not learned (docs/benchmarks/README.md). It is learned from how much fine detail the mean lacks.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def texture(logvar: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
 
 def texture_loss(logvar: Tensor, mean: Tensor, images: Tensor) -> Tensor:
     """How far mean and noise together are from the images in the energy of fine detail, a scalar: the mean absolute
-    difference of its logarithms, over windows of foreground."""
+    difference of its logarithms, over windows, 0 in those of background."""
     variance = _windows(torch.exp(logvar) * _gate(mean).square())
     error = torch.log(_detail(mean) + variance + _FLOOR) - torch.log(_detail(images) + _FLOOR)
     inside = (_windows((images > BACKGROUND).to(images)) > 0.9).to(images)
-    return (error.abs() * inside).sum() / inside.sum().clamp(min=1.0)
+    return (error.abs() * inside).mean()
 
 
 def _detail(images: Tensor) -> Tensor:

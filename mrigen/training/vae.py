@@ -105,7 +105,7 @@ class AutoencoderBatch:
         dims = config.data.spatial_dims
         latent, spatial = (settings.latent_channels, *[side // settings.downsampling] * dims), (1, *[side] * dims)
         uniform, normal = places.draw(dims, (math.prod(latent) + math.prod(spatial),))
-        noise, grain = normal.split([math.prod(latent), math.prod(spatial)], dim=1)
+        noise, grain = torch.split(normal, [math.prod(latent), math.prod(spatial)], dim=1)
         images = rows.tensor("image", numbers)
         lesions = rows.tensor("lesions", numbers) if settings.lesion_weight else None
         if settings.crop_size is not None:
