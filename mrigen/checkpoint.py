@@ -4,7 +4,7 @@ vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/confi
                         latents' mean and standard deviation a channel
 statistics.json         in the place of `vae/`, the same two, where the denoiser works on pixels
 conditioning/           the condition tokens
-labels.json             training images of every cell, and where slices were taken
+labels.json             training images of every cell, where slices were taken, and digests of the subjects' names
 mrigen_config.json      the what-settings of the run
 README.md               the model card
 SHA256SUMS              closes the folder; its own hash names the model
@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,18 @@ SUMS = "SHA256SUMS"
 STATISTICS = "statistics.json"
 CONFIG = "mrigen_config.json"
 NUM_QUANTILES = 101
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingFacts:
+    """What a model folder tells of its training images: number of every cell, slice heights in mm, names of subjects.
+
+    Of a name only `subject_digest` is kept.
+    """
+
+    counts: Mapping[Cell, int]
+    slice_mm: np.ndarray[Any, np.dtype[np.float32]]
+    subjects: Collection[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +109,10 @@ def save_model(
     denoiser: Denoiser,
     config: Config,
     statistics: LatentStatistics,
-    training_counts: Mapping[Cell, int],
-    slice_mm: np.ndarray[Any, np.dtype[np.float32]],
+    seen: TrainingFacts,
 ) -> None:
-    """Publish a model folder in half precision, `SHA256SUMS` last.
-
-    `training_counts` is the number of training images of every cell, `slice_mm` where each of them was taken. An older
-    model there is replaced.
-    """
-    quantiles = np.quantile(slice_mm, np.linspace(0, 1, NUM_QUANTILES)).round(3).tolist()
+    """Publish a model folder in half precision, `SHA256SUMS` last. An older model there is replaced."""
+    quantiles = np.quantile(seen.slice_mm, np.linspace(0, 1, NUM_QUANTILES)).round(3).tolist()
     (folder / SUMS).delete()
     with tempfile.TemporaryDirectory(prefix="mrigen-") as name:
         root = Path(name)
@@ -122,17 +129,31 @@ def save_model(
         save_file(tokens, root / "conditioning" / "model.safetensors")
         _write_json(root / "conditioning" / "config.json", {"channels": denoiser.conditioner.channels})
         labels = {
-            "training_counts": {str(cell): count for cell, count in training_counts.items()},
+            "training_counts": {str(cell): count for cell, count in seen.counts.items()},
             "slice_mm_quantiles": quantiles,
+            "training_subjects": sorted(map(subject_digest, seen.subjects)),
         }
         _write_json(root / "labels.json", labels)
         _write_json(root / CONFIG, config.model_dump(mode="json"))
         num_parameters = sum(p.numel() for p in denoiser.parameters())
-        (root / "README.md").write_text(model_card(config, training_counts, num_parameters, __version__))
+        (root / "README.md").write_text(model_card(config, seen.counts, num_parameters, __version__))
         folder.upload(root)
         files = sorted(path for path in root.rglob("*") if path.is_file())
         sums = "".join(f"{_sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in files)
     (folder / SUMS).write_bytes(sums.encode())
+
+
+def subject_digest(subject: str) -> str:
+    """16 hexadecimal digits that tell a subject's name again to who knows it."""
+    return hashlib.sha256(f"mrigen-subject/{subject}".encode()).hexdigest()[:16]
+
+
+def training_subjects(folder: Location) -> frozenset[str]:
+    """The `subject_digest` of all whom the model in `folder` was trained on. Raises InputError if it does not tell."""
+    subjects = (folder / "labels.json").read_json().get("training_subjects")
+    if not isinstance(subjects, list):
+        raise InputError(f"{folder / 'labels.json'} does not tell whom the model was trained on: train it anew")
+    return frozenset(map(str, subjects))
 
 
 def scheduler(config: Config) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:

@@ -67,6 +67,11 @@ class ImageIndex:
     provenance: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Every source and licence of the real images, every model hash and sampler setting of generated ones."""
 
+    @property
+    def held_out_subjects(self) -> set[str]:
+        """Whom the held-out images are of."""
+        return {row.owner for row in self.rows if row.group == Group.HELD_OUT}
+
 
 def index_real(folder: Location, split: str) -> ImageIndex:
     """The images of `data/` that are held out in `split`, and those of the training split.

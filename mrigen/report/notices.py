@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mrigen.checkpoint import CONFIG, SUMS
-from mrigen.config import DataConfig
+from collections.abc import Collection
+
+from mrigen.checkpoint import SUMS, subject_digest, training_subjects
 from mrigen.report.provenance import Provenance
 from mrigen.storage import Location
 
@@ -24,10 +25,12 @@ def notices(real: Provenance, *, complete: bool = True) -> list[str]:
     return found
 
 
-def model_notices(model: Location, samples: Provenance, data: DataConfig) -> list[str]:
-    """Of what is not known of the model: whether the held-out subjects of this data were held out from it too.
+def model_notices(model: Location, samples: Provenance, held_out: Collection[str]) -> list[str]:
+    """Of whether the `held_out` subjects of this data were held out from the model too, where that is not so or not
+    known.
 
-    `model` is the run's own, whose training split is known by the settings stored in it; `samples` are those evaluated.
+    `model` is the run's own, which knows its training subjects; `samples` are those evaluated. Raises InputError if the
+    model does not tell them.
     """
     sums = model / SUMS
     own = sums.sha256() if sums.is_file() else None
@@ -36,16 +39,12 @@ def model_notices(model: Location, samples: Provenance, data: DataConfig) -> lis
             "The samples are of another model than this run's own: that it was not trained on the held-out subjects is "
             "taken for granted here, not known."
         ]
-    if own is None:
-        return []
-    trained = (model / CONFIG).read_json()["data"]
-    fractions = ("val_fraction", "test_fraction")
-    then, now = ([float(one[name]) for name in fractions] for one in (trained, data.model_dump()))
-    if then == now:
+    seen = [] if own is None else [name for name in held_out if subject_digest(name) in training_subjects(model)]
+    if not seen:
         return []
     return [
-        f"The model was trained on data split otherwise ({', '.join(fractions)}: {then[0]:g}, {then[1]:g}; "
-        f"here {now[0]:g}, {now[1]:g}): it may have been trained on subjects that are held out here."
+        f"{len(seen)} of {len(held_out)} held-out subjects, such as {min(seen)}, have names of subjects that the model "
+        "was trained on: if they are the same, the figures flatter it."
     ]
 
 

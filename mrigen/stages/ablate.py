@@ -50,7 +50,7 @@ def ablate_run(
     tables = [read_file(shard_file(cache / "ablation", shard)) for shard in plan.shards]
     study = summarise(plan, tables, trained.counts, config)
 
-    told = [*notices(index.provenance), *model_notices(run / "model", {}, config.data)]
+    told = [*notices(index.provenance), *model_notices(run / "model", {}, index.held_out_subjects)]
     facts = {"Model": plan.model_sha256, **({"Command": command} if command else {})}
     page = ablation_page(f"Ablation of {run.name}", study, told, facts, plane=config.data.plane)
     verdict = ablation_verdict(study)

@@ -50,7 +50,7 @@ def audit_run(
     audit = decide_by_results(plan, parts, config.audit)
 
     told = notices(real.provenance, complete=(samples / SUCCESS).is_file())
-    told += model_notices(run / "model", generated.provenance, config.data)
+    told += model_notices(run / "model", generated.provenance, real.held_out_subjects)
     facts = comparison_facts(config, real.provenance, generated.provenance)
     facts |= {"Command": command} if command else {}
     page = audit_page(

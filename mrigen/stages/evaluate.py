@@ -62,7 +62,7 @@ def evaluate_run(
     )
     said = [
         *notices(real.provenance, complete=not generated.files or (made / "_SUCCESS.json").is_file()),
-        *model_notices(run / "model", generated.provenance, config.data),
+        *model_notices(run / "model", generated.provenance, real.held_out_subjects),
         *broken_notice(
             evaluation.num_broken_samples, sum(row.images["generated"] for row in evaluation.of_kind(ScopeKind.CELL))
         ),

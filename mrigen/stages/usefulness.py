@@ -43,7 +43,7 @@ def usefulness_run(
     study = summarise(images, answered, config)
 
     told = notices(real.provenance, complete=(samples / SUCCESS).is_file())
-    told += model_notices(run / "model", synthetic.provenance, config.data)
+    told += model_notices(run / "model", synthetic.provenance, real.held_out_subjects)
     models = list(synthetic.provenance["model_sha256"])
     facts = {
         "Steps of each training": str(config.studies.usefulness_steps),

@@ -34,6 +34,8 @@ class TrainingRows:
 
     slice_mm: Array
     """Slice height of every row in mm, float32 (rows,)."""
+    subjects: frozenset[str]
+    """Whom the rows are of."""
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class TrainingRows:
         with contextlib.ExitStack() as stack:
             streams = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
             for file in files:
-                table = _of_split(read_file(file, ["split", *CONDITIONS, *tensors]), split, without)
+                table = _of_split(read_file(file, ["split", "subject", *CONDITIONS, *tensors]), split, without)
                 types = {name: table.schema.field(name).type for name in tensors}
                 if not labels:
                     expected = types
@@ -65,10 +67,11 @@ class TrainingRows:
                     raise InputError(f"{file} holds {types}, {files[0]} {expected}: one run has images of one size")
                 for name, stream in streams.items():
                     _write_pixels(table, name, stream)
-                labels.append(table.select(list(CONDITIONS)))
+                labels.append(table.select(["subject", *CONDITIONS]))
         table = pa.concat_tables(labels)
         self._conditions = Conditions({name: _values(table[name], CONDITIONS[name]) for name in CONDITIONS})
         self.slice_mm = self._conditions.values["slice_mm"].numpy()
+        self.subjects = frozenset(table["subject"].unique().to_pylist())
         self._tensors = {
             name: _mapped(path, (len(table), *expected["image" if name == LESIONS else name].shape))
             for name, path in paths.items()

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from mrigen.checkpoint import load_codec, save_model
+from mrigen.checkpoint import TrainingFacts, load_codec, save_model
 from mrigen.config import Config
 from mrigen.diffusion import NoiseSchedule
 from mrigen.errors import InputError
@@ -83,7 +83,8 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
 
         if journal:
             with state.averaged():
-                save_model(run / "model", codec, model, config, statistics, rows.counts, rows.slice_mm)
+                seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects)
+                save_model(run / "model", codec, model, config, statistics, seen)
             journal.close()
             finish(run, config, "ldm")
             checkpoints.delete()

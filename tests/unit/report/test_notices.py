@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from mrigen.config import DataConfig
+from mrigen.checkpoint import subject_digest
+from mrigen.errors import InputError
 from mrigen.report.notices import broken_notice, model_notices, notices
 from mrigen.storage import Location
-from tests.fake_run import tiny_config
 
 OTHER = (
     "The samples are of another model than this run's own: that it was not trained on the held-out subjects is taken "
@@ -19,16 +20,15 @@ OTHER = (
 
 @pytest.fixture
 def model(tmp_path: Path) -> Location:
-    """As much of a model folder as tells how its data was split."""
+    """As much of a model folder as tells whom it was trained on."""
     folder = Location.parse(tmp_path / "model")
     (folder / "SHA256SUMS").write_bytes(b"sums")
-    (folder / "mrigen_config.json").write_json(tiny_config().model_dump(mode="json"))
+    (folder / "labels.json").write_json({"training_subjects": [subject_digest("one"), subject_digest("two")]})
     return folder
 
 
-def told(model: Location, *names: str, **changes: float) -> list[str]:
-    data = DataConfig.model_validate(tiny_config().data.model_dump() | changes)
-    return model_notices(model, {"model_sha256": names} if names else {}, data)
+def told(model: Location, *names: str, held_out: Collection[str] = ("three", "four")) -> list[str]:
+    return model_notices(model, {"model_sha256": names} if names else {}, held_out)
 
 
 def test_a_phantom_and_missing_samples_are_told() -> None:
@@ -48,14 +48,18 @@ def test_samples_of_another_model_are_told(model: Location, tmp_path: Path) -> N
     assert told(Location.parse(tmp_path / "none")) == []
 
 
-def test_a_model_of_another_split_is_told(model: Location) -> None:
-    own = tiny_config().data
-    [line] = told(model, (model / "SHA256SUMS").sha256(), test_fraction=0.45)
+def test_held_out_subjects_that_the_model_was_trained_on_are_told(model: Location) -> None:
+    [line] = told(model, (model / "SHA256SUMS").sha256(), held_out=("two", "three"))
     assert line == (
-        f"The model was trained on data split otherwise (val_fraction, test_fraction: {own.val_fraction:g}, "
-        f"{own.test_fraction:g}; here {own.val_fraction:g}, 0.45): it may have been trained on subjects that are held "
-        "out here."
+        "1 of 2 held-out subjects, such as two, have names of subjects that the model was trained on: if they are the "
+        "same, the figures flatter it."
     )
+
+
+def test_a_model_that_does_not_tell_its_subjects_is_refused(model: Location) -> None:
+    (model / "labels.json").write_json({})
+    with pytest.raises(InputError, match=r"labels\.json does not tell whom the model was trained on: train it anew"):
+        told(model)
 
 
 def test_broken_samples_are_told() -> None:
