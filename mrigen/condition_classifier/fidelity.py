@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from mrigen.condition_classifier.classifier import Trained, classify
-from mrigen.images.labelled import LabelledImages, cell_codes, modality_codes, owner_codes, pathology_codes
+from mrigen.images.labelled import LabelledImages, cell_codes, modality_codes, pathology_codes
 from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.metrics.accuracy import accuracy_interval, balanced_accuracy, calibration_error, confusion, wilson
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.resampling import MIN_OWNERS, Codes, seeded
+from mrigen.metrics.resampling import MIN_OWNERS, Codes, owner_codes, seeded
 
 TARGETS = ("pathology", "modality")
 NUM_CLASSES = {"pathology": len(Pathology), "modality": len(Modality)}

@@ -18,11 +18,11 @@ from mrigen.evaluation.extrapolation import Extrapolation, extrapolate
 from mrigen.evaluation.figure_tasks import ComparedImages, PairLikeness, ScopeByExtractor, TaskResults
 from mrigen.features.names import AUTOENCODER, MRI
 from mrigen.images.index import Group
-from mrigen.images.labelled import owner_codes, pathology_codes
+from mrigen.images.labelled import pathology_codes
 from mrigen.images.scopes import Scope, ScopeKind, all_scopes
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.resampling import Codes, Weights, interval, mean_draws, owner_weights, seeded
+from mrigen.metrics.resampling import Codes, Weights, interval, mean_draws, owner_codes, owner_weights, seeded
 
 FIDELITY = "fidelity"
 NO_MASKS = "no lesion mask of these images"

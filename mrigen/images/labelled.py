@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mrigen.images.index import ImageIndex, ImageRow, hash_order
-from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.labels import Cell, Modality, all_cells
 from mrigen.metrics.resampling import Codes
 from mrigen.records import read_image_file, tensor_numpy
 
@@ -63,23 +63,14 @@ def draw_per_cell(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
 
 def cell_codes(cells: Sequence[Cell]) -> Codes:
     """Cells as numbers: their places in `all_cells()`."""
-    places = {cell: place for place, cell in enumerate(all_cells())}
-    return np.array([places[cell] for cell in cells], np.int64)
-
-
-def owner_codes(owners: Sequence[str]) -> Codes:
-    """Owners as numbers, counted from 0 in the order in which they first occur."""
-    first: dict[str, int] = {}
-    return np.array([first.setdefault(owner, len(first)) for owner in owners], np.int64)
+    return pathology_codes(cells) * len(Modality) + modality_codes(cells)
 
 
 def pathology_codes(cells: Sequence[Cell]) -> Codes:
     """The pathologies of cells as numbers: their rows in the embedding table."""
-    rows = {pathology: pathology.row for pathology in Pathology}
-    return np.array([rows[cell.pathology] for cell in cells], np.int64)
+    return np.array([cell.pathology.row for cell in cells], np.int64)
 
 
 def modality_codes(cells: Sequence[Cell]) -> Codes:
     """The modalities of cells as numbers: their rows in the embedding table."""
-    rows = {modality: modality.row for modality in Modality}
-    return np.array([rows[cell.modality] for cell in cells], np.int64)
+    return np.array([cell.modality.row for cell in cells], np.int64)

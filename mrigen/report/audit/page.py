@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from mrigen.labels import Cell
 from mrigen.preprocess import mirrors
 from mrigen.report.audit.words import explanation, p_value_text, real_counts, verdict, warnings
 from mrigen.report.palette import BLUE, FAINT, RED
+from mrigen.report.plots import png_with_legend
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
 from mrigen.storage import Location
@@ -133,11 +133,7 @@ def similarity_png(cells: Sequence[CellAudit]) -> bytes:
     left.set_xlabel("similarity to the nearest training image")
     right.set_xlabel("distance to training / distance to held-out")
     left.set_ylabel("share of images")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png_with_legend(figure, 2)
 
 
 def difference(sample: Slice, training: Slice, alignment: Alignment) -> Slice:
@@ -167,8 +163,7 @@ def _histogram(axis: Any, values: Mapping[str, Sequence[float]], limits: Sequenc
     axis.axvspan(limits[0], limits[-1], color=FAINT, alpha=0.2, linewidth=0)
     for limit in {limits[0], limits[-1]}:
         axis.axvline(limit, color=FAINT, linewidth=1, linestyle="--")
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -17,6 +16,7 @@ from mrigen.prepare.prepared_data import PreparedData
 from mrigen.records import read_file, tensor_numpy
 from mrigen.report.data.words import warnings_of
 from mrigen.report.palette import BLUE, GREEN, RED, YELLOW
+from mrigen.report.plots import png
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
 from mrigen.sources.recognise import FoundScans
@@ -134,8 +134,7 @@ def histogram_png(histograms: Histograms) -> bytes:
             axis.tick_params(labelsize=7)
             axis.xaxis.set_minor_formatter(NullFormatter())
             axis.set_yticks([])
-            for side in ("top", "right", "left"):
-                axis.spines[side].set_visible(False)
+            axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0, 0].set_ylabel("as in the files", fontsize=9)
     axes[1, 0].set_ylabel("as in the images", fontsize=9)
     lines = {line.get_label(): line for axis in axes.flat for line in axis.patches}
@@ -143,9 +142,7 @@ def histogram_png(histograms: Histograms) -> bytes:
     figure.legend(
         [lines[name] for name in ordered], ordered, loc="outside lower center", ncols=4, fontsize=9, frameon=False
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)
 
 
 def _occupied(histograms: Histograms) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.evaluation.extrapolation import ANSWERS, GENERATED, CellScore, Extrapolation
 from mrigen.report.evaluation.extrapolation_words import LAZY, TITLES, extrapolation_verdict, has_figure, standing
-from mrigen.report.evaluation.tables import Notes
+from mrigen.report.figure_text import Notes
 
 
 def extrapolation_section(found: Extrapolation, notes: Notes) -> dict[str, Any]:

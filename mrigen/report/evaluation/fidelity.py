@@ -8,7 +8,8 @@ from typing import Any
 from mrigen.condition_classifier.fidelity import CLASSES, SIDES, TARGETS
 from mrigen.evaluation.summary import FIDELITY, Evaluation
 from mrigen.images.scopes import ScopeKind
-from mrigen.report.evaluation.tables import WIDE, Column, Notes, figure_table
+from mrigen.report.evaluation.tables import WIDE, Column, figure_table
+from mrigen.report.figure_text import Notes
 
 _ACCURACY = [
     Column(f"Accuracy of {target}, {side}", f"{FIDELITY}/{target}{suffix}")

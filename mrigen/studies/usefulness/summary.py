@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from mrigen.config import Config
-from mrigen.images.labelled import cell_codes, owner_codes, pathology_codes
+from mrigen.images.labelled import cell_codes, pathology_codes
 from mrigen.labels import Cell, Modality
 from mrigen.metrics.accuracy import balanced_accuracy
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.resampling import Weights, interval, owner_weights, seeded
+from mrigen.metrics.resampling import Weights, interval, owner_codes, owner_weights, seeded
 from mrigen.studies.usefulness.images import ClassifierTraining, StudyImages, TrainedOn
 
 ALL = "All modalities"
