@@ -47,7 +47,6 @@ class Classifier(nn.Module):
     Six convolutions, the mean and the maximum of each of their channels over the image, and a linear layer a head.
     """
 
-    name = "mri"
     num_features = 2 * CHANNELS[-1]
     temperatures: Tensor
 
@@ -72,15 +71,12 @@ class Classifier(nn.Module):
         maps = self.body(images.float())
         return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
 
-    def answer(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features -> calibrated logits of pathology and of modality."""
-        return self.pathology(features) / self.temperatures[0], self.modality(features) / self.temperatures[1]
-
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Raises ValueError unless `images` is (B, 1, S, S) with S a multiple of 8."""
         if images.ndim != 4 or images.shape[1] != 1 or any(side % 8 for side in images.shape[2:]):
             raise ValueError(f"images must be (B, 1, S, S) with S a multiple of 8, got {tuple(images.shape)}")
-        return self.answer(self.features(images))
+        features = self.features(images)
+        return self.pathology(features) / self.temperatures[0], self.modality(features) / self.temperatures[1]
 
 
 def _convolution(num_in: int, num_out: int, stride: int) -> nn.Sequential:

@@ -17,7 +17,7 @@ from mrigen.images.labelled import LabelledImages, cell_codes, modality_codes, p
 from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.metrics.accuracy import accuracy_interval, balanced_accuracy, calibration_error, confusion, wilson
-from mrigen.metrics.figure import Figure
+from mrigen.metrics.figure import Figure, not_finite
 from mrigen.metrics.resampling import MIN_OWNERS, Codes, owner_codes, seeded
 
 TARGETS = ("pathology", "modality")
@@ -158,12 +158,12 @@ def accuracy(answers: Answers, scope: Scope, target: str, num_bootstraps: int, *
 
 def why_no_accuracy(answers: Answers, scope: Scope, counts: Mapping[Cell, int]) -> str | None:
     """Why the classifier's word on these images of a scope counts for nothing, or None."""
-    these = "these cells" if scope.cell is None else "this cell"
-    if broken := sum(answers.num_broken.values()):
-        return f"{broken} of {len(answers) + broken} images hold values that are not finite"
+    broken = sum(answers.num_broken.values())
+    if broken:
+        return not_finite(broken, len(answers) + broken)
     if not any(counts.get(cell) for cell in scope.cells):
-        return f"the classifier saw no real training image of {these}"
-    return None if len(answers) else f"no image of {these}"
+        return f"the classifier saw no real training image of {scope.these}"
+    return None if len(answers) else f"no image of {scope.these}"
 
 
 def nothing_learned(real: Answers, target: str, counts: Mapping[Cell, int]) -> str | None:

@@ -20,9 +20,10 @@ from mrigen.images.labelled import cell_codes, pathology_codes
 from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, all_cells
 from mrigen.metrics.comparison import DISTANCES, MIN_IMAGES, compare
-from mrigen.metrics.figure import Figure
+from mrigen.metrics.figure import Figure, not_finite
 from mrigen.metrics.image_quality import draw_pairs, pairwise_ms_ssim
 from mrigen.metrics.resampling import ImageSet, seeded
+from mrigen.records import read_file
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class ComparedImages:
         no_samples: str | None,
     ) -> ComparedImages:
         """From the files of all shards; `shape` is an image's."""
-        return cls(sort_by_cell(files.read(plan.shards), shape), plan, config, split, no_samples)
+        tables = (read_file(files.place_of(shard)) for shard in plan.shards)
+        return cls(sort_by_cell(tables, shape), plan, config, split, no_samples)
 
 
 TaskResults = Mapping[ScopeByExtractor | Cell, Mapping[str, Figure] | Mapping[Group, PairLikeness]]
@@ -86,17 +88,16 @@ def scope_figures(images: ComparedImages, task: ScopeByExtractor) -> dict[str, F
     """Each figure of a scope, and with `_floor` in its name the one of real images against real ones."""
     scope, number = task.scope, images.plan.extractors.index(task.extractor)
     infinity = scope.cell is None
-    these = "these cells" if scope.cell is None else "this cell"
     held_out, generated, reference = (
         images.described.of(group, scope.cells) for group in (Group.HELD_OUT, Group.GENERATED, Group.REFERENCE)
     )
     counts = matched_counts(scope, held_out, generated, reference)
     figures: dict[str, Figure] = {}
     for others, suffix, nothing in (
-        (generated, "", images.no_samples or f"no generated image of {these}"),
-        (reference, "_floor", f"no image of {these} in the train split"),
+        (generated, "", images.no_samples or f"no generated image of {scope.these}"),
+        (reference, "_floor", f"no image of {scope.these} in the train split"),
     ):
-        empty = f"no image of {these} in the {images.split} split"
+        empty = f"no image of {scope.these} in the {images.split} split"
         if reason := _unusable(held_out, empty) or _unusable(others, nothing):
             names = [name for name in DISTANCES if infinity or name != "fid_infinity"]
             found = dict.fromkeys(names, Figure.missing(reason, sum(map(len, others))))
@@ -158,6 +159,4 @@ def _likeness(described: DescribedCell, drawn: np.ndarray[tuple[int, ...], np.dt
 def _unusable(cells: Sequence[DescribedCell], nothing: str) -> str | None:
     """Why a group gives no figure, or None: it is empty, or broken images are among it."""
     broken, total = num_broken(cells)
-    if not total:
-        return nothing
-    return f"{broken} of {total} images hold values that are not finite" if broken else None
+    return not_finite(broken, total) if total else nothing

@@ -21,7 +21,7 @@ from mrigen.images.index import Group
 from mrigen.images.labelled import pathology_codes
 from mrigen.images.scopes import Scope, ScopeKind, all_scopes
 from mrigen.labels import Cell, Modality, all_cells
-from mrigen.metrics.figure import Figure
+from mrigen.metrics.figure import Figure, figures_json, not_finite
 from mrigen.metrics.resampling import Codes, Weights, interval, mean_draws, owner_codes, owner_weights, seeded
 
 FIDELITY = "fidelity"
@@ -55,7 +55,7 @@ class Row:
             "cells": [str(cell) for cell in self.scope.cells],
             "untrained": self.scope.untrained,
             "images": dict(self.images),
-            "figures": {name: figure.as_json() for name, figure in self.figures.items()},
+            "figures": figures_json(self.figures),
         }
 
 
@@ -207,8 +207,8 @@ def _diversity(scope: Scope, images: ComparedImages, results: TaskResults) -> di
         broken, total = num_broken(images.described.of(group, scope.cells))
         values = np.array([value for of_cell in pairs for value in of_cell.values])
         if not total or broken or not len(values):
-            why = f"{broken} of {total} images hold values that are not finite" if broken else no_pair
-            figures[f"diversity/{name}"] = Figure.missing(why if total else empty, total)
+            why = (not_finite(broken, total) or no_pair) if total else empty
+            figures[f"diversity/{name}"] = Figure.missing(why, total)
             continue
         owners = ([owner for both in of_cell.owners for owner in both] for of_cell in pairs)
         ends = pair_interval(values, _named_owners(scope, owners), images.config, scope.name, name)

@@ -70,6 +70,11 @@ class Figure:
         return cls(**tree)
 
 
+def not_finite(num_broken: int, num_images: int) -> str | None:
+    """The reason why images give no figure where some of them hold values that are not finite, else None."""
+    return f"{num_broken} of {num_images} images hold values that are not finite" if num_broken else None
+
+
 def figures_json(figures: Mapping[str, Figure]) -> dict[str, Any]:
     """Figures by their names, as JSON has them."""
     return {name: figure.as_json() for name, figure in figures.items()}
