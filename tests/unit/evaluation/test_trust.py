@@ -130,7 +130,7 @@ def test_blur_shows_in_all_cells_together_in_distances_and_in_recall(evaluate: E
 
 
 def test_swapped_pathologies_are_caught_where_they_show(evaluate: Evaluate) -> None:
-    """In FLAIR, where oedema is bright; in T1w, so small a judge takes many slices of tumours for healthy."""
+    """In FLAIR, where oedema is bright; in T1w, so small a classifier takes many slices of tumours for healthy."""
     rows = ("Healthy", "Glioblastoma", "Healthy:FLAIR", "Glioblastoma:FLAIR")
     assert missing(evaluate("swapped pathologies"), rows, {"fidelity/pathology", f"{MRI}/test"}) == {}
 

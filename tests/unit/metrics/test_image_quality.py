@@ -31,7 +31,7 @@ def test_ssim_of_flat_images_is_the_luminance_term() -> None:
 
 
 @pytest.mark.parametrize("size", [64, 200])
-def test_metrics_judge_every_image_by_itself(size: int) -> None:
+def test_every_image_is_measured_by_itself(size: int) -> None:
     images, others = some_images(3, size), some_images(3, size, seed=1)
     for measure in (psnr, ssim, ms_ssim):
         alone = [float(measure(images[i : i + 1], others[i : i + 1])[0]) for i in range(3)]
