@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from mrigen.images.labelled import LabelledImages, cell_codes, modality_codes, pathology_codes
 from mrigen.labels import Cell, Modality, Pathology
+from mrigen.metrics.resampling import Matrix
 
 CHANNELS = (16, 16, 32, 32, 64, 128)
 """Of the convolutions; every second one, from the first on, halves the image."""
@@ -37,8 +38,6 @@ MAX_SHIFT = 1 / 32
 """Largest shift of a training image, as a share of its side."""
 MAX_JITTER = 0.05
 """Largest change of brightness, and of the logarithm of gamma."""
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Classifier(nn.Module):

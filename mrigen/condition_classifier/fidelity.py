@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.metrics.accuracy import accuracy_interval, balanced_accuracy, calibration_error, confusion, wilson
 from mrigen.metrics.figure import Figure, not_finite
-from mrigen.metrics.resampling import MIN_OWNERS, Codes, owner_codes, seeded
+from mrigen.metrics.resampling import MIN_OWNERS, Codes, Matrix, owner_codes, seeded
 
 TARGETS = ("pathology", "modality")
 NUM_CLASSES = {"pathology": len(Pathology), "modality": len(Modality)}
@@ -30,8 +29,6 @@ FIGURES = tuple(f"{target}{side}{name}" for target in TARGETS for side in SIDES 
 """Names of all figures of a scope."""
 MIN_CALIBRATION = 50
 """Below this many images the calibration error would be mostly chance."""
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,20 +57,20 @@ class ScoredImages:
 def answers_in(images: DescribedImages, group: Group) -> Answers:
     """The classifier's answers on all images of a group, cell by cell; those that are not finite are counted."""
     some = list(zip(all_cells(), images.of(group, all_cells()), strict=True))
-    logits = [vector for _, described in some for vector in described.answers]
+    logits = [vector for _, described in some for vector in described.values("answers")]
     stacked = np.stack(logits) if logits else np.empty((0, len(Pathology) + len(Modality)))
     return Answers(
         stacked[:, : len(Pathology)],
         stacked[:, len(Pathology) :],
-        tuple(cell for cell, described in some for _ in described.answers),
-        tuple(owner for _, described in some for owner in described.answered_owners),
+        tuple(cell for cell, described in some for _ in described.values("answers")),
+        tuple(owner for _, described in some for owner in described.owners("answers")),
         {cell: described.num_broken for cell, described in some if described.num_broken},
     )
 
 
 def scored_in(images: DescribedImages, group: Group, extractors: Sequence[str]) -> ScoredImages:
     """All images of a group that are finite, cell by cell, with the features of `extractors` and the answers."""
-    vectors = [of_image for described in images.of(group, all_cells()) for of_image in described.features]
+    vectors = [of_image for described in images.of(group, all_cells()) for of_image in described.values("features")]
     features = {
         name: np.stack([one[place] for one in vectors]) if vectors else np.empty((0, 1), np.float32)
         for place, name in enumerate(extractors)

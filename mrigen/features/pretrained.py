@@ -86,14 +86,9 @@ def load_pretrained(name: str, weights: Location) -> PretrainedFeatures:
     return PretrainedFeatures(network, kind.prepare)
 
 
-def pretrained_identity(name: str, weights: Location) -> str:
-    """The SHA-256 of the extractor's weights, as hex. Raises InputError if the file is not there."""
-    _check_there(name, weights)
-    return weights.sha256()
-
-
 def _read(name: str, weights: Location) -> dict[str, Tensor]:
-    _check_there(name, weights)
+    if not weights.is_file():
+        raise InputError(f"no file {weights}, which the extractor {name} takes its weights from")
     try:
         tensors: dict[str, Tensor] = load(weights.read_bytes())
     except SafetensorError:
@@ -101,11 +96,6 @@ def _read(name: str, weights: Location) -> dict[str, Tensor]:
             f"{weights} is not a whole safetensors file: docs/evaluation.md tells how to make one"
         ) from None
     return tensors
-
-
-def _check_there(name: str, weights: Location) -> None:
-    if not weights.is_file():
-        raise InputError(f"no file {weights}, which the extractor {name} takes its weights from")
 
 
 def _is_counter(key: str) -> bool:

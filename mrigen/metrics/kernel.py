@@ -11,16 +11,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.resampling import Codes, ImageSet, Weights, interval, owner_strata, pair_weights
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
+from mrigen.metrics.resampling import Codes, ImageSet, Matrix, Weights, interval, owner_strata, pair_weights
 
 MIN_UNITS = 7
 """With fewer subjects there are fewer than 1,000 ways to permute the labels, hence no p-value below 0.001."""

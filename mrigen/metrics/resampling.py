@@ -18,6 +18,7 @@ from torch import Tensor
 
 Codes = np.ndarray[Any, np.dtype[np.int64]]
 Weights = np.ndarray[Any, np.dtype[np.float64]]
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 MIN_OWNERS = 5
 """With fewer subjects an interval over subjects would be far too narrow, so there is none."""

@@ -82,13 +82,7 @@ def curve_plot(study: Ablation) -> bytes:
     plot, panels = _panels(study)
     for name, axes in panels.items():
         for solver, (mark, colour) in _LOOKS.items():
-            settings = [
-                setting
-                for setting in study.rows
-                if setting.drop == Drop.NOTHING
-                and setting.sampler.solver == solver
-                and setting.sampler.guidance_scale == sampler.guidance_scale
-            ]
+            settings = _settings(study, solver=solver, guidance_scale=sampler.guidance_scale)
             settings.sort(key=lambda setting: setting.num_evaluations)
             figures = [study.rows[setting][name] for setting in settings]
             line(axes, [s.num_evaluations for s in settings], figures, colour, mark, solver)
@@ -104,12 +98,7 @@ def curve_plot(study: Ablation) -> bytes:
 def guidance_plot(study: Ablation) -> bytes:
     """Every figure against the guidance scale, at the model's own solver and number of steps."""
     own = study.own.sampler
-    settings = [
-        setting
-        for setting in study.rows
-        if setting.drop == Drop.NOTHING
-        and (setting.sampler.solver, setting.sampler.num_steps) == (own.solver, own.num_steps)
-    ]
+    settings = _settings(study, solver=own.solver, num_steps=own.num_steps)
     settings.sort(key=lambda setting: setting.sampler.guidance_scale)
     plot, panels = _panels(study)
     for name, axes in panels.items():
@@ -119,6 +108,16 @@ def guidance_plot(study: Ablation) -> bytes:
         blank(axes, [study.rows[setting][name] for setting in settings])
     plot.supxlabel("guidance scale", fontsize=9)
     return png_with_legend(plot)
+
+
+def _settings(study: Ablation, **alike: object) -> list[Setting]:
+    """Those that drop nothing and have these values."""
+    return [
+        setting
+        for setting in study.rows
+        if setting.drop == Drop.NOTHING
+        and all(getattr(setting.sampler, name) == value for name, value in alike.items())
+    ]
 
 
 def _panels(study: Ablation) -> tuple[Plot, dict[str, Axes]]:

@@ -6,7 +6,7 @@ from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.evaluation.extrapolation import ANSWERS, FLOOR, GENERATED, HEALTHY, NEAREST, Extrapolation
 from mrigen.evaluation.summary import FIDELITY, Evaluation
 from mrigen.images.scopes import ScopeKind
-from mrigen.report.evaluation.extrapolation_words import has_figure, standing
+from mrigen.report.evaluation.extrapolation import has_figure, standing
 from mrigen.report.evaluation.verdict import verdict
 from mrigen.report.figure_text import aligned, figure_text, p_text
 

@@ -9,7 +9,7 @@ from mrigen.evaluation.summary import FIDELITY, Evaluation, Row
 from mrigen.images.scopes import ScopeKind
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.kernel import MIN_UNITS
-from mrigen.report.evaluation.extrapolation_words import extrapolation_verdict
+from mrigen.report.evaluation.extrapolation import extrapolation_verdict
 from mrigen.report.figure_text import ALPHA, apart, figure_and_interval, number_text, p_text, told_apart
 
 _NOTHING = Figure.missing("not computed")

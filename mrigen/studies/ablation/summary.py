@@ -13,6 +13,7 @@ import pyarrow as pa
 from mrigen.condition_classifier.fidelity import TARGETS, accuracy, nothing_learned
 from mrigen.config import Config
 from mrigen.evaluation.answered_images import ScoredImages, joined, kid_figure
+from mrigen.evaluation.described_cells import Slice
 from mrigen.images.index import Group
 from mrigen.images.scopes import Scope, ScopeKind
 from mrigen.labels import Cell
@@ -21,8 +22,6 @@ from mrigen.studies.ablation.looking import EXTRACTORS, read_scored
 from mrigen.studies.ablation.settings import Drop, Setting
 from mrigen.studies.ablation.shards import AblationPlan
 from mrigen.threads import one_thread
-
-Slice = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mrigen.evaluation.extrapolation import (
     lazy_nearest,
 )
 from mrigen.labels import Cell, Pathology, all_cells
-from mrigen.report.evaluation.extrapolation_words import extrapolation_verdict
+from mrigen.report.evaluation.extrapolation import extrapolation_verdict
 from tests.fake_classes import counts
 from tests.unit.studies.scored_fakes import NAME, scored
 

@@ -33,13 +33,6 @@ def test_equal_batches_give_equal_bits_and_another_instance_too(extractor: Featu
     assert torch.equal(extractor(images), FeatureExtractor(64)(images))
 
 
-def test_training_mode_cannot_be_switched_on(extractor: FeatureExtractor) -> None:
-    images = some_images(2)
-    before = extractor(images)
-    assert torch.equal(extractor.train()(images), before)
-    assert not extractor.training
-
-
 def test_the_weights_know_a_flower() -> None:
     """Weights, scaling of the levels and pooling are right if the network's own head recognises a photograph."""
     photo = torch.from_numpy(load_sample_image("flower.jpg").copy()).float().mean(-1)[None, None] / 127.5 - 1

@@ -56,7 +56,7 @@ def test_too_few_images_are_refused() -> None:
 def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
     """Subjects of four slices each: a jackknife over images would be too narrow."""
     figures, lows, highs = [], [], []
-    for seed in range(120):
+    for seed in range(60):
         generator = np.random.default_rng(seed)
         subject = generator.normal(size=(16, 1, 6)) * 0.8
         real = torch.from_numpy((subject + 0.6 * generator.normal(size=(16, 4, 6))).reshape(-1, 6))

@@ -7,8 +7,7 @@ import pytest
 from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, Extrapolation
 from mrigen.labels import Cell
 from mrigen.metrics.figure import Figure
-from mrigen.report.evaluation.extrapolation import extrapolation_section
-from mrigen.report.evaluation.extrapolation_words import standing
+from mrigen.report.evaluation.extrapolation import extrapolation_section, standing
 from mrigen.report.evaluation.plots import answers_plot
 from mrigen.report.figure_text import Notes
 from mrigen.report.rendering import render
