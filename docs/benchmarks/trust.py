@@ -22,11 +22,14 @@ import torch
 
 from mrigen.config import Config
 from mrigen.evaluation.summary import Evaluation
+from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.images.scopes import ScopeKind
-from mrigen.labels import Modality, all_cells
+from mrigen.labels import Cell, Modality, all_cells
+from mrigen.metrics.kernel import permutation_test
+from mrigen.metrics.resampling import ImageSet, seeded
 from mrigen.report.figure_text import figure_text
 from tests.phantom_cohort import NEW, Cohort, draw_cohort
-from tests.unit.evaluation.trusting import KINDS, Evaluator, beside, caught_by, dealt_p_values, subject_images
+from tests.unit.evaluation.trusting import KINDS, Evaluator, beside, caught_by
 
 NUM_SUBJECTS = {"train": 30, "val": 6, "test": 16, NEW: 200}
 """Of each pathology. Every new one gives a slice to one of five cells: 40 samples a cell."""
@@ -36,6 +39,35 @@ DEALT = (Modality.T1W, Modality.FLAIR)
 NUM_DEALS, NUM_HELD_OUT, NUM_OTHERS = 50, (8, 16), 30
 
 Evaluations = Mapping[str, Evaluation]
+
+
+def subject_images(cohort: Cohort, cell: Cell, feature_size: int) -> ImageSet:
+    """The features of all images of a cell in `data/`; each is of its subject."""
+    rows = [row for row in cohort.rows if (row["pathology"], row["modality"]) == (cell.pathology, cell.modality)]
+    images = torch.from_numpy(np.stack([row["image"] for row in rows]).astype(np.float32))[:, None]
+    extract = FeatureExtractor(feature_size)
+    with torch.inference_mode():
+        features = torch.cat([extract(batch) for batch in images.split(32)])
+    zeros = [0] * len(rows)
+    return ImageSet.of(features, [row["subject"] for row in rows], zeros, zeros)
+
+
+def dealt_p_values(
+    images: ImageSet, num_deals: int, num_held_out: int, num_others: int, *, single: bool, num_permutations: int
+) -> list[float]:
+    """The p-values of real images against real ones: again and again, subjects are dealt out anew, and all slices of
+    the held-out ones compared with those of others; if `single`, with one of each, as if they were samples."""
+    p_values = []
+    for deal in range(num_deals):
+        random = seeded(num_held_out, num_others, single, deal)
+        people = random.permutation(images.num_owners)
+        others = people[num_held_out : num_held_out + num_others]
+        rows = [np.flatnonzero(images.owners == one) for one in others]
+        if single:
+            rows = [random.choice(own, 1) for own in rows]
+        real = images.taken(np.flatnonzero(np.isin(images.owners, people[:num_held_out])))
+        p_values.append(permutation_test(real, images.taken(np.concatenate(rows)), num_permutations, random))
+    return p_values
 
 
 def print_row(*texts: object) -> None:

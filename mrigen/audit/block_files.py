@@ -8,10 +8,9 @@ and `image` (float16).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import groupby
 from typing import Any, Self
 
 import numpy as np
@@ -23,9 +22,10 @@ from mrigen.audit.likeness import MIN_DEVIATION, unit_features, unit_spectrum
 from mrigen.audit.pairing import AuditPlan
 from mrigen.config import Config
 from mrigen.features.efficientnet import FeatureExtractor
-from mrigen.images.index import Group, ImageRow
+from mrigen.images.index import Group, ImageRow, in_file_order
+from mrigen.images.labelled import read_pixels
 from mrigen.preprocess import mirrors
-from mrigen.records import is_whole, read_file, read_image_file, tensor_numpy, write_table
+from mrigen.records import is_whole, read_file, write_table
 from mrigen.storage import Location
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
@@ -44,9 +44,10 @@ def block_file(folder: Location, number: int) -> Location:
 class BlockImages:
     """The images of one block or of several, with all that they are compared by."""
 
-    ids: list[str]
+    ids: Any
     owners: Any
-    faults: list[str | None]
+    faults: Any
+    """(R,) each, of strings; a fault is None where there is none."""
     features: Any
     """(R, F) float32."""
     spectrum: Any
@@ -57,25 +58,14 @@ class BlockImages:
     @classmethod
     def joined(cls, blocks: Sequence[BlockImages]) -> Self:
         """Blocks one after another."""
-        return cls(
-            [name for block in blocks for name in block.ids],
-            np.concatenate([block.owners for block in blocks]),
-            [fault for block in blocks for fault in block.faults],
-            np.concatenate([block.features for block in blocks]),
-            np.concatenate([block.spectrum for block in blocks]),
-            np.concatenate([block.images for block in blocks]),
-        )
+        return cls(*map(np.concatenate, zip(*(block._columns() for block in blocks), strict=True)))
 
     def taken(self, rows: Any) -> BlockImages:
         """Some of its images."""
-        return BlockImages(
-            [self.ids[row] for row in rows],
-            self.owners[rows],
-            [self.faults[row] for row in rows],
-            self.features[rows],
-            self.spectrum[rows],
-            self.images[rows],
-        )
+        return BlockImages(*(column[rows] for column in self._columns()))
+
+    def _columns(self) -> list[Any]:
+        return [getattr(self, column.name) for column in fields(self)]
 
     @cached_property
     def sound(self) -> Any:
@@ -113,20 +103,12 @@ class BlockMaker:
             for number, rows in blocks.items()
             if not is_whole(block_file(self._folder, number), [row.id for row in rows])
         }
-        pixels = self._read([row for rows in missing.values() for row in rows])
+        ordered = in_file_order(row for rows in missing.values() for row in rows)
+        images = (image for some in read_pixels(self._plan.files, ordered) for image in some)
+        pixels = dict(zip(ordered, images, strict=True))
         for number, rows in missing.items():
-            table = self._described(rows, np.stack([pixels[row] for row in rows]))
+            table = self._described(rows, np.stack([pixels[row] for row in rows]).astype(np.float32))
             write_table(table, block_file(self._folder, number))
-
-    def _read(self, rows: Sequence[ImageRow]) -> Mapping[ImageRow, Pixels]:
-        pixels: dict[ImageRow, Pixels] = {}
-        ordered = sorted(rows, key=lambda row: (row.file, row.row))
-        for number, group in groupby(ordered, lambda row: row.file):
-            some = list(group)
-            column = read_image_file(self._plan.files[number])["image"]
-            images = tensor_numpy(column.take(pa.array([row.row for row in some])))
-            pixels.update(zip(some, images, strict=True))
-        return pixels
 
     def _described(self, rows: Sequence[ImageRow], pixels: Pixels) -> pa.Table:
         sound = np.nan_to_num(pixels, posinf=1.0, neginf=-1.0)
@@ -161,9 +143,9 @@ class BlockReader:
             return self._kept[number]
         table = read_file(block_file(self._folder, number))
         block = BlockImages(
-            table["id"].to_pylist(),
+            np.array(table["id"].to_pylist()),
             np.array(table["owner"].to_pylist()),
-            table["fault"].to_pylist(),
+            np.array(table["fault"].to_pylist(), object),
             _unfixed(table["features"]),
             _unfixed(table["spectrum"]),
             _unfixed(table["image"]).reshape(-1, *self._shape),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as functional
@@ -77,7 +77,8 @@ class Shortlist:
         return Shortlist(cosines[:, :size], kept[:, :size], self.num_seen + len(references))
 
 
-class Alignment(NamedTuple):
+@dataclass(frozen=True)
+class Alignment:
     """How the first image lies best on the second: mirrored along X or not, then moved by (x, y) pixels."""
 
     correlation: float

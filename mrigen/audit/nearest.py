@@ -6,6 +6,7 @@ the shortlists, the images on them for ALIGNED_AT_ONCE queries, and the reader's
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -29,20 +30,15 @@ from mrigen.storage import Location
 ALIGNED_AT_ONCE = 64
 """Queries whose shortlisted images are gathered together."""
 
-_SETS = ("training", "held_out")
+_ALIGNMENT = pa.struct([("correlation", pa.float64()), ("mirrored", pa.bool_()), ("shift", pa.list_(pa.int32()))])
+_NEIGHBOUR = pa.struct([("id", pa.string()), ("cosine", pa.float64()), ("alignment", _ALIGNMENT)])
 RESULT_SCHEMA = pa.schema(
-    [("id", pa.string()), ("owner", pa.string()), ("fault", pa.string())]
-    + [
-        (f"{name}_{key}", kind)
-        for name in _SETS
-        for key, kind in (
-            ("id", pa.string()),
-            ("cosine", pa.float64()),
-            ("similarity", pa.float64()),
-            ("mirrored", pa.bool_()),
-            ("shift_x", pa.int32()),
-            ("shift_y", pa.int32()),
-        )
+    [
+        ("id", pa.string()),
+        ("owner", pa.string()),
+        ("training", _NEIGHBOUR),
+        ("held_out", _NEIGHBOUR),
+        ("fault", pa.string()),
     ]
 )
 
@@ -67,7 +63,7 @@ class NeighbourFinder:
         ids = [row.id for n in search.queries for row in self._plan.blocks[n].rows]
         if not is_whole(file, ids, RESULT_SCHEMA):
             with torch.inference_mode():
-                rows = [_result_row(query) for query in self._found(search)]
+                rows = [dataclasses.asdict(query) for query in self._found(search)]
             write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), file)
 
     def _found(self, search: Search) -> list[Query]:
@@ -131,7 +127,8 @@ def read_results(plan: AuditPlan, folder: Location) -> Iterator[tuple[Search, li
     """The result of every search, in the plan's order."""
     for number, search in enumerate(plan.searches):
         rows = read_file(result_file(folder, number)).to_pylist()
-        yield search, [_query_of(row) for row in rows]
+        both = ({name: _neighbour_of(row[name]) for name in ("training", "held_out")} for row in rows)
+        yield search, [Query(**{**row, **neighbours}) for row, neighbours in zip(rows, both, strict=True)]
 
 
 def decide_by_results(plan: AuditPlan, folder: Location, settings: AuditConfig) -> Audit:
@@ -146,28 +143,10 @@ def decide_by_results(plan: AuditPlan, folder: Location, settings: AuditConfig) 
     return decide(cells, settings)
 
 
-def _result_row(query: Query) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": query.id, "owner": query.owner, "fault": query.fault}
-    for name in _SETS:
-        neighbour: Neighbour | None = getattr(query, name)
-        if neighbour is not None:
-            row |= {
-                f"{name}_id": neighbour.id,
-                f"{name}_cosine": neighbour.cosine,
-                f"{name}_similarity": neighbour.similarity,
-                f"{name}_mirrored": neighbour.alignment.mirrored,
-                f"{name}_shift_x": neighbour.alignment.shift[0],
-                f"{name}_shift_y": neighbour.alignment.shift[1],
-            }
-    return row
-
-
-def _query_of(row: dict[str, Any]) -> Query:
-    def neighbour(name: str) -> Neighbour | None:
-        if row[f"{name}_id"] is None:
-            return None
-        shift = row[f"{name}_shift_x"], row[f"{name}_shift_y"]
-        alignment = Alignment(row[f"{name}_similarity"], row[f"{name}_mirrored"], shift)
-        return Neighbour(row[f"{name}_id"], row[f"{name}_cosine"], alignment)
-
-    return Query(row["id"], row["owner"], neighbour("training"), neighbour("held_out"), row["fault"])
+def _neighbour_of(tree: dict[str, Any] | None) -> Neighbour | None:
+    if tree is None:
+        return None
+    found = tree["alignment"]
+    return Neighbour(
+        tree["id"], tree["cosine"], Alignment(found["correlation"], found["mirrored"], tuple(found["shift"]))
+    )

@@ -5,17 +5,15 @@ Nothing here depends on who works: the same images give the same blocks in the s
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mrigen import __version__
 from mrigen.audit.decision import MIN_HELD_OUT, MIN_HELD_OUT_OWNERS
 from mrigen.config import Config
 from mrigen.errors import InputError
-from mrigen.images.index import Group, ImageIndex, ImageRow, refuse_other_shape
+from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, in_file_order, joined
 from mrigen.labels import Cell, all_cells
 from mrigen.storage import Location
 
@@ -80,11 +78,11 @@ def plan_audit(real: ImageIndex, generated: ImageIndex, config: Config) -> Audit
 
     Raises InputError if the images are not slices, differ in shape, or none was trained on or held out.
     """
-    _require_comparable(real, generated)
-    offset = len(real.files)
-    rows = [*real.rows, *(replace(row, file=row.file + offset) for row in generated.rows)]
-    untrained = _untrained_cells(rows, config)
-    rows = [row for row in rows if row.group != Group.REFERENCE or row.cell not in untrained]
+    images = joined(real, generated)
+    if real.shape and len(real.shape) != 2:
+        raise InputError(f"the images are volumes of shape {list(real.shape)}: only slices can be audited so far")
+    untrained = _untrained_cells(images.rows, config)
+    rows = [row for row in images.rows if row.group != Group.REFERENCE or row.cell not in untrained]
     for group, remedy in (
         (Group.REFERENCE, "no training image that a model was trained on"),
         (Group.HELD_OUT, "no held-out image: choose another --split, or prepare with a larger data.test_fraction"),
@@ -103,22 +101,15 @@ def plan_audit(real: ImageIndex, generated: ImageIndex, config: Config) -> Audit
         shards.append(tuple(range(len(blocks), len(blocks) + len(shard))))
         blocks += shard
     searches = tuple(search for cell, one in counterparts.items() for search in _searches(cell, one, blocks))
-    hashes = [*real.hashes, *generated.hashes]
     return AuditPlan(
-        (*real.files, *generated.files),
+        images.files,
         tuple(blocks),
         tuple(shards),
         counterparts,
         searches,
         real.shape or (),
-        _digest(blocks, counterparts, hashes, config),
+        _digest(blocks, counterparts, images.hashes, config),
     )
-
-
-def _require_comparable(real: ImageIndex, generated: ImageIndex) -> None:
-    refuse_other_shape(real, generated)
-    if real.shape and len(real.shape) != 2:
-        raise InputError(f"the images are volumes of shape {list(real.shape)}: only slices can be audited so far")
 
 
 def _untrained_cells(rows: Sequence[ImageRow], config: Config) -> frozenset[Cell]:
@@ -146,7 +137,7 @@ def _counterparts_of(cell: Cell, rows: Rows, untrained: frozenset[Cell]) -> Coun
 def _cut(rows: Sequence[ImageRow]) -> Iterator[list[CellBlock]]:
     """Shards of BLOCK_ROWS rows of one group in the order of the files, and in each a block for each cell."""
     for group in Group:
-        ordered = sorted((row for row in rows if row.group == group), key=lambda row: (row.file, row.row))
+        ordered = in_file_order(row for row in rows if row.group == group)
         for start in range(0, len(ordered), BLOCK_ROWS):
             shard: dict[Cell, list[ImageRow]] = defaultdict(list)
             for row in ordered[start : start + BLOCK_ROWS]:
@@ -182,14 +173,16 @@ def _packed(numbers: Sequence[int], blocks: Sequence[CellBlock]) -> Iterator[tup
 def _digest(
     blocks: Sequence[CellBlock], counterparts: Mapping[Cell, Counterparts], hashes: Sequence[str], config: Config
 ) -> str:
-    content = {
-        "version": __version__,
-        "audit": config.audit.model_dump(mode="json"),
-        "feature_size": config.evaluation.feature_size,
-        "plane": config.data.plane,
-        "blocks": [[block.group, [[hashes[row.file], row.row, row.id] for row in block.rows]] for block in blocks],
-        "counterparts": [
-            [str(one) for one in (cell, *found.references, *found.yardstick)] for cell, found in counterparts.items()
-        ],
-    }
-    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+    return content_hash(
+        {
+            "version": __version__,
+            "audit": config.audit.model_dump(mode="json"),
+            "feature_size": config.evaluation.feature_size,
+            "plane": config.data.plane,
+            "blocks": [[block.group, [[hashes[row.file], row.row, row.id] for row in block.rows]] for block in blocks],
+            "counterparts": [
+                [str(one) for one in (cell, *found.references, *found.yardstick)]
+                for cell, found in counterparts.items()
+            ],
+        }
+    )

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from mrigen.images.labelled import LabelledImages, cell_codes, modality_codes, pathology_codes
 from mrigen.labels import Cell, Modality, Pathology
+from mrigen.metrics.resampling import Matrix
 
 CHANNELS = (16, 16, 32, 32, 64, 128)
 """Of the convolutions; every second one, from the first on, halves the image."""
@@ -38,8 +39,6 @@ MAX_SHIFT = 1 / 32
 MAX_JITTER = 0.05
 """Largest change of brightness, and of the logarithm of gamma."""
 
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
-
 
 class Classifier(nn.Module):
     """Images (B, 1, *spatial) in [-1, 1], sides multiples of 8 -> logits of pathology (B, 4) and of modality (B, 5).
@@ -47,7 +46,6 @@ class Classifier(nn.Module):
     Six convolutions, the mean and the maximum of each of their channels over the image, and a linear layer a head.
     """
 
-    name = "mri"
     num_features = 2 * CHANNELS[-1]
     temperatures: Tensor
 
@@ -72,15 +70,12 @@ class Classifier(nn.Module):
         maps = self.body(images.float())
         return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
 
-    def answer(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features -> calibrated logits of pathology and of modality."""
-        return self.pathology(features) / self.temperatures[0], self.modality(features) / self.temperatures[1]
-
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Raises ValueError unless `images` is (B, 1, S, S) with S a multiple of 8."""
         if images.ndim != 4 or images.shape[1] != 1 or any(side % 8 for side in images.shape[2:]):
             raise ValueError(f"images must be (B, 1, S, S) with S a multiple of 8, got {tuple(images.shape)}")
-        return self.answer(self.features(images))
+        features = self.features(images)
+        return self.pathology(features) / self.temperatures[0], self.modality(features) / self.temperatures[1]
 
 
 def _convolution(num_in: int, num_out: int, stride: int) -> nn.Sequential:

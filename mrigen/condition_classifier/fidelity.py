@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mrigen.condition_classifier.classifier import Trained, classify
-from mrigen.images.labelled import LabelledImages, cell_codes, modality_codes, owner_codes, pathology_codes
+from mrigen.images.labelled import LabelledImages, cell_codes, modality_codes, pathology_codes
 from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.metrics.accuracy import accuracy_interval, balanced_accuracy, calibration_error, confusion, wilson
-from mrigen.metrics.figure import Figure
-from mrigen.metrics.resampling import MIN_OWNERS, Codes, seeded
+from mrigen.metrics.figure import Figure, not_finite
+from mrigen.metrics.resampling import MIN_OWNERS, Codes, Matrix, owner_codes, seeded
 
 TARGETS = ("pathology", "modality")
 NUM_CLASSES = {"pathology": len(Pathology), "modality": len(Modality)}
@@ -30,8 +29,6 @@ FIGURES = tuple(f"{target}{side}{name}" for target in TARGETS for side in SIDES 
 """Names of all figures of a scope."""
 MIN_CALIBRATION = 50
 """Below this many images the calibration error would be mostly chance."""
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +155,12 @@ def accuracy(answers: Answers, scope: Scope, target: str, num_bootstraps: int, *
 
 def why_no_accuracy(answers: Answers, scope: Scope, counts: Mapping[Cell, int]) -> str | None:
     """Why the classifier's word on these images of a scope counts for nothing, or None."""
-    these = "these cells" if scope.cell is None else "this cell"
-    if broken := sum(answers.num_broken.values()):
-        return f"{broken} of {len(answers) + broken} images hold values that are not finite"
+    broken = sum(answers.num_broken.values())
+    if broken:
+        return not_finite(broken, len(answers) + broken)
     if not any(counts.get(cell) for cell in scope.cells):
-        return f"the classifier saw no real training image of {these}"
-    return None if len(answers) else f"no image of {these}"
+        return f"the classifier saw no real training image of {scope.these}"
+    return None if len(answers) else f"no image of {scope.these}"
 
 
 def nothing_learned(real: Answers, target: str, counts: Mapping[Cell, int]) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from mrigen.condition_classifier.classifier import Check, Classifier, Trained, t
 from mrigen.config import Config
 from mrigen.each import Each
 from mrigen.errors import InputError
-from mrigen.images.index import Group, ImageIndex, ImageRow, index_real
+from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, index_real
 from mrigen.images.labelled import LabelledImages, draw_per_cell
 from mrigen.labels import Cell
 from mrigen.preprocess import mirrors
@@ -52,17 +51,16 @@ def plan_classifier(data: Location, config: Config) -> ClassifierPlan:
         raise InputError(
             f"{data} holds no image of the training split, so no condition classifier can be trained: add subjects"
         )
-    content = json.dumps(
+    key = content_hash(
         {
             "version": __version__,
             "seed": config.seed,
             "num_steps": config.studies.classifier_steps,
             "flips": mirrors(config.data.plane),
             "images": [[[row.id, row.sha256, str(row.cell)] for row in rows] for rows in (train, val)],
-        },
-        separators=(",", ":"),
+        }
     )
-    return ClassifierPlan(index, tuple(train), tuple(val), hashlib.sha256(content.encode()).hexdigest()[:32])
+    return ClassifierPlan(index, tuple(train), tuple(val), key[:32])
 
 
 def find_or_train(plan: ClassifierPlan, config: Config, folder: Location, device: str = "cpu") -> Trained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,11 @@ import torch
 from mrigen.condition_classifier.fidelity import Answers
 from mrigen.evaluation.described_cells import DescribedImages
 from mrigen.images.index import Group
-from mrigen.images.labelled import cell_codes, owner_codes, pathology_codes
+from mrigen.images.labelled import cell_codes, pathology_codes
 from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.kernel import NO_KID, KernelSums, Kid
-from mrigen.metrics.resampling import Codes, ImageSet, Weights, interval, pair_weights, seeded
+from mrigen.metrics.kernel import mean_cell_kid
+from mrigen.metrics.resampling import ImageSet, seeded
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -50,29 +50,27 @@ class ScoredImages:
 
     def image_set(self, extractor: str) -> ImageSet:
         """The images by one extractor's features, as kernel distances take them."""
-        answers = self.answers
-        vectors = torch.from_numpy(np.asarray(self.features[extractor], np.float64))
-        codes, strata = cell_codes(answers.cells), pathology_codes(answers.cells)
-        return ImageSet(vectors, owner_codes(answers.owners), codes, strata)
+        cells, vectors = self.answers.cells, torch.from_numpy(np.asarray(self.features[extractor], np.float64))
+        return ImageSet.of(vectors, self.answers.owners, cell_codes(cells), pathology_codes(cells))
 
 
 def answers_in(images: DescribedImages, group: Group) -> Answers:
     """The classifier's answers on all images of a group, cell by cell; those that are not finite are counted."""
     some = list(zip(all_cells(), images.of(group, all_cells()), strict=True))
-    logits = [vector for _, described in some for vector in described.answers]
+    logits = [vector for _, described in some for vector in described.values("answers")]
     stacked = np.stack(logits) if logits else np.empty((0, len(Pathology) + len(Modality)))
     return Answers(
         stacked[:, : len(Pathology)],
         stacked[:, len(Pathology) :],
-        tuple(cell for cell, described in some for _ in described.answers),
-        tuple(owner for _, described in some for owner in described.answered_owners),
+        tuple(cell for cell, described in some for _ in described.values("answers")),
+        tuple(owner for _, described in some for owner in described.owners("answers")),
         {cell: described.num_broken for cell, described in some if described.num_broken},
     )
 
 
 def scored_in(images: DescribedImages, group: Group, extractors: Sequence[str]) -> ScoredImages:
     """All images of a group that are finite, cell by cell, with the features of `extractors` and the answers."""
-    vectors = [of_image for described in images.of(group, all_cells()) for of_image in described.features]
+    vectors = [of_image for described in images.of(group, all_cells()) for of_image in described.values("features")]
     features = {
         name: np.stack([one[place] for one in vectors]) if vectors else np.empty((0, 1), np.float32)
         for place, name in enumerate(extractors)
@@ -86,10 +84,6 @@ def joined(sets: Iterable[ScoredImages]) -> ScoredImages:
     if not some:
         raise ValueError("nothing to join")
     answers = [one.answers for one in some]
-    broken: dict[Cell, int] = {}
-    for one in answers:
-        for cell, count in one.num_broken.items():
-            broken[cell] = broken.get(cell, 0) + count
     return ScoredImages(
         {name: np.concatenate([one.features[name] for one in some]) for name in some[0].features},
         Answers(
@@ -97,30 +91,9 @@ def joined(sets: Iterable[ScoredImages]) -> ScoredImages:
             np.concatenate([one.modality for one in answers]),
             tuple(cell for one in answers for cell in one.cells),
             tuple(owner for one in answers for owner in one.owners),
-            broken,
+            sum((Counter(one.num_broken) for one in answers), Counter()),
         ),
     )
-
-
-def mean_cell_kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.random.Generator) -> Kid:
-    """KID within each cell, averaged over the cells, which both sets must have.
-
-    Unlike the KID of all cells pooled, it sees images that are good but of the wrong cell. For the interval a subject
-    is drawn with all its images, in whatever cell, so that cells are not taken for independent. NaN where a cell of
-    a set has images of one owner only.
-    """
-    cells = np.unique(real.cells)
-    if not np.array_equal(cells, np.unique(fake.cells)):
-        raise ValueError("both sets must have images of the same cells")
-    weights = [pair_weights(images, num_draws, generator) for images in (real, fake)]
-    values, draws = [], []
-    for cell in cells:
-        (a, whose_a), (b, whose_b) = _within(real, cell), _within(fake, cell)
-        sums = KernelSums.of(a), KernelSums.of(b), KernelSums.of(a, b)
-        values.append(_distance(*sums, np.ones((1, a.num_owners)), np.ones((1, b.num_owners))))
-        if weights[0] is not None and weights[1] is not None:
-            draws.append(_distance(*sums, weights[0][:, whose_a], weights[1][:, whose_b]))
-    return Kid(float(np.mean(values)), np.mean(draws, axis=0) if draws else None)
 
 
 def kid_figure(
@@ -132,19 +105,4 @@ def kid_figure(
         return Figure.missing("no cell has images on both sides", len(fake))
     a, b = real.of(shared), fake.of(shared)
     found = mean_cell_kid(a.image_set(extractor), b.image_set(extractor), num_draws, seeded(*key, extractor, "kid"))
-    if math.isnan(found.value):
-        return Figure.missing(NO_KID, len(b))
-    return Figure.of(found.value, len(b), None if found.draws is None else interval(found.draws))
-
-
-def _within(images: ImageSet, cell: int) -> tuple[ImageSet, Codes]:
-    """The images of one cell, and which owner of the whole set each of their owners is."""
-    rows = np.flatnonzero(images.cells == cell)
-    owners, first = np.unique(images.owners[rows], return_index=True)
-    return images.taken(rows), owners[np.argsort(first)]
-
-
-def _distance(
-    within_real: KernelSums, within_fake: KernelSums, between: KernelSums, real: Weights, fake: Weights
-) -> Weights:
-    return within_real.mean(real, real) + within_fake.mean(fake, fake) - 2.0 * between.mean(real, fake)
+    return found.figure(len(b))

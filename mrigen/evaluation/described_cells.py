@@ -8,8 +8,8 @@ in the order of the shards.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,37 +19,31 @@ from mrigen.images.index import Group, hash_order
 from mrigen.labels import Cell
 
 Slice = np.ndarray[Any, np.dtype[np.float32]]
-Vector = np.ndarray[Any, np.dtype[np.float32]]
-Logits = np.ndarray[Any, np.dtype[np.float64]]
-
-RESTORED = ("psnr", "ssim", "mae")
 
 
-@dataclass
+@dataclass(frozen=True)
 class DescribedCell:
-    """What was seen of one group of one cell; an image that is not finite counts as broken and gives no more."""
+    """What was seen of one group of one cell: a row of `mrigen.evaluation.shard_files` an image, arrays in the place of
+    bytes. An image that is not finite counts as broken and has no features."""
 
-    owners: list[str] = field(default_factory=list)
-    features: list[list[Vector]] = field(default_factory=list)
-    """Of each image, those of each extractor."""
-    answers: list[Logits] = field(default_factory=list)
-    answered_owners: list[str] = field(default_factory=list)
-    """Of the images that the classifier saw: its logits of pathology, then of modality (9,), and the owner."""
-    restored_owners: list[str] = field(default_factory=list)
-    restored: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in RESTORED})
-    num_marked: int = 0
-    """Restored images with a lesion mask, be it empty."""
-    lesion_owners: list[str] = field(default_factory=list)
-    lesion_mae: list[float] = field(default_factory=list)
-    """Of the restored images that show a lesion."""
+    rows: Sequence[Mapping[str, Any]] = ()
     error_sum: np.ndarray[Any, np.dtype[np.float64]] | None = None
-    kept_owners: list[str] = field(default_factory=list)
-    kept: list[tuple[float, Slice]] = field(default_factory=list)
-    """Height in mm and pixels of the images that were kept."""
-    num_broken: int = 0
 
     def __len__(self) -> int:
-        return len(self.owners)
+        return len(self.rows)
+
+    def values(self, name: str) -> list[Any]:
+        """A column, of those images alone that have it."""
+        return [row[name] for row in self.rows if row[name] is not None]
+
+    def owners(self, having: str = "owner") -> list[str]:
+        """Whose the images are that have a column."""
+        return [row["owner"] for row in self.rows if row[having] is not None]
+
+    @property
+    def num_broken(self) -> int:
+        """Images that hold values that are not finite."""
+        return len(self) - len(self.values("features"))
 
 
 @dataclass(frozen=True)
@@ -71,33 +65,29 @@ def num_broken(cells: Iterable[DescribedCell]) -> tuple[int, int]:
 
 def sort_by_cell(tables: Iterable[pa.Table], shape: tuple[int, ...]) -> DescribedImages:
     """Sort the rows of all shards by group and cell; tables come in the order of the shards, `shape` is an image's."""
-    rows = [row for table in tables for row in table.to_pylist()]
-    groups: dict[tuple[Group, Cell], DescribedCell] = defaultdict(DescribedCell)
+    rows = [_with_arrays(row, shape) for table in tables for row in table.to_pylist()]
+    sums: dict[tuple[Group, Cell], Any] = {}
     for row in rows:
         if row["error_sum"] is not None:
-            cell = groups[Group(row["group"]), Cell.parse(row["cell"])]
-            errors = np.frombuffer(row["error_sum"], np.float64).reshape(shape)
-            cell.error_sum = errors if cell.error_sum is None else cell.error_sum + errors
+            sums[row["key"]] = sums.get(row["key"], 0.0) + row["error_sum"]
+    groups: dict[tuple[Group, Cell], list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: hash_order(row["id"])):
-        cell = groups[Group(row["group"]), Cell.parse(row["cell"])]
-        cell.owners.append(row["owner"])
-        if row["psnr"] is not None:
-            cell.restored_owners.append(row["owner"])
-            for name in RESTORED:
-                cell.restored[name].append(row[name])
-            cell.num_marked += row["lesion_pixels"] is not None
-            if row["lesion_mae"] is not None:
-                cell.lesion_owners.append(row["owner"])
-                cell.lesion_mae.append(row["lesion_mae"])
-        if row["features"] is None:
-            cell.num_broken += 1
-        else:
-            cell.features.append([np.frombuffer(vector, np.float32) for vector in row["features"]])
-        if row["answers"] is not None:
-            cell.answers.append(np.frombuffer(row["answers"], np.float64))
-            cell.answered_owners.append(row["owner"])
-        if row["image"] is not None:
-            image = np.frombuffer(row["image"], np.float16).reshape(shape).astype(np.float32)
-            cell.kept_owners.append(row["owner"])
-            cell.kept.append((row["slice_mm"], image))
-    return DescribedImages(dict(groups))
+        groups[row["key"]].append(row)
+    return DescribedImages({key: DescribedCell(some, sums.get(key)) for key, some in groups.items()})
+
+
+def _with_arrays(row: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """A row of a file with its group and cell as `key`, and with arrays in the place of bytes."""
+
+    def array(name: str, kind: type[np.generic]) -> Any:
+        return None if row[name] is None else np.frombuffer(row[name], kind)
+
+    image, errors, features = array("image", np.float16), array("error_sum", np.float64), row["features"]
+    return {
+        **row,
+        "key": (Group(row["group"]), Cell.parse(row["cell"])),
+        "features": features and [np.frombuffer(vector, np.float32) for vector in features],
+        "answers": array("answers", np.float64),
+        "image": None if image is None else image.reshape(shape).astype(np.float32),
+        "error_sum": None if errors is None else errors.reshape(shape),
+    }

@@ -8,7 +8,7 @@ those of the same pathology in the modality that looks most alike. A model that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from mrigen.evaluation.answered_images import ScoredImages, kid_figure
 from mrigen.images.scopes import Scope, ScopeKind
 from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.metrics.comparison import MIN_IMAGES
-from mrigen.metrics.figure import Figure
+from mrigen.metrics.figure import Figure, figures_json, not_finite
 
 GENERATED, FLOOR, HEALTHY, NEAREST = "generated", "real", "same_modality_healthy", "same_pathology_nearest_modality"
 ANSWERS = (GENERATED, FLOOR, HEALTHY, NEAREST)
@@ -63,10 +63,7 @@ class Extrapolation:
                     "cell": str(score.cell),
                     "unseen": score.unseen,
                     "stand_ins": {name: str(cell) if cell else None for name, cell in score.stand_ins.items()},
-                    "answers": {
-                        answer: {name: figure.as_json() for name, figure in figures.items()}
-                        for answer, figures in score.figures.items()
-                    },
+                    "answers": {answer: figures_json(figures) for answer, figures in score.figures.items()},
                 }
                 for score in self.scores
             ],
@@ -144,11 +141,7 @@ def lazy_nearest(cell: Cell, training: ScoredImages, extractor: str) -> Cell | N
 
 def passed_off(images: ScoredImages, cell: Cell) -> ScoredImages:
     """The same images under the label of another cell."""
-    answers = images.answers
-    relabelled = type(answers)(
-        answers.pathology, answers.modality, (cell,) * len(answers), answers.owners, answers.num_broken
-    )
-    return ScoredImages(images.features, relabelled)
+    return replace(images, answers=replace(images.answers, cells=(cell,) * len(images)))
 
 
 def _figures(
@@ -178,7 +171,7 @@ def _figures(
 
 def _no_comparison(real: ScoredImages, some: ScoredImages) -> str | None:
     if broken := sum(sum(images.answers.num_broken.values()) for images in (real, some)):
-        return f"{broken} of {len(real) + len(some) + broken} images hold values that are not finite"
+        return not_finite(broken, len(real) + len(some) + broken)
     if not len(real):
         return "no truth: no held-out real image of this cell"
     if not len(some):

@@ -20,9 +20,10 @@ from mrigen.images.labelled import cell_codes, pathology_codes
 from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, all_cells
 from mrigen.metrics.comparison import DISTANCES, MIN_IMAGES, compare
-from mrigen.metrics.figure import Figure
+from mrigen.metrics.figure import Figure, not_finite
 from mrigen.metrics.image_quality import draw_pairs, pairwise_ms_ssim
 from mrigen.metrics.resampling import ImageSet, seeded
+from mrigen.records import read_file
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class ComparedImages:
         no_samples: str | None,
     ) -> ComparedImages:
         """From the files of all shards; `shape` is an image's."""
-        return cls(sort_by_cell(files.read(plan.shards), shape), plan, config, split, no_samples)
+        tables = (read_file(files.place_of(shard)) for shard in plan.shards)
+        return cls(sort_by_cell(tables, shape), plan, config, split, no_samples)
 
 
 TaskResults = Mapping[ScopeByExtractor | Cell, Mapping[str, Figure] | Mapping[Group, PairLikeness]]
@@ -86,17 +88,16 @@ def scope_figures(images: ComparedImages, task: ScopeByExtractor) -> dict[str, F
     """Each figure of a scope, and with `_floor` in its name the one of real images against real ones."""
     scope, number = task.scope, images.plan.extractors.index(task.extractor)
     infinity = scope.cell is None
-    these = "these cells" if scope.cell is None else "this cell"
     held_out, generated, reference = (
         images.described.of(group, scope.cells) for group in (Group.HELD_OUT, Group.GENERATED, Group.REFERENCE)
     )
     counts = matched_counts(scope, held_out, generated, reference)
     figures: dict[str, Figure] = {}
     for others, suffix, nothing in (
-        (generated, "", images.no_samples or f"no generated image of {these}"),
-        (reference, "_floor", f"no image of {these} in the train split"),
+        (generated, "", images.no_samples or f"no generated image of {scope.these}"),
+        (reference, "_floor", f"no image of {scope.these} in the train split"),
     ):
-        empty = f"no image of {these} in the {images.split} split"
+        empty = f"no image of {scope.these} in the {images.split} split"
         if reason := _unusable(held_out, empty) or _unusable(others, nothing):
             names = [name for name in DISTANCES if infinity or name != "fid_infinity"]
             found = dict.fromkeys(names, Figure.missing(reason, sum(map(len, others))))
@@ -118,7 +119,7 @@ def pair_likeness(images: ComparedImages, cell: Cell) -> dict[Group, PairLikenes
     for _ in range(2):  # the second time no more than the poorer group has
         for group, described in by_group.items():
             generator = seeded(images.config.seed, "ms-ssim", group, cell)
-            drawn[group] = draw_pairs(described.kept_owners, limit, generator)
+            drawn[group] = draw_pairs(described.owners("image"), limit, generator)
         limit = min([limit, *(len(pairs) for pairs in drawn.values() if len(pairs))])
     return {group: _likeness(described, drawn[group]) for group, described in by_group.items()}
 
@@ -140,8 +141,8 @@ def matched_counts(
 
 def image_set(chosen: Sequence[tuple[Cell, DescribedCell, int]], number: int) -> ImageSet:
     """The first images of some cells, as many as stand with each, by the features of extractor `number`."""
-    features = [vectors[number] for _, described, count in chosen for vectors in described.features[:count]]
-    named = [(owner, cell) for cell, described, count in chosen for owner in described.owners[:count]]
+    features = [vectors[number] for _, described, count in chosen for vectors in described.values("features")[:count]]
+    named = [(owner, cell) for cell, described, count in chosen for owner in described.owners()[:count]]
     cells = [cell for _, cell in named]
     stacked = torch.from_numpy(np.stack(features)) if features else torch.empty(0, 1)
     return ImageSet.of(stacked, [owner for owner, _ in named], cell_codes(cells), pathology_codes(cells))
@@ -150,14 +151,11 @@ def image_set(chosen: Sequence[tuple[Cell, DescribedCell, int]], number: int) ->
 def _likeness(described: DescribedCell, drawn: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> PairLikeness:
     if not len(drawn):
         return PairLikeness()
-    images = torch.from_numpy(np.stack([image for _, image in described.kept]))[:, None]
-    owners = described.kept_owners
+    images, owners = torch.from_numpy(np.stack(described.values("image")))[:, None], described.owners("image")
     return PairLikeness(tuple((owners[i], owners[j]) for i, j in drawn), tuple(pairwise_ms_ssim(images, drawn)))
 
 
 def _unusable(cells: Sequence[DescribedCell], nothing: str) -> str | None:
     """Why a group gives no figure, or None: it is empty, or broken images are among it."""
     broken, total = num_broken(cells)
-    if not total:
-        return nothing
-    return f"{broken} of {total} images hold values that are not finite" if broken else None
+    return not_finite(broken, total) if total else nothing

@@ -8,7 +8,6 @@ evaluation too, whatever it compares them with.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from mrigen import __version__
 from mrigen.config import Config, EvaluationConfig
 from mrigen.errors import InputError
 from mrigen.features.names import EFFICIENTNET
-from mrigen.images.index import Group, ImageIndex, ImageRow, hash_order, refuse_other_shape
+from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, hash_order, in_file_order, joined
 from mrigen.labels import Cell, all_cells
 from mrigen.metrics.image_quality import MIN_SIDE
 from mrigen.storage import Location
@@ -63,13 +62,11 @@ def plan_evaluation(
     `mrigen.features.networks.Networks` has them. Raises InputError if real and generated images differ in shape, or
     are too small for SSIM.
     """
-    refuse_other_shape(real, generated)
+    images = joined(real, generated)
     if real.shape and min(real.shape) < MIN_SIDE:
         raise InputError(f"images of {min(real.shape)} pixels are too small to evaluate: {MIN_SIDE} are needed")
-    offset = len(real.files)
-    rows = [*real.rows, *(replace(row, file=row.file + offset) for row in generated.rows)]
     by_group: dict[tuple[Group, Cell], list[ImageRow]] = defaultdict(list)
-    for row in rows:
+    for row in images.rows:
         by_group[row.group, row.cell].append(row)
     chosen: dict[Group, list[ImageRow]] = {group: [] for group in Group}
     pool = _pool_size(config.evaluation.num_pairs)
@@ -80,13 +77,12 @@ def plan_evaluation(
         chosen[Group.HELD_OUT] += _keep(held_out, pool)
         chosen[Group.REFERENCE] += reference if held_out else []
         chosen[Group.GENERATED] += _keep(samples, pool)
-    hashes = (*real.hashes, *generated.hashes)
     depends = {EFFICIENTNET: f"imagenet, {config.evaluation.feature_size} pixels", **networks}
     identities = extractor_identities(config.evaluation, depends)
     looks = {"version": __version__, "networks": dict(sorted(networks.items())), "extractors": identities}
     return EvaluationPlan(
-        (*real.files, *generated.files),
-        tuple(shard for group in Group for shard in _cut(group, chosen[group], hashes, looks)),
+        images.files,
+        tuple(shard for group in Group for shard in _cut(group, chosen[group], images.hashes, looks)),
         _untrained(by_group, config),
         tuple(name for name in identities if name in depends),
         identities,
@@ -139,9 +135,8 @@ def _pool_size(num_pairs: int) -> int:
 def _cut(
     group: Group, rows: Sequence[ImageRow], hashes: Sequence[str], looks: Mapping[str, Any]
 ) -> Iterator[ImageShard]:
-    ordered = sorted(rows, key=lambda row: (row.file, row.row))
+    ordered = in_file_order(rows)
     for start in range(0, len(ordered), SHARD_ROWS):
         some = ordered[start : start + SHARD_ROWS]
         images = [[hashes[row.file], row.row, row.id, row.kept] for row in some]
-        content = json.dumps({**looks, "group": group, "images": images}, separators=(",", ":"))
-        yield ImageShard(group, tuple(some), hashlib.sha256(content.encode()).hexdigest()[:32])
+        yield ImageShard(group, tuple(some), content_hash({**looks, "group": group, "images": images})[:32])

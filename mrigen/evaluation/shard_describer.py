@@ -18,11 +18,10 @@ from torch import Tensor
 from mrigen.config import Config
 from mrigen.evaluation.planning import EvaluationPlan, ImageShard
 from mrigen.evaluation.shard_files import SHARD_SCHEMA, ShardFiles
-from mrigen.features.extractors import build_extractors
 from mrigen.features.networks import Networks
 from mrigen.images.index import Group, ImageRow, hash_order
 from mrigen.metrics.image_quality import psnr, ssim
-from mrigen.records import read_image_file, tensor_numpy, unpack_mask
+from mrigen.records import read_image_file, tensor_numpy, unpack_mask, write_table
 from mrigen.sampling import sample_noise
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
@@ -43,7 +42,8 @@ class ShardDescriber:
         self._open: tuple[int, pa.Table] | None = None
         opened = networks.open(config, self._device)
         self._autoencoder, self._classifier = opened.autoencoder, opened.classifier
-        self._extractors = build_extractors(plan.extractors, config.evaluation, opened, self._device)
+        size = config.evaluation.feature_size
+        self._extractors = [opened.extractor(name, size, self._device) for name in plan.extractors]
 
     def __call__(self, shard: ImageShard) -> pa.Table:
         """Describe the images of a shard of the plan."""
@@ -114,7 +114,7 @@ class ShardDescriber:
 def describe_once(files: ShardFiles, describer: ShardDescriber, shard: ImageShard) -> None:
     """Describe a shard and publish that, unless it was done before."""
     if not files.holds(shard):
-        files.write(shard, describer(shard))
+        write_table(describer(shard), files.place_of(shard))
 
 
 def _add_up_errors(rows: Sequence[dict[str, object]]) -> None:

@@ -10,16 +10,13 @@ restored images, pixel by pixel, summed in float64 over the cell's rows here.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mrigen.evaluation.planning import ImageShard
 from mrigen.images.index import Group
-from mrigen.records import write_table
+from mrigen.records import is_whole
 from mrigen.storage import Location
 
 SHARD_SCHEMA = pa.schema(
@@ -55,21 +52,4 @@ class ShardFiles:
 
     def holds(self, shard: ImageShard) -> bool:
         """Whether the file of a shard is there, readable and complete."""
-        if not self.place_of(shard).is_file():
-            return False
-        try:
-            table = self._read(shard)
-        except (pa.ArrowInvalid, OSError):
-            return False
-        return bool(table.schema.equals(SHARD_SCHEMA)) and table["id"].to_pylist() == [row.id for row in shard.rows]
-
-    def write(self, shard: ImageShard, table: pa.Table) -> None:
-        """Publish what was seen of a shard."""
-        write_table(table, self.place_of(shard))
-
-    def read(self, shards: Iterable[ImageShard]) -> Iterator[pa.Table]:
-        """What was seen of every shard, in their order, checksums verified."""
-        return map(self._read, shards)
-
-    def _read(self, shard: ImageShard) -> pa.Table:
-        return pq.read_table(io.BytesIO(self.place_of(shard).read_bytes()), page_checksum_verification=True)
+        return is_whole(self.place_of(shard), [row.id for row in shard.rows], SHARD_SCHEMA)

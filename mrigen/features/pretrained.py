@@ -50,9 +50,8 @@ class _Kind:
 class PretrainedFeatures:
     """Images (B, 1, S, S) in [-1, 1] -> features (B, 2048). Equal batches on one thread give equal bits."""
 
-    def __init__(self, name: str, network: nn.Module, prepare: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, network: nn.Module, prepare: Callable[[Tensor], Tensor]) -> None:
         """`prepare` turns images (B, 1, S, S) in [-1, 1] into what `network` wants."""
-        self.name = name
         self._network = network.requires_grad_(False).eval()
         self._prepare = prepare
 
@@ -84,17 +83,12 @@ def load_pretrained(name: str, weights: Location) -> PretrainedFeatures:
         target.copy_(_matching(tensors.get(key), target, f"{weights}: {key}", kind.title))
     if left := [key for key in tensors if key not in wanted and not _is_counter(key)]:
         raise InputError(f"{weights}: {min(left)} is not of {kind.title}: these are weights of another network")
-    return PretrainedFeatures(name, network, kind.prepare)
-
-
-def pretrained_identity(name: str, weights: Location) -> str:
-    """The SHA-256 of the extractor's weights, as hex. Raises InputError if the file is not there."""
-    _check_there(name, weights)
-    return weights.sha256()
+    return PretrainedFeatures(network, kind.prepare)
 
 
 def _read(name: str, weights: Location) -> dict[str, Tensor]:
-    _check_there(name, weights)
+    if not weights.is_file():
+        raise InputError(f"no file {weights}, which the extractor {name} takes its weights from")
     try:
         tensors: dict[str, Tensor] = load(weights.read_bytes())
     except SafetensorError:
@@ -102,11 +96,6 @@ def _read(name: str, weights: Location) -> dict[str, Tensor]:
             f"{weights} is not a whole safetensors file: docs/evaluation.md tells how to make one"
         ) from None
     return tensors
-
-
-def _check_there(name: str, weights: Location) -> None:
-    if not weights.is_file():
-        raise InputError(f"no file {weights}, which the extractor {name} takes its weights from")
 
 
 def _is_counter(key: str) -> bool:

@@ -6,7 +6,8 @@ Raises InputError for folders that are not just what `mrigen prepare` or `mrigen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -21,10 +22,7 @@ from mrigen.storage import Location
 
 MAX_DISTINCT = 20
 
-
 REAL_PROVENANCE = ("source", "licence")
-
-
 PROVENANCE = ("model_sha256", "solver", "num_steps", "guidance_scale")
 
 
@@ -119,6 +117,24 @@ def refuse_other_shape(real: ImageIndex, generated: ImageIndex) -> None:
             f"generated images have shape {list(generated.shape)} and the real ones {list(real.shape)}: "
             "take samples of a model that was trained on this data"
         )
+
+
+def joined(real: ImageIndex, generated: ImageIndex) -> ImageIndex:
+    """Both as one, the files of `real` first. Raises InputError as `refuse_other_shape` does."""
+    refuse_other_shape(real, generated)
+    offset = len(real.files)
+    rows = (*real.rows, *(replace(row, file=row.file + offset) for row in generated.rows))
+    return ImageIndex((*real.files, *generated.files), rows, (*real.hashes, *generated.hashes), real.shape)
+
+
+def in_file_order(rows: Iterable[ImageRow]) -> list[ImageRow]:
+    """Rows in the order in which their files hold them, and in which they are read."""
+    return sorted(rows, key=lambda row: (row.file, row.row))
+
+
+def content_hash(tree: Any) -> str:
+    """The SHA-256 of a tree of JSON, as hex: a name for what is made of all that it lists."""
+    return hashlib.sha256(json.dumps(tree, separators=(",", ":")).encode()).hexdigest()
 
 
 def hash_order(name: str) -> bytes:

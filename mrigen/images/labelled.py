@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mrigen.images.index import ImageIndex, ImageRow, hash_order
-from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.images.index import ImageIndex, ImageRow, hash_order, in_file_order
+from mrigen.labels import Cell, Modality, all_cells
 from mrigen.metrics.resampling import Codes
 from mrigen.records import read_image_file, tensor_numpy
+from mrigen.storage import Location
 
 Pixels = np.ndarray[Any, np.dtype[np.float16]]
 
@@ -37,12 +38,8 @@ class LabelledImages:
     @classmethod
     def read(cls, index: ImageIndex, rows: Sequence[ImageRow]) -> LabelledImages:
         """The pixels of some rows of an index, file by file. Raises InputError for a damaged file."""
-        ordered = sorted(rows, key=lambda row: (row.file, row.row))
-        pixels = [np.empty((0, *(index.shape or ())), np.float16)]
-        for number, some in groupby(ordered, key=lambda row: row.file):
-            taken = pa.array([row.row for row in some])
-            images = read_image_file(index.files[number])["image"].take(taken)
-            pixels.append(tensor_numpy(images).astype(np.float16))
+        ordered = in_file_order(rows)
+        pixels = [np.empty((0, *(index.shape or ())), np.float16), *read_pixels(index.files, ordered)]
         return cls(np.concatenate(pixels), tuple(row.cell for row in ordered), tuple(row.owner for row in ordered))
 
     def finite(self) -> LabelledImages:
@@ -51,6 +48,14 @@ class LabelledImages:
         return LabelledImages(
             self.pixels[kept], tuple(self.cells[i] for i in kept), tuple(self.owners[i] for i in kept)
         )
+
+
+def read_pixels(files: Sequence[Location], rows: Iterable[ImageRow]) -> Iterator[Pixels]:
+    """The images (N, *spatial) of rows that come in the order of the files, file by file. Raises InputError for a
+    damaged file."""
+    for number, some in groupby(rows, key=lambda row: row.file):
+        column = read_image_file(files[number])["image"]
+        yield tensor_numpy(column.take(pa.array([row.row for row in some]))).astype(np.float16)
 
 
 def draw_per_cell(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
@@ -63,23 +68,14 @@ def draw_per_cell(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
 
 def cell_codes(cells: Sequence[Cell]) -> Codes:
     """Cells as numbers: their places in `all_cells()`."""
-    places = {cell: place for place, cell in enumerate(all_cells())}
-    return np.array([places[cell] for cell in cells], np.int64)
-
-
-def owner_codes(owners: Sequence[str]) -> Codes:
-    """Owners as numbers, counted from 0 in the order in which they first occur."""
-    first: dict[str, int] = {}
-    return np.array([first.setdefault(owner, len(first)) for owner in owners], np.int64)
+    return pathology_codes(cells) * len(Modality) + modality_codes(cells)
 
 
 def pathology_codes(cells: Sequence[Cell]) -> Codes:
     """The pathologies of cells as numbers: their rows in the embedding table."""
-    rows = {pathology: pathology.row for pathology in Pathology}
-    return np.array([rows[cell.pathology] for cell in cells], np.int64)
+    return np.array([cell.pathology.row for cell in cells], np.int64)
 
 
 def modality_codes(cells: Sequence[Cell]) -> Codes:
     """The modalities of cells as numbers: their rows in the embedding table."""
-    rows = {modality: modality.row for modality in Modality}
-    return np.array([rows[cell.modality] for cell in cells], np.int64)
+    return np.array([cell.modality.row for cell in cells], np.int64)

@@ -32,6 +32,11 @@ class Scope:
         """The cell, where it is one."""
         return self.cells[0] if self.kind == ScopeKind.CELL else None
 
+    @property
+    def these(self) -> str:
+        """How a reason speaks of its cells."""
+        return "these cells" if self.cell is None else "this cell"
+
 
 def all_scopes(untrained: Set[Cell]) -> list[Scope]:
     """Every scope that holds a cell, the widest first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +10,11 @@ from scipy.special import ndtri, softmax
 from scipy.stats import binned_statistic
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from mrigen.metrics.resampling import LEVEL, Codes, Weights, interval, owner_weights
+from mrigen.metrics.resampling import LEVEL, Codes, Matrix, Weights, interval, owner_weights
 
 Z = float(ndtri((1 + LEVEL) / 2))
 """The normal distribution's quantile at the upper end of an interval."""
 NUM_BINS = 15
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:

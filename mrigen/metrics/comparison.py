@@ -10,8 +10,8 @@ from mrigen.config import EvaluationConfig
 from mrigen.metrics.distribution import Frechet, frechet
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.infinity import frechet_infinity, too_few_for_infinity
-from mrigen.metrics.kernel import MIN_UNITS, NO_KID, kid, permutation_test, permutation_units
-from mrigen.metrics.precision import NUM_NEIGHBOURS, support_with_intervals
+from mrigen.metrics.kernel import MIN_UNITS, kid, permutation_test, permutation_units
+from mrigen.metrics.precision import support_figures
 from mrigen.metrics.resampling import ImageSet, interval, owner_sums, owner_weights, seeded
 
 DISTANCES = ("kid", "fid", "fid_infinity", "precision", "recall", "density", "coverage")
@@ -30,10 +30,14 @@ def compare(
     `key` seeds what is random. Without `infinity` there is no `fid_infinity`: one cell has too few images for it.
     """
     names = [name for name in DISTANCES if infinity or name != "fid_infinity"]
-    if reason := too_few(len(real), len(fake)):
-        return {name: Figure.missing(reason, len(fake)) for name in names}
-    if bool((real.features == real.features[0]).all()):
-        return {name: Figure.missing("the features of the real images are all the same", len(fake)) for name in names}
+    reason = None
+    if min(len(real), len(fake)) < MIN_IMAGES:
+        sizes = f"{len(real)} real and {len(fake)} to compare"
+        reason = f"a comparison needs {MIN_IMAGES} images on each side, here are {sizes}"
+    elif bool((real.features == real.features[0]).all()):
+        reason = "the features of the real images are all the same"
+    if reason:
+        return dict.fromkeys(names, Figure.missing(reason, len(fake)))
     some_real, some_fake = limited(real), limited(fake)
     figures = {
         "kid": _kid(some_real, some_fake, settings, *key),
@@ -45,19 +49,7 @@ def compare(
         else:
             extrapolated = frechet_infinity(real, fake, seeded(*key, "sizes"))
             figures["fid_infinity"] = _frechet_figure(extrapolated, real, fake, settings, *key, "fid_infinity")
-    return {**figures, **_support_figures(some_real, some_fake)}
-
-
-def too_few(num_real: int, num_fake: int) -> str | None:
-    """Why two sets of these sizes are not compared, or None."""
-    if min(num_real, num_fake) >= MIN_IMAGES:
-        return None
-    return f"a comparison needs {MIN_IMAGES} images on each side, here are {num_real} real and {num_fake} to compare"
-
-
-def no_p_value(real: ImageSet, fake: ImageSet) -> bool:
-    """Whether there are too few subjects for the permutation test."""
-    return permutation_units(real, fake) < MIN_UNITS
+    return {**figures, **support_figures(some_real, some_fake)}
 
 
 def limited(images: ImageSet) -> ImageSet:
@@ -70,11 +62,8 @@ def limited(images: ImageSet) -> ImageSet:
 
 
 def _kid(real: ImageSet, fake: ImageSet, settings: EvaluationConfig, *key: object) -> Figure:
-    found = kid(real, fake, settings.num_bootstraps, seeded(*key, "kid"))
-    if math.isnan(found.value):
-        return Figure.missing(NO_KID, len(fake))
-    figure = Figure.of(found.value, len(fake), None if found.draws is None else interval(found.draws))
-    if no_p_value(real, fake):
+    figure = kid(real, fake, settings.num_bootstraps, seeded(*key, "kid")).figure(len(fake))
+    if figure.value is None or permutation_units(real, fake) < MIN_UNITS:
         return figure
     return figure.tested(permutation_test(real, fake, settings.num_permutations, seeded(*key, "labels")))
 
@@ -92,12 +81,3 @@ def _frechet_figure(
         draws += weights @ owner_sums(slopes, images.owners)
     ends = interval(np.maximum(draws, floor))
     return Figure.of(max(floor, found.value), len(fake), ends)
-
-
-def _support_figures(real: ImageSet, fake: ImageSet) -> dict[str, Figure]:
-    found = support_with_intervals(real, fake, NUM_NEIGHBOURS)
-    figures = {}
-    for name in ("precision", "recall", "density", "coverage"):
-        ends = (getattr(found.lows, name), getattr(found.highs, name)) if found.lows else None
-        figures[name] = Figure.of(getattr(found.figures, name), len(fake), ends)
-    return figures

@@ -25,42 +25,6 @@ _NEGLIGIBLE = 1e-12
 
 
 @dataclass(frozen=True)
-class FeatureSums:
-    """What FID needs to know of a set of features, as sums: parts add up to the whole.
-
-    float64 `total` (D,) and `outer` (D, D), the sum of the features' outer products; `n` features.
-    """
-
-    total: Tensor
-    outer: Tensor
-    n: int
-
-    @classmethod
-    def of(cls, features: Tensor) -> FeatureSums:
-        """Sums over features (N, D), which may be no rows. Raises ValueError if one is not finite."""
-        if not bool(torch.isfinite(features).all()):
-            raise ValueError("features are not finite")  # they would crash the eigen-decomposition
-        width = features.shape[1]
-        sums = cls(torch.zeros(width).double(), torch.zeros(width, width).double(), 0)
-        for block in torch.split(features.double(), BLOCK):
-            sums = sums + cls(block.sum(0), block.T @ block, len(block))
-        return sums
-
-    def __add__(self, other: FeatureSums) -> FeatureSums:
-        return FeatureSums(self.total + other.total, self.outer + other.outer, self.n + other.n)
-
-    @property
-    def mean(self) -> Tensor:
-        """(D,)."""
-        return self.total / self.n
-
-    @property
-    def covariance(self) -> Tensor:
-        """(D, D), with N - 1."""
-        return (self.outer - self.n * torch.outer(self.mean, self.mean)) / (self.n - 1)
-
-
-@dataclass(frozen=True)
 class Frechet:
     """The distance, and its slopes in the weight of each image of either set; the slopes of a set sum to 0."""
 
@@ -100,16 +64,25 @@ def _by_inner_products(real: Tensor, fake: Tensor) -> Frechet:
 def _by_covariances(real: Tensor, fake: Tensor) -> Frechet:
     """With R = S_1^(1/2) and M = R S_2 R: tr((S_1 S_2)^(1/2)) = tr M^(1/2), and the two transport maps are
     R^-1 M^(1/2) R^-1 and R M^(-1/2) R."""
-    sums = FeatureSums.of(real), FeatureSums.of(fake)
-    first, second = (each.covariance for each in sums)
-    shift = sums[0].mean - sums[1].mean
+    (real_mean, first), (fake_mean, second) = _moments(real), _moments(fake)
+    shift = real_mean - fake_mean
     root, inverse_root = _roots(first)
     middle, inverse_middle = _roots(root @ second @ root)
     value = shift.square().sum() + first.trace() + second.trace() - 2.0 * middle.trace()
     maps = inverse_root @ middle @ inverse_root, root @ inverse_middle @ root
-    centred = real - sums[0].mean, fake - sums[1].mean
+    centred = real - real_mean, fake - fake_mean
     shares = [((x @ transport) * x).sum(1) for x, transport in zip(centred, maps, strict=True)]
     return Frechet(float(value), _slopes(centred[0], shift, shares[0]), _slopes(centred[1], -shift, shares[1]))
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (D,) and the covariance (D, D), with N - 1, of features (N, D)."""
+    width, n = features.shape[1], len(features)
+    total, outer = torch.zeros(width).double(), torch.zeros(width, width).double()
+    for block in torch.split(features, BLOCK):
+        total, outer = total + block.sum(0), outer + block.T @ block
+    mean = total / n
+    return mean, (outer - n * torch.outer(mean, mean)) / (n - 1)
 
 
 def _roots(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -35,7 +35,7 @@ class Figure:
                 raise ValueError("a figure without a value has neither interval nor p-value")
             if not math.isfinite(number):
                 raise ValueError(f"the numbers of a figure are finite, got {number}; use Figure.of")
-        if self.low is not None and self.high is not None and self.low > self.high:
+        if self.interval and self.interval[0] > self.interval[1]:
             raise ValueError(f"an interval runs from low to high, got {self.low} to {self.high}")
 
     @classmethod
@@ -51,10 +51,10 @@ class Figure:
         """No value, and why."""
         return cls(None, n, reason)
 
-    @classmethod
-    def mean(cls, values: Sequence[float], nothing: str) -> Self:
-        """The mean over `values`, or the reason `nothing` if there are none."""
-        return cls.of(math.fsum(values) / len(values), len(values)) if len(values) else cls.missing(nothing)
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends, None where there is no interval."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
     def tested(self, p_value: float | None) -> Self:
         """The same figure with the p-value of its test; one without a value stays as it is."""
@@ -68,3 +68,13 @@ class Figure:
     def from_json(cls, tree: dict[str, Any]) -> Self:
         """What `as_json` gave. Raises ValueError or TypeError for anything else."""
         return cls(**tree)
+
+
+def not_finite(num_broken: int, num_images: int) -> str | None:
+    """The reason why images give no figure where some of them hold values that are not finite, else None."""
+    return f"{num_broken} of {num_images} images hold values that are not finite" if num_broken else None
+
+
+def figures_json(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """Figures by their names, as JSON has them."""
+    return {name: figure.as_json() for name, figure in figures.items()}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mrigen.metrics.distribution import Frechet, frechet
-from mrigen.metrics.resampling import Codes, ImageSet, Weights, owner_strata
+from mrigen.metrics.resampling import Codes, ImageSet, owner_strata
 
 NUM_SIZES = 12
 SMALLEST_FRACTION = 0.25
@@ -20,12 +20,6 @@ MIN_IMAGES_TO_EXTRAPOLATE = 100
 """On either side: with fewer, the bias is no straight line, and an extrapolation says nothing."""
 MIN_OWNERS_TO_EXTRAPOLATE = 8
 """On either side, for it is subjects that shrink in number: slices of one subject do not stand for many."""
-
-
-def infinity_fractions() -> Weights:
-    """Fractions of the subjects at which the distance is taken, evenly spaced in their reciprocal as in the paper's
-    fit, the whole first."""
-    return np.asarray(1.0 / np.linspace(1.0, 1.0 / SMALLEST_FRACTION, NUM_SIZES))
 
 
 def frechet_infinity(real: ImageSet, fake: ImageSet, generator: np.random.Generator) -> Frechet:
@@ -36,7 +30,8 @@ def frechet_infinity(real: ImageSet, fake: ImageSet, generator: np.random.Genera
     """
     if reason := too_few_for_infinity(real, fake):
         raise ValueError(reason)
-    fractions = infinity_fractions()
+    # Evenly spaced in their reciprocal, as in the paper's fit, the whole first.
+    fractions = 1.0 / np.linspace(1.0, 1.0 / SMALLEST_FRACTION, NUM_SIZES)
     # The intercept of a least-squares line is a weighted sum of the distances.
     design = np.stack([np.ones_like(fractions), 1.0 / fractions], axis=1)
     shares = np.linalg.pinv(design)[0]

@@ -8,17 +8,16 @@ compared at once, each pair of cells weighs the same within the sets as between 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mrigen.metrics.resampling import Codes, ImageSet, Weights, owner_strata, pair_weights
-
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
+from mrigen.metrics.figure import Figure
+from mrigen.metrics.resampling import Codes, ImageSet, Matrix, Weights, interval, owner_strata, pair_weights
 
 MIN_UNITS = 7
 """With fewer subjects there are fewer than 1,000 ways to permute the labels, hence no p-value below 0.001."""
@@ -104,28 +103,65 @@ class _Units:
 
 @dataclass(frozen=True)
 class Kid:
-    """KID and its bootstrap draws, None where the owners are too few for them."""
+    """KID, NaN where a cell of a set has images of one owner only, and its bootstrap draws, None where the owners are
+    too few for them."""
 
     value: float
     draws: Weights | None
 
+    def figure(self, n: int) -> Figure:
+        """With its interval; `n` is the number of images that are compared with real ones."""
+        if math.isnan(self.value):
+            return Figure.missing(NO_KID, n)
+        return Figure.of(self.value, n, None if self.draws is None else interval(self.draws))
+
+
+class _KernelDistance:
+    """The distance of two sets for any weights of their owners, (draws, owners) each: (draws,)."""
+
+    def __init__(self, real: ImageSet, fake: ImageSet) -> None:
+        self._real, self._fake, self._between = KernelSums.of(real), KernelSums.of(fake), KernelSums.of(real, fake)
+
+    def __call__(self, real: Weights, fake: Weights) -> Weights:
+        within = self._real.mean(real, real) + self._fake.mean(fake, fake)
+        return within - 2.0 * self._between.mean(real, fake)
+
 
 def kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.random.Generator) -> Kid:
-    """KID between two sets of images. `value` is NaN where a cell of a set has images of one owner only (NO_KID)."""
-    within_real, within_fake, between = KernelSums.of(real), KernelSums.of(fake), KernelSums.of(real, fake)
-
-    def distance(real_weights: Weights, fake_weights: Weights) -> Weights:
-        return (
-            within_real.mean(real_weights, real_weights)
-            + within_fake.mean(fake_weights, fake_weights)
-            - 2.0 * between.mean(real_weights, fake_weights)
-        )
-
+    """KID between two sets of images."""
+    distance = _KernelDistance(real, fake)
     value = distance(np.ones((1, real.num_owners)), np.ones((1, fake.num_owners)))
     weights = [pair_weights(images, num_draws, generator) for images in (real, fake)]
     if weights[0] is None or weights[1] is None:
         return Kid(float(value[0]), None)
     return Kid(float(value[0]), distance(weights[0], weights[1]))
+
+
+def mean_cell_kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.random.Generator) -> Kid:
+    """KID within each cell, averaged over the cells, which both sets must have.
+
+    Unlike the KID of all cells pooled, it sees images that are good but of the wrong cell. For the interval a subject
+    is drawn with all its images, in whatever cell, so that cells are not taken for independent.
+    """
+    cells = np.unique(real.cells)
+    if not np.array_equal(cells, np.unique(fake.cells)):
+        raise ValueError("both sets must have images of the same cells")
+    weights = [pair_weights(images, num_draws, generator) for images in (real, fake)]
+    values, draws = [], []
+    for cell in cells:
+        (a, whose_a), (b, whose_b) = _within(real, cell), _within(fake, cell)
+        distance = _KernelDistance(a, b)
+        values.append(distance(np.ones((1, a.num_owners)), np.ones((1, b.num_owners))))
+        if weights[0] is not None and weights[1] is not None:
+            draws.append(distance(weights[0][:, whose_a], weights[1][:, whose_b]))
+    return Kid(float(np.mean(values)), np.mean(draws, axis=0) if draws else None)
+
+
+def _within(images: ImageSet, cell: int) -> tuple[ImageSet, Codes]:
+    """The images of one cell, and which owner of the whole set each of their owners is."""
+    rows = np.flatnonzero(images.cells == cell)
+    owners, first = np.unique(images.owners[rows], return_index=True)
+    return images.taken(rows), owners[np.argsort(first)]
 
 
 def permutation_test(real: ImageSet, fake: ImageSet, num_permutations: int, generator: np.random.Generator) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 Codes = np.ndarray[Any, np.dtype[np.int64]]
 Weights = np.ndarray[Any, np.dtype[np.float64]]
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 MIN_OWNERS = 5
 """With fewer subjects an interval over subjects would be far too narrow, so there is none."""
@@ -47,11 +48,7 @@ class ImageSet:
             raise ValueError("features, owners, cells and strata differ in length")
         if not bool(torch.isfinite(features).all()):
             raise ValueError("features are not finite")  # they would crash an eigen-decomposition
-        first: dict[str, int] = {}
-        codes = [first.setdefault(owner, len(first)) for owner in owners]
-        return cls(
-            features.double(), np.asarray(codes, np.int64), np.asarray(cells, np.int64), np.asarray(strata, np.int64)
-        )
+        return cls(features.double(), owner_codes(owners), np.asarray(cells, np.int64), np.asarray(strata, np.int64))
 
     @classmethod
     def plain(cls, features: Tensor) -> ImageSet:
@@ -77,6 +74,12 @@ class ImageSet:
 def seeded(*key: object) -> np.random.Generator:
     """A generator that depends on `key` alone."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256("/".join(map(str, key)).encode()).digest()[:8], "big"))
+
+
+def owner_codes(owners: Sequence[str]) -> Codes:
+    """Owners as numbers, counted from 0 in the order in which they first occur."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(owner, len(first)) for owner in owners], np.int64)
 
 
 def owner_strata(owners: Codes, strata: Codes) -> Codes:

@@ -15,7 +15,7 @@ from mrigen.features.names import MRI
 from mrigen.images.scopes import ScopeKind
 from mrigen.metrics.figure import Figure
 from mrigen.report.evaluation.metrics_json import SCHEMA_VERSION
-from mrigen.report.figure_text import apart, interval_text, number_text
+from mrigen.report.figure_text import Notes, aligned, apart, figure_and_interval
 from mrigen.storage import Location
 
 _SAME = ("feature_size", "image_size", "num_neighbours", "interval_level", "ms_ssim_betas")
@@ -126,14 +126,15 @@ def comparison_text(first: Metrics, second: Metrics, *, cells: bool) -> str:
     lines += _tables(pooled, first.figures, second.figures, unlike, "")
     if first.answers is not None and second.answers is not None:
         unseen = first.untrained | second.untrained
-        known = {row for some in (first.answers, second.answers) for row, found in some.items() if _any_value(found)}
+        known = {
+            row
+            for answers in (first.answers, second.answers)
+            for row, figures in answers.items()
+            if any(figure.value is not None for figure in figures.values())
+        }
         answers = [row for row in first.answers if row in known and (cells or row.partition(",")[0] in unseen)]
         lines += _tables(answers, first.answers, second.answers, unlike, "extrapolation: ")
     return "\n".join([*lines, "", "* the 95 % intervals of A and B do not overlap"])
-
-
-def _any_value(figures: Mapping[str, Figure]) -> bool:
-    return any(figure.value is not None for figure in figures.values())
 
 
 def _unlike_networks(first: Metrics, second: Metrics) -> frozenset[str]:
@@ -169,27 +170,16 @@ def _tables(rows: Sequence[str], first: Figures, second: Figures, unlike: frozen
 
 
 def _table(prefix: str, name: str, rows: Sequence[str], first: Figures, second: Figures) -> Iterator[str]:
-    table = [(prefix + name, "A", "B", "")]
-    reasons: list[str] = []
+    table: list[tuple[str, ...]] = [(prefix + name, "A", "B", "")]
+    notes = Notes()
     for row in rows:
-        if name not in first[row] or name not in second[row]:
-            continue
-        one, other = first[row][name], second[row][name]
-        mark = "*" if apart(one, other) else ""
-        table.append((row, _shown(name, one, reasons), _shown(name, other, reasons), mark))
-    widths = [max(len(line[i]) for line in table) for i in range(4)]
-    for line in table:
-        shown = [line[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(line[1:3], widths[1:3], strict=True))]
-        yield "  ".join([*shown, line[3]]).rstrip()
-    for number, reason in enumerate(reasons, start=1):
+        if name in first[row] and name in second[row]:
+            both = first[row][name], second[row][name]
+            table.append((row, *(_shown(name, figure, notes) for figure in both), "*" if apart(*both) else ""))
+    yield from (line.rstrip() for line in aligned(table))
+    for number, reason in enumerate(notes.reasons, start=1):
         yield f"({number}) {reason}"
 
 
-def _shown(name: str, figure: Figure, reasons: list[str]) -> str:
-    if figure.value is None:
-        reason = figure.reason or ""
-        if reason not in reasons:
-            reasons.append(reason)
-        return f"none ({reasons.index(reason) + 1})"
-    value, ends = number_text(name, figure.value), interval_text(name, figure)
-    return f"{value} ({ends})" if ends else value
+def _shown(name: str, figure: Figure, notes: Notes) -> str:
+    return figure_and_interval(name, figure) if figure.reason is None else f"none ({notes.number(figure.reason)})"

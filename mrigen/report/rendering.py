@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jinja2
 
 from mrigen import __version__
+from mrigen.labels import Cell, Modality, Pathology
 from mrigen.report.sheets import ORIENTATION_TEXTS, UNTRAINED_TEXT, Slice, slice_png
 
 
@@ -19,6 +21,30 @@ def data_uri(png: bytes) -> str:
 def embedded_slice(image: Slice, *, synthetic: bool) -> str:
     """A slice as a URI; a synthetic one says so in the PNG's text."""
     return data_uri(slice_png(image, synthetic=synthetic))
+
+
+def tile_rows(
+    images: Mapping[Cell, Sequence[Slice]],
+    counts: Mapping[Cell, int],
+    *,
+    synthetic: bool,
+    untrained: Collection[Cell] = (),
+) -> list[dict[str, Any]]:
+    """A row for each pathology with a tile for each modality: the images to show, and how many there are in all."""
+    rows = []
+    for pathology in Pathology:
+        cells = [Cell(pathology, modality) for modality in Modality]
+        tiles = [
+            {
+                "modality": str(cell.modality),
+                "images": [embedded_slice(image, synthetic=synthetic) for image in images.get(cell, ())],
+                "untrained": cell in untrained and counts.get(cell, 0) > 0,
+                "count": counts.get(cell, 0),
+            }
+            for cell in cells
+        ]
+        rows.append({"pathology": str(pathology), "tiles": tiles, "total": sum(counts.get(cell, 0) for cell in cells)})
+    return rows
 
 
 def render(template: str, *, plane: str | None = None, **values: Any) -> str:

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from mrigen.report.ablation.words import ablation_verdict
+from mrigen.report.figure_text import Notes
+from mrigen.report.plots import COLOURS, FAINT, blank, level, line, png_with_legend, tidy
 from mrigen.report.rendering import data_uri, embedded_slice, render
-from mrigen.report.study_plots import COLOURS, FAINT, Reasons, blank, level, line, png, tidy
 from mrigen.studies.ablation.looking import EXTRACTORS
 from mrigen.studies.ablation.settings import COMPARED, Drop, Setting
 from mrigen.studies.ablation.summary import Ablation
@@ -27,7 +28,7 @@ def figure_titles() -> dict[str, str]:
 
 def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Mapping[str, str], *, plane: str) -> str:
     """As HTML. `notices` come before all else; `facts` are listed at the end; `plane` is that of the slices."""
-    reasons, titles = Reasons(), figure_titles()
+    notes, titles = Notes(), figure_titles()
     count = min(SHOWN_CELLS, len(study.cells))
     shown = [study.cells[place * len(study.cells) // count] for place in range(count)]
     return render(
@@ -37,12 +38,12 @@ def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Ma
         study=study,
         verdict=ablation_verdict(study),
         columns=list(titles.values()),
-        floor=[reasons.shown(study.floor[name]) for name in titles],
+        floor=[notes.shown(name, study.floor[name]) for name in titles],
         rows=[
             {
                 "name": setting_name(setting, study.own),
                 "evaluations": setting.num_evaluations,
-                "figures": [reasons.shown(figures[name]) for name in titles],
+                "figures": [notes.shown(name, figures[name]) for name in titles],
             }
             for setting, figures in study.rows.items()
         ],
@@ -56,7 +57,7 @@ def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Ma
             }
             for setting, images in study.pictures.items()
         ],
-        reasons=reasons.listed,
+        reasons=notes.reasons,
         notices=notices,
         facts=facts,
     )
@@ -81,13 +82,7 @@ def curve_plot(study: Ablation) -> bytes:
     plot, panels = _panels(study)
     for name, axes in panels.items():
         for solver, (mark, colour) in _LOOKS.items():
-            settings = [
-                setting
-                for setting in study.rows
-                if setting.drop == Drop.NOTHING
-                and setting.sampler.solver == solver
-                and setting.sampler.guidance_scale == sampler.guidance_scale
-            ]
+            settings = _settings(study, solver=solver, guidance_scale=sampler.guidance_scale)
             settings.sort(key=lambda setting: setting.num_evaluations)
             figures = [study.rows[setting][name] for setting in settings]
             line(axes, [s.num_evaluations for s in settings], figures, colour, mark, solver)
@@ -97,18 +92,13 @@ def curve_plot(study: Ablation) -> bytes:
         axes.minorticks_off()
         blank(axes, [figures[name] for figures in study.rows.values()])
     plot.supxlabel("function evaluations a sample", fontsize=9)
-    return png(plot)
+    return png_with_legend(plot)
 
 
 def guidance_plot(study: Ablation) -> bytes:
     """Every figure against the guidance scale, at the model's own solver and number of steps."""
     own = study.own.sampler
-    settings = [
-        setting
-        for setting in study.rows
-        if setting.drop == Drop.NOTHING
-        and (setting.sampler.solver, setting.sampler.num_steps) == (own.solver, own.num_steps)
-    ]
+    settings = _settings(study, solver=own.solver, num_steps=own.num_steps)
     settings.sort(key=lambda setting: setting.sampler.guidance_scale)
     plot, panels = _panels(study)
     for name, axes in panels.items():
@@ -117,7 +107,17 @@ def guidance_plot(study: Ablation) -> bytes:
         line(axes, scales, [study.rows[setting][name] for setting in settings], COLOURS[1], "o", label)
         blank(axes, [study.rows[setting][name] for setting in settings])
     plot.supxlabel("guidance scale", fontsize=9)
-    return png(plot)
+    return png_with_legend(plot)
+
+
+def _settings(study: Ablation, **alike: object) -> list[Setting]:
+    """Those that drop nothing and have these values."""
+    return [
+        setting
+        for setting in study.rows
+        if setting.drop == Drop.NOTHING
+        and all(getattr(setting.sampler, name) == value for name, value in alike.items())
+    ]
 
 
 def _panels(study: Ablation) -> tuple[Plot, dict[str, Axes]]:

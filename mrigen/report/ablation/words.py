@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mrigen.metrics.figure import Figure
+from mrigen.report.figure_text import apart
 from mrigen.studies.ablation.looking import EXTRACTORS
 from mrigen.studies.ablation.settings import Drop
 from mrigen.studies.ablation.summary import Ablation
@@ -36,6 +37,6 @@ def ablation_verdict(study: Ablation) -> list[str]:
 
 def _overlap(first: Figure, second: Figure) -> str:
     """What to add where the intervals of two figures overlap."""
-    if first.low is None or first.high is None or second.low is None or second.high is None:
+    if first.interval is None or second.interval is None:
         return " (no interval)"
-    return "" if first.low > second.high or second.low > first.high else " (their intervals overlap)"
+    return "" if apart(first, second) else " (their intervals overlap)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mrigen.audit.block_files import read_images
-from mrigen.audit.decision import MIN_DISTANCE, Audit, CellAudit, Query, Share
+from mrigen.audit.decision import MIN_DISTANCE, Audit, CellAudit, Query
 from mrigen.audit.likeness import FOREGROUND, Alignment, aligned
 from mrigen.audit.pairing import AuditPlan
 from mrigen.config import Config
@@ -21,6 +20,7 @@ from mrigen.labels import Cell
 from mrigen.preprocess import mirrors
 from mrigen.report.audit.words import explanation, p_value_text, real_counts, verdict, warnings
 from mrigen.report.palette import BLUE, FAINT, RED
+from mrigen.report.plots import png_with_legend
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
 from mrigen.storage import Location
@@ -90,18 +90,11 @@ def audit_page(
         plane=config.data.plane,
         title=title,
         verdict=verdict(audit),
-        failed=audit.failed,
+        audit=audit,
+        p=p_value_text(audit.p_value),
         explanation=explanation(audit, config),
         notices=[*notices, *warnings(audit)],
-        overall={
-            "flagged": _share_text(audit.flagged),
-            "matches": _share_text(audit.matches),
-            "held_out": _share_text(audit.held_out_matches),
-            "p": p_value_text(audit.p_value),
-            "samples": audit.flagged.n,
-        },
-        cells=[_cell_values(cell, plan) for cell in audit.cells],
-        any_untrained=any(not cell.trained for cell in audit.cells),
+        rows=[_row(cell, plan) for cell in audit.cells],
         plot=data_uri(similarity_png(decided)) if decided else None,
         pairs=[_pair_values(pair) for pair in pairs],
         settings=config.audit,
@@ -133,11 +126,7 @@ def similarity_png(cells: Sequence[CellAudit]) -> bytes:
     left.set_xlabel("similarity to the nearest training image")
     right.set_xlabel("distance to training / distance to held-out")
     left.set_ylabel("share of images")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png_with_legend(figure, 2)
 
 
 def difference(sample: Slice, training: Slice, alignment: Alignment) -> Slice:
@@ -167,34 +156,19 @@ def _histogram(axis: Any, values: Mapping[str, Sequence[float]], limits: Sequenc
     axis.axvspan(limits[0], limits[-1], color=FAINT, alpha=0.2, linewidth=0)
     for limit in {limits[0], limits[-1]}:
         axis.axvline(limit, color=FAINT, linewidth=1, linestyle="--")
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
 
 
-def _cell_values(cell: CellAudit, plan: AuditPlan) -> dict[str, object]:
+def _row(cell: CellAudit, plan: AuditPlan) -> dict[str, object]:
     yardstick = plan.counterparts[cell.cell].yardstick
     return {
-        "name": str(cell.cell),
-        "trained": cell.trained,
-        "references": ", ".join(str(other) for other in cell.references),
-        "yardstick": "" if yardstick == (cell.cell,) else "those cells",
-        "samples": len(cell.samples),
-        "faulty": cell.num_faulty,
+        "cell": cell,
+        "borrowed": yardstick != (cell.cell,),
         "training": real_counts(plan, Group.REFERENCE, cell.references),
         "held_out": real_counts(plan, Group.HELD_OUT, yardstick),
-        "threshold": f"{cell.limits.similarity:.3f}" if cell.limits else None,
-        "flagged": _share_text(cell.flagged),
-        "matches": _share_text(cell.matches),
-        "held_out_matches": _share_text(cell.held_out_matches),
         "p": p_value_text(cell.adjusted),
-        "reason": cell.reason,
     }
-
-
-def _share_text(share: Share) -> dict[str, str]:
-    low, high = share.interval
-    return {"count": str(share.count), "interval": f"{100 * low:.1f} to {100 * high:.1f} %"}
 
 
 def _pair_values(pair: Pair) -> dict[str, object]:
@@ -204,14 +178,9 @@ def _pair_values(pair: Pair) -> dict[str, object]:
     moves = [f"moved by ({x}, {y}) px"] if (x, y) != (0, 0) else []
     moves += ["mirrored"] if alignment.mirrored else []
     return {
-        "cell": str(pair.cell),
+        "cell": pair.cell,
         "mark": "match" if pair.match else "flagged" if pair.flagged else "",
-        "id": pair.query.id,
-        "training_id": pair.query.training.id,
-        "held_out_id": pair.query.held_out.id if pair.query.held_out else None,
-        "similarity": f"{pair.query.training.similarity:.3f}",
-        "cosine": f"{pair.query.training.cosine:.3f}",
-        "held_out_similarity": f"{pair.query.held_out.similarity:.3f}" if pair.query.held_out else None,
+        "query": pair.query,
         "moves": ", ".join(moves),
         "sample": embedded_slice(pair.sample, synthetic=True),
         "training": embedded_slice(pair.training, synthetic=False),

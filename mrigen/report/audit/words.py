@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mrigen import __version__
-from mrigen.audit.decision import Audit, CellAudit, Neighbour, Query, Share
+from mrigen.audit.decision import Audit, CellAudit, Neighbour
 from mrigen.audit.pairing import AuditPlan
 from mrigen.config import Config
 from mrigen.images.index import Group
 from mrigen.labels import Cell
+from mrigen.report.figure_text import aligned
+from mrigen.report.provenance import Provenance
 
 SUSPICIOUS_THRESHOLD = 0.995
 """A threshold above this says that held-out images themselves are copies of training images."""
-
-Provenance = Mapping[str, Sequence[Any]]
 
 
 def verdict(audit: Audit) -> str:
@@ -95,11 +95,7 @@ def audit_text(audit: Audit) -> str:
                 p_value_text(cell.adjusted),
             ]
         lines.append([f"{cell.cell}{mark}", str(len(cell.samples)), str(len(cell.held_out)), *figures])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in lines
-    ]
+    text = aligned(lines)
     for cell in audit.cells:
         if cell.reason:
             text.append(f"{cell.cell}: not judged: {cell.reason}")
@@ -126,8 +122,8 @@ def audit_json(
         "mrigen_version": __version__,
         "split": split,
         "config_sha256": config.digest(),
-        "real": {name: list(values) for name, values in real.items()},
-        "generated": {name: list(values) for name, values in generated.items()},
+        "real": dict(real),
+        "generated": dict(generated),
         "notices": [*said, *warnings(audit)],
         "settings": config.audit.model_dump(mode="json") | {"feature_size": config.evaluation.feature_size},
         "failed": audit.failed,
@@ -141,7 +137,14 @@ def audit_json(
         },
         "cells": [_cell_json(cell, plan) for cell in audit.cells],
         "flagged_samples": [
-            {"cell": str(cell.cell), "match": cell.is_match(query)} | _query_json(query)
+            {
+                "cell": str(cell.cell),
+                "match": cell.is_match(query),
+                "id": query.id,
+                "ratio": query.ratio,
+                "training": _neighbour_json(query.training),
+                "held_out": _neighbour_json(query.held_out),
+            }
             for cell in audit.cells
             for query in cell.samples
             if cell.flags(query)
@@ -189,21 +192,10 @@ def _cell_json(cell: CellAudit, plan: AuditPlan) -> dict[str, Any]:
 
 
 def _shares(decided: Audit | CellAudit) -> dict[str, Any]:
-    names = ("flagged", "matches", "held_out_matches", "unlike")
-    return {name: _share_json(getattr(decided, name)) for name in names}
-
-
-def _share_json(share: Share) -> dict[str, Any]:
-    low, high = share.interval
-    return {"count": share.count, "n": share.n, "low": low, "high": high}
-
-
-def _query_json(query: Query) -> dict[str, Any]:
+    shares = {name: getattr(decided, name) for name in ("flagged", "matches", "held_out_matches", "unlike")}
     return {
-        "id": query.id,
-        "ratio": query.ratio,
-        "training": _neighbour_json(query.training),
-        "held_out": _neighbour_json(query.held_out),
+        name: {"count": share.count, "n": share.n} | dict(zip(("low", "high"), share.interval, strict=True))
+        for name, share in shares.items()
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -17,7 +16,8 @@ from mrigen.prepare.prepared_data import PreparedData
 from mrigen.records import read_file, tensor_numpy
 from mrigen.report.data.words import warnings_of
 from mrigen.report.palette import BLUE, GREEN, RED, YELLOW
-from mrigen.report.rendering import data_uri, embedded_slice, render
+from mrigen.report.plots import png
+from mrigen.report.rendering import data_uri, render, tile_rows
 from mrigen.report.sheets import Slice
 from mrigen.sources.recognise import FoundScans
 from mrigen.storage import Location
@@ -33,19 +33,6 @@ _LINES = (BLUE, RED, YELLOW, GREEN)
 
 def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, config: Config) -> Location:
     """Write `data.html` of a run that was prepared from what was `found`; gives its place."""
-    images = example_images(run / "data", prepared)
-    rows = []
-    for pathology in Pathology:
-        cells = [Cell(pathology, modality) for modality in Modality]
-        tiles = [
-            {
-                "modality": str(cell.modality),
-                "images": [embedded_slice(image, synthetic=False) for image in images[cell]],
-                "count": prepared.cells[cell],
-            }
-            for cell in cells
-        ]
-        rows.append({"pathology": str(pathology), "tiles": tiles, "total": sum(prepared.cells[c] for c in cells)})
     page = run / PAGE
     html = render(
         "data/page.html",
@@ -53,7 +40,7 @@ def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, co
         title="Training images",
         kinds=[kind for kinds in found.kinds for kind in kinds],
         num_scans=sum(prepared.traits.values()),
-        rows=rows,
+        rows=tile_rows(example_images(run / "data", prepared), prepared.cells, synthetic=False),
         modalities=[str(modality) for modality in Modality],
         total=prepared.num_images,
         num_marked=prepared.num_marked,
@@ -134,8 +121,7 @@ def histogram_png(histograms: Histograms) -> bytes:
             axis.tick_params(labelsize=7)
             axis.xaxis.set_minor_formatter(NullFormatter())
             axis.set_yticks([])
-            for side in ("top", "right", "left"):
-                axis.spines[side].set_visible(False)
+            axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0, 0].set_ylabel("as in the files", fontsize=9)
     axes[1, 0].set_ylabel("as in the images", fontsize=9)
     lines = {line.get_label(): line for axis in axes.flat for line in axis.patches}
@@ -143,9 +129,7 @@ def histogram_png(histograms: Histograms) -> bytes:
     figure.legend(
         [lines[name] for name in ordered], ordered, loc="outside lower center", ncols=4, fontsize=9, frameon=False
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)
 
 
 def _occupied(histograms: Histograms) -> tuple[float, float]:

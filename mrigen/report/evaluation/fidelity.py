@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mrigen.condition_classifier.fidelity import CLASSES, SIDES, TARGETS
 from mrigen.evaluation.summary import FIDELITY, Evaluation
 from mrigen.images.scopes import ScopeKind
-from mrigen.report.evaluation.tables import WIDE, Column, Notes, figure_table
+from mrigen.report.evaluation.tables import WIDE, Column, figure_table
+from mrigen.report.figure_text import Notes
 
 _ACCURACY = [
     Column(f"Accuracy of {target}, {side}", f"{FIDELITY}/{target}{suffix}")
@@ -40,27 +41,13 @@ def fidelity_section(evaluation: Evaluation, notes: Notes) -> dict[str, Any]:
                 "target": target,
                 "classes": CLASSES[target],
                 "sides": [
-                    {"title": title, "corner": corner, "rows": confusion_rows(matrices[side], CLASSES[target])}
+                    {"title": title, "corner": corner, "counts": matrices[side]}
                     for side, (title, corner) in _MATRICES.items()
                 ],
             }
             for target, matrices in evaluation.confusion.items()
         ],
     }
-
-
-def confusion_rows(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Counts with their share of the row; a row without an image has no shares."""
-    return [
-        {
-            "name": name,
-            "cells": [
-                {"count": count, "share": count / sum(counts) if sum(counts) else None, "right": place == column}
-                for column, count in enumerate(counts)
-            ],
-        }
-        for place, (name, counts) in enumerate(zip(classes, matrix, strict=True))
-    ]
 
 
 def classifier_sentence(training: Mapping[str, Any]) -> str:

@@ -34,8 +34,8 @@ def metrics_json(
         "split": evaluation.split,
         "held_out_sha256": evaluation.held_out,
         "config_sha256": config.digest(),
-        "real": {name: list(values) for name, values in real.items()},
-        "generated": {name: list(values) for name, values in generated.items()},
+        "real": dict(real),
+        "generated": dict(generated),
         "notices": list(said),
         "verdict": verdict(evaluation),
         "settings": {

@@ -20,8 +20,9 @@ from mrigen.metrics.resampling import MIN_OWNERS, MIN_OWNERS_IN_CELL
 from mrigen.report.evaluation.extrapolation import extrapolation_section
 from mrigen.report.evaluation.fidelity import fidelity_section
 from mrigen.report.evaluation.plots import answers_plot, error_map_plot, interval_plot
-from mrigen.report.evaluation.tables import WIDE, Column, Notes, figure_table
+from mrigen.report.evaluation.tables import WIDE, Column, figure_table
 from mrigen.report.evaluation.verdict import verdict
+from mrigen.report.figure_text import Notes
 from mrigen.report.rendering import data_uri, embedded_slice, render
 
 _DISTANCES = {

@@ -15,6 +15,7 @@ from mrigen.evaluation.summary import Row
 from mrigen.labels import Modality
 from mrigen.metrics.figure import Figure
 from mrigen.report.palette import BLUE, BROWN, FAINT, GRID, RED
+from mrigen.report.plots import png
 
 _ANSWERS = {
     NEAREST: ("lazy: same pathology, nearest modality", FAINT, "D"),
@@ -65,8 +66,8 @@ def _dots(axes: Axes, figures: Sequence[Figure], colour: str, mark: str, offset:
     for place, figure in enumerate(figures):
         if figure.value is None:
             continue
-        if figure.low is not None and figure.high is not None:
-            axes.plot([figure.low, figure.high], [place + offset] * 2, color=colour, linewidth=1.6, alpha=0.55)
+        if figure.interval:
+            axes.plot(figure.interval, [place + offset] * 2, color=colour, linewidth=1.6, alpha=0.55)
         axes.plot([figure.value], [place + offset], mark, color=colour, markersize=4.5)
     axes.plot([], [], mark, color=colour, markersize=4.5, label=label)
 
@@ -76,8 +77,7 @@ def _tidy(axes: Axes, title: str) -> None:
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
 
@@ -88,7 +88,7 @@ def _lines(plot: Plot, names: Sequence[str]) -> bytes:
     axes.set_ylim(len(names) - 0.4, -0.6)
     handles, labels = axes.get_legend_handles_labels()
     plot.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    return _png(plot)
+    return _small_png(plot)
 
 
 def error_map_plot(maps: Mapping[Modality, Slice]) -> bytes | None:
@@ -104,13 +104,13 @@ def error_map_plot(maps: Mapping[Modality, Slice]) -> bytes | None:
         axes.set_axis_off()
     bar = plot.colorbar(shown, ax=list(panels), shrink=0.8, pad=0.01)
     bar.ax.tick_params(labelsize=8)
-    return _png(plot)
+    return _small_png(plot)
 
 
-def _png(plot: Plot) -> bytes:
+def _small_png(plot: Plot) -> bytes:
     """Without a colour for each shade of an edge: a quarter of the size."""
-    buffer = io.BytesIO()
-    plot.savefig(buffer, format="png", metadata={"Software": None})
     small = io.BytesIO()
-    Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    Image.open(io.BytesIO(png(plot))).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
+        small, "PNG", optimize=True
+    )
     return small.getvalue()

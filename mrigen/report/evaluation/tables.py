@@ -1,4 +1,4 @@
-"""Figures as the table cells of an evaluation's page, with numbered reasons for those that are missing."""
+"""Figures as the tables of an evaluation's page."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 from mrigen.evaluation.summary import Row
 from mrigen.images.scopes import ScopeKind
-from mrigen.metrics.figure import Figure
-from mrigen.report.figure_text import figure_text, interval_text, p_text
+from mrigen.report.figure_text import Notes
 
 WIDE = (ScopeKind.OVERALL, ScopeKind.PATHOLOGY, ScopeKind.MODALITY)
 """Rows that pool several cells."""
@@ -22,29 +21,6 @@ class Column:
     title: str
     name: str
     real: str | None = None
-
-
-class Notes:
-    """The reasons for missing figures, each once, in the order in which they first come up."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def number(self, reason: str) -> int:
-        """That of a reason, from 1."""
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-        return self.reasons.index(reason) + 1
-
-    def shown(self, name: str, figure: Figure) -> dict[str, Any]:
-        """A figure as the macro `number` takes it."""
-        return {
-            "text": figure_text(name, figure),
-            "interval": interval_text(name, figure),
-            "p": p_text(figure),
-            "n": figure.n,
-            "note": self.number(figure.reason) if figure.reason is not None else None,
-        }
 
 
 def figure_table(rows: Sequence[Row], columns: Sequence[Column], notes: Notes) -> dict[str, Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.evaluation.extrapolation import ANSWERS, FLOOR, GENERATED, HEALTHY, NEAREST, Extrapolation
 from mrigen.evaluation.summary import FIDELITY, Evaluation
 from mrigen.images.scopes import ScopeKind
-from mrigen.report.evaluation.extrapolation_words import has_figure, standing
+from mrigen.report.evaluation.extrapolation import has_figure, standing
 from mrigen.report.evaluation.verdict import verdict
-from mrigen.report.figure_text import figure_text, p_text
+from mrigen.report.figure_text import aligned, figure_text, p_text
 
 
 def evaluation_lines(evaluation: Evaluation) -> str:
@@ -40,7 +38,7 @@ def evaluation_lines(evaluation: Evaluation) -> str:
         test = p_text(figures[0]) if figures[0] else None
         counts = [str(row.images["held_out"]), str(row.images["generated"])]
         lines.append([row.name + mark, *counts, *shown, test or "-"])
-    shown_lines = _aligned(lines)
+    shown_lines = aligned(lines)
     if any(row.scope.untrained for row in evaluation.rows):
         shown_lines.append("* never seen in training")
     if evaluation.extrapolation is not None:
@@ -63,14 +61,5 @@ def _answer_lines(found: Extrapolation) -> list[str]:
     return [
         "",
         f"KID by {lead} to held-out real images of the cell, of generated images and of lazy answers:",
-        *_aligned(lines),
-    ]
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Cells of a table as lines of one length, the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in lines
+        *aligned(lines),
     ]

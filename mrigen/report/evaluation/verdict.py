@@ -9,8 +9,8 @@ from mrigen.evaluation.summary import FIDELITY, Evaluation, Row
 from mrigen.images.scopes import ScopeKind
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.kernel import MIN_UNITS
-from mrigen.report.evaluation.extrapolation_words import extrapolation_verdict
-from mrigen.report.figure_text import ALPHA, apart, figure_text, interval_text, number_text, p_text, told_apart
+from mrigen.report.evaluation.extrapolation import extrapolation_verdict
+from mrigen.report.figure_text import ALPHA, apart, figure_and_interval, number_text, p_text, told_apart
 
 _NOTHING = Figure.missing("not computed")
 
@@ -67,9 +67,11 @@ def _distance(pooled: Row, lead: str, kind: str) -> Iterator[str]:
     if told is not None:
         can = "can" if told else "cannot"
         sentence += f"generated images {can} be told from real ones (permutation test, {p_text(figure)}): "
-    sentence += f"KID is {_with_interval('kid', figure)}"
+    sentence += f"KID is {figure_and_interval('kid', figure)}"
     if floor.value is not None:
-        sentence += f"; real images of other subjects reach {_with_interval('kid', floor)}{_overlap(figure, floor)}"
+        sentence += (
+            f"; real images of other subjects reach {figure_and_interval('kid', floor)}{_overlap(figure, floor)}"
+        )
     yield sentence + "."
 
 
@@ -128,11 +130,11 @@ def _fidelity(trained: Row) -> Iterator[str]:
             continue
         sentence = (
             f"A classifier trained on real images names the {target} of generated images of all trained cells with a "
-            f"balanced accuracy of {_with_interval(target, made)}"
+            f"balanced accuracy of {figure_and_interval(target, made)}"
         )
         real = _figure(trained, FIDELITY, f"{target}_real")
         if real.value is not None:
-            sentence += f"; on held-out real ones it reaches {_with_interval(target, real)}{_overlap(made, real)}"
+            sentence += f"; on held-out real ones it reaches {figure_and_interval(target, real)}{_overlap(made, real)}"
             if apart(made, real) and made.value > real.value:
                 sentence += ": these images are easier to tell apart than real ones, which is no praise"
         yield sentence + "."
@@ -141,21 +143,16 @@ def _fidelity(trained: Row) -> Iterator[str]:
 def _autoencoder(row: Row) -> Iterator[str]:
     figure = row.figures["autoencoder-quality/psnr_db"]
     if figure.value is not None:
-        decibels = _with_interval("psnr_db", figure)
+        decibels = figure_and_interval("psnr_db", figure)
         restores = f"The autoencoder restores held-out real images to {decibels} dB"
         yield f"{restores}: what it loses, generated images lack too."
 
 
 def _overlap(first: Figure, second: Figure) -> str:
     """What is to be said of two intervals; nothing unless both are there."""
-    if first.low is None or second.low is None:
+    if first.interval is None or second.interval is None:
         return ""
     return ", and the intervals do not overlap" if apart(first, second) else ", and the intervals overlap"
-
-
-def _with_interval(name: str, figure: Figure) -> str:
-    ends = interval_text(name, figure)
-    return f"{figure_text(name, figure)} ({ends})" if ends else f"{figure_text(name, figure)}"
 
 
 def _figure(row: Row, extractor: str, name: str) -> Figure:

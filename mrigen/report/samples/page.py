@@ -9,7 +9,7 @@ from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.records import read_file, tensor_numpy
-from mrigen.report.rendering import embedded_slice, render
+from mrigen.report.rendering import render, tile_rows
 from mrigen.report.sheets import Slice, contact_sheet_png
 from mrigen.storage import Location
 
@@ -31,19 +31,8 @@ def samples_page(
     `images` are a few (X, Y) slices a cell, values in [-1, 1]; `counts` is how many the data set holds;
     `facts` (model hash, seed, sampler, ...) are listed in their order, the one named `Command` as code.
     """
-    rows = []
-    for pathology in Pathology:
-        cells = [Cell(pathology, modality) for modality in Modality]
-        tiles = [
-            {
-                "modality": str(cell.modality),
-                "images": [embedded_slice(image, synthetic=True) for image in images.get(cell, ())[:SHOWN_PER_CELL]],
-                "untrained": cell in untrained and counts.get(cell, 0) > 0,
-                "count": counts.get(cell, 0),
-            }
-            for cell in cells
-        ]
-        rows.append({"pathology": str(pathology), "tiles": tiles, "total": sum(counts.get(cell, 0) for cell in cells)})
+    shown = {cell: some[:SHOWN_PER_CELL] for cell, some in images.items()}
+    rows = tile_rows(shown, counts, synthetic=True, untrained=untrained)
     return render(
         "samples/page.html",
         plane=plane,

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure as Plot
 
+from mrigen.report.figure_text import Notes
+from mrigen.report.plots import COLOURS, FAINT, level, line, png_with_legend, tidy
 from mrigen.report.rendering import data_uri, render
-from mrigen.report.study_plots import COLOURS, FAINT, Reasons, level, line, png, tidy
 from mrigen.report.usefulness.words import usefulness_verdict
 from mrigen.studies.usefulness.images import TrainedOn
 from mrigen.studies.usefulness.summary import ALL, Arm, Usefulness
@@ -17,15 +18,15 @@ _NAMES = {TrainedOn.REAL: "Real images", TrainedOn.SYNTHETIC: "Synthetic images"
 
 def usefulness_page(title: str, study: Usefulness, notices: Sequence[str], facts: Mapping[str, str]) -> str:
     """As HTML. `notices` come before all else; `facts` are listed at the end."""
-    reasons = Reasons()
+    notes = Notes()
     rows = [
         {
             "trained_on": _NAMES[arm.on],
             "subjects": arm.num_real_subjects,
             "real": arm.num_real_images,
             "made": arm.num_synthetic_images,
-            "accuracy": [reasons.shown(arm.accuracy[name]) for name in study.modalities],
-            "gain": [reasons.shown(arm.gain[name], signed=True) for name in study.modalities if arm.gain],
+            "accuracy": [notes.shown(name, arm.accuracy[name]) for name in study.modalities],
+            "gain": [notes.shown(name, arm.gain[name], signed=True) for name in study.modalities if arm.gain],
         }
         for arm in study.arms
     ]
@@ -37,7 +38,7 @@ def usefulness_page(title: str, study: Usefulness, notices: Sequence[str], facts
         num_test_images=study.arms[0].accuracy[ALL].n,
         rows=rows,
         plot=data_uri(accuracy_plot(study)),
-        reasons=reasons.listed,
+        reasons=notes.reasons,
         notices=notices,
         facts=facts,
     )
@@ -64,7 +65,7 @@ def accuracy_plot(study: Usefulness) -> bytes:
     for axes in panels[len(study.modalities) :]:
         axes.set_visible(False)
     plot.supxlabel("real training subjects", fontsize=9)
-    return png(plot)
+    return png_with_legend(plot)
 
 
 def _arms(study: Usefulness, on: TrainedOn) -> list[Arm]:

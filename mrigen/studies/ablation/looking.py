@@ -107,14 +107,12 @@ class AblationNetworks:
         return LabelledImages(pixels, cells, tuple(shard.ids))
 
     def _features(self, images: LabelledImages) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
-        found: list[list[torch.Tensor]] = [[], []]
+        batches = torch.split(torch.from_numpy(images.pixels.astype(np.float32))[:, None], COMPUTE_BATCH)
         with torch.inference_mode():
-            for start in range(0, len(images), COMPUTE_BATCH):
-                pixels = images.pixels[start : start + COMPUTE_BATCH].astype(np.float32)
-                batch = torch.from_numpy(pixels)[:, None].to(self._device)
-                found[0].append(self._extractor(batch))
-                found[1].append(self._trained.classifier.features(batch))
-        return [torch.cat(batches).float().cpu().numpy() for batches in found]
+            return [
+                torch.cat([extract(batch.to(self._device)) for batch in batches]).float().cpu().numpy()
+                for extract in (self._extractor, self._trained.classifier.features)
+            ]
 
 
 def run_model(run: Location) -> Model:

@@ -8,8 +8,6 @@ training images go the same way as the samples: they give the floor.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +16,7 @@ from mrigen import __version__
 from mrigen.checkpoint import Model
 from mrigen.config import Config
 from mrigen.errors import InputError
-from mrigen.images.index import Group, ImageIndex, ImageRow
+from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, in_file_order
 from mrigen.images.labelled import draw_per_cell
 from mrigen.labels import Cell, all_cells
 from mrigen.studies.ablation.settings import Setting, plan_settings
@@ -90,7 +88,7 @@ def plan_ablation(index: ImageIndex, model: Model, config: Config, classifier_ke
     samples = [(cell, number) for cell in cells for number in range(count)]
     settings = tuple(plan_settings(config))
     shards = [
-        *(AblationShard(group, tuple(sorted(some, key=_place))) for group, rows in real for some in _cut(rows)),
+        *(AblationShard(group, tuple(in_file_order(some))) for group, rows in real for some in _cut(rows)),
         *(AblationShard(Group.GENERATED, (), one, tuple(some)) for one in settings for some in _cut(samples)),
     ]
     looks = {
@@ -108,11 +106,6 @@ def _cut(items: Sequence[Any]) -> list[Sequence[Any]]:
     return [items[start : start + SHARD_ROWS] for start in range(0, len(items), SHARD_ROWS)]
 
 
-def _place(row: ImageRow) -> tuple[int, int]:
-    """Where an image lies: those of a shard are read in this order."""
-    return row.file, row.row
-
-
 def _key(shard: AblationShard, looks: Mapping[str, Any]) -> str:
     """A hash of all that is seen of a shard's images; for real images that is neither model nor seed."""
     if shard.setting is None:
@@ -122,4 +115,4 @@ def _key(shard: AblationShard, looks: Mapping[str, Any]) -> str:
         sampler = shard.setting.sampler.model_dump(mode="json")
         samples = [[str(cell), number] for cell, number in shard.samples]
         content = {**looks, "sampler": sampler, "drop": str(shard.setting.drop), "samples": samples}
-    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:32]
+    return content_hash(content)[:32]

@@ -13,16 +13,15 @@ import pyarrow as pa
 from mrigen.condition_classifier.fidelity import TARGETS, accuracy, nothing_learned
 from mrigen.config import Config
 from mrigen.evaluation.answered_images import ScoredImages, joined, kid_figure
+from mrigen.evaluation.described_cells import Slice
 from mrigen.images.index import Group
 from mrigen.images.scopes import Scope, ScopeKind
 from mrigen.labels import Cell
-from mrigen.metrics.figure import Figure
+from mrigen.metrics.figure import Figure, figures_json
 from mrigen.studies.ablation.looking import EXTRACTORS, read_scored
 from mrigen.studies.ablation.settings import Drop, Setting
 from mrigen.studies.ablation.shards import AblationPlan
 from mrigen.threads import one_thread
-
-Slice = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,9 @@ class Ablation:
             "cells": [str(cell) for cell in self.cells],
             "samples_per_cell": self.per_cell,
             "extractors": list(EXTRACTORS),
-            "floor": {name: figure.as_json() for name, figure in self.floor.items()},
+            "floor": figures_json(self.floor),
             "settings": [
-                {**setting.as_json(), "figures": {name: figure.as_json() for name, figure in figures.items()}}
-                for setting, figures in self.rows.items()
+                {**setting.as_json(), "figures": figures_json(figures)} for setting, figures in self.rows.items()
             ],
         }
 
@@ -78,16 +76,10 @@ def summarise(plan: AblationPlan, tables: Sequence[pa.Table], counts: Mapping[Ce
     real = joined(scored[Group.HELD_OUT, None])
     empty = real.of(set())
     training = joined(scored.get((Group.REFERENCE, None), [empty]))
-    distances = {
-        name: figure
-        for name, figure in _figures(real, training, counts, config, "floor").items()
-        if name not in TARGETS
-    }
-    accuracies = {
-        name: figure for name, figure in _figures(real, real, counts, config, "held out").items() if name in TARGETS
-    }
+    floor = _figures(real, training, counts, config, "floor")
+    held_out = _figures(real, real, counts, config, "held out")
     return Ablation(
-        floor=distances | accuracies,
+        floor=floor | {target: held_out[target] for target in TARGETS},
         rows={
             setting: _figures(real, joined(scored[Group.GENERATED, setting]), counts, config, setting.as_json())
             for setting in plan.settings

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from mrigen.config import Config
 from mrigen.errors import InputError
-from mrigen.images.index import Group, ImageIndex, ImageRow, refuse_other_shape
+from mrigen.images.index import Group, ImageIndex, ImageRow, in_file_order, refuse_other_shape
 from mrigen.images.labelled import draw_per_cell
 from mrigen.labels import Cell, Pathology, all_cells
 
@@ -90,7 +90,7 @@ def select_images(real: ImageIndex, synthetic: ImageIndex, untrained: Iterable[C
         replace(real, rows=()),
         replace(synthetic, rows=()),
         tuple(train),
-        tuple(sorted(draw_per_cell(test, TEST_PER_CELL), key=lambda row: (row.file, row.row))),
+        tuple(in_file_order(draw_per_cell(test, TEST_PER_CELL))),
         tuple(draw_per_cell(made, TRAIN_PER_CELL)),
     )
 

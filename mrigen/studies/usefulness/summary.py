@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from mrigen.config import Config
-from mrigen.images.labelled import cell_codes, owner_codes, pathology_codes
+from mrigen.images.labelled import cell_codes, pathology_codes
 from mrigen.labels import Cell, Modality
 from mrigen.metrics.accuracy import balanced_accuracy
-from mrigen.metrics.figure import Figure
-from mrigen.metrics.resampling import Weights, interval, owner_weights, seeded
+from mrigen.metrics.figure import Figure, figures_json
+from mrigen.metrics.resampling import Weights, interval, owner_codes, owner_weights, seeded
 from mrigen.studies.usefulness.images import ClassifierTraining, StudyImages, TrainedOn
 
 ALL = "All modalities"
@@ -65,8 +65,8 @@ class Usefulness:
                     "num_real_subjects": arm.num_real_subjects,
                     "num_real_images": arm.num_real_images,
                     "num_synthetic_images": arm.num_synthetic_images,
-                    "balanced_accuracy": {name: figure.as_json() for name, figure in arm.accuracy.items()},
-                    "gain": {name: figure.as_json() for name, figure in arm.gain.items()},
+                    "balanced_accuracy": figures_json(arm.accuracy),
+                    "gain": figures_json(arm.gain),
                 }
                 for arm in self.arms
             ],

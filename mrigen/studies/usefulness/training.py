@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from mrigen import __version__
 from mrigen.condition_classifier.classifier import classify, train_classifier
 from mrigen.config import Config
 from mrigen.errors import InputError
+from mrigen.images.index import content_hash
 from mrigen.images.labelled import LabelledImages
 from mrigen.preprocess import mirrors
 from mrigen.storage import Location
@@ -29,8 +29,7 @@ def answers_file(folder: Location, images: StudyImages, training: ClassifierTrai
         "flips": mirrors(config.data.plane),
         "images": [[[row.id, row.sha256, str(row.cell)] for row in rows] for rows in sides],
     }
-    key = hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:32]
-    return folder / f"{key}.json"
+    return folder / f"{content_hash(content)[:32]}.json"
 
 
 def read_or_train(

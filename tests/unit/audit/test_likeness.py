@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -47,7 +49,7 @@ def test_the_correlation_is_pearsons_in_the_foreground_of_the_real_image() -> No
     assert align(here, there[None], max_shift=0, mirror=False)[0].correlation == pytest.approx(truth, abs=1e-5)
     best = align(here, there[None], max_shift=1, mirror=False)[0]
     tried = {
-        (x, y): np.corrcoef(aligned(here, best._replace(shift=(x, y))).numpy()[inside], there.numpy()[inside])[0, 1]
+        (x, y): np.corrcoef(aligned(here, replace(best, shift=(x, y))).numpy()[inside], there.numpy()[inside])[0, 1]
         for x in (-1, 0, 1)
         for y in (-1, 0, 1)
     }

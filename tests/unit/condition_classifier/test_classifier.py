@@ -112,15 +112,6 @@ def test_augmentation_flips_the_first_axis_only_and_only_where_told(flips: bool)
     assert rows == ({2, 3, 4, 11, 12, 13} if flips else {2, 3, 4})
 
 
-def test_features_are_what_the_heads_see() -> None:
-    classifier = train(made_up(CELLS, 4, seed=1), num_steps=2).classifier
-    images = torch.from_numpy(made_up(CELLS, 2, seed=2).pixels.astype(np.float32))[:, None]
-    features = classifier.features(images)
-    assert features.shape == (8, Classifier.num_features)
-    for expected, given in zip(classifier(images), classifier.answer(features), strict=True):
-        assert torch.equal(expected, given)
-
-
 @pytest.mark.parametrize("shape", [(2, 1, 12, 16), (2, 3, 16, 16), (16, 16)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"images must be \(B, 1, S, S\) with S a multiple of 8"):
@@ -130,7 +121,3 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_a_source_without_images_is_refused() -> None:
     with pytest.raises(ValueError, match="needs training images"):
         train(made_up(CELLS, 2, seed=1), made_up((), 0, seed=1))
-
-
-def test_it_has_as_many_parameters_as_it_says() -> None:
-    assert 100_000 < sum(p.numel() for p in Classifier(torch.Generator()).parameters()) < 300_000

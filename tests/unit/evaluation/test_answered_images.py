@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mrigen.condition_classifier.fidelity import Answers
-from mrigen.evaluation.answered_images import ScoredImages, joined, kid_figure, mean_cell_kid
+from mrigen.evaluation.answered_images import ScoredImages, joined, kid_figure
 from mrigen.evaluation.extrapolation import passed_off
 from mrigen.labels import Cell
-from mrigen.metrics.kernel import kid
+from mrigen.metrics.kernel import kid, mean_cell_kid
 from mrigen.metrics.resampling import seeded
 from tests.unit.studies.scored_fakes import NAME, scored
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from mrigen.evaluation.answered_images import ScoredImages
@@ -17,7 +15,7 @@ from mrigen.evaluation.extrapolation import (
     lazy_nearest,
 )
 from mrigen.labels import Cell, Pathology, all_cells
-from mrigen.report.evaluation.extrapolation_words import extrapolation_verdict
+from mrigen.report.evaluation.extrapolation import extrapolation_verdict
 from tests.fake_classes import counts
 from tests.unit.studies.scored_fakes import NAME, scored
 
@@ -101,7 +99,7 @@ def test_what_is_missing_has_a_reason() -> None:
     assert seen.figures[GENERATED][KID].reason == "a comparison needs 10 images on each side, here are 20 real and 5"
 
 
-def test_a_judge_that_never_saw_the_cell_has_no_word_in_it() -> None:
+def test_a_classifier_that_never_saw_the_cell_has_no_word_in_it() -> None:
     found = extrapolate(TRUTH, scored(CELLS, 20, 3), TRAINING, {UNSEEN}, counts(without=[UNSEEN]), num_bootstraps=50)
     figure = unseen(found).figures[GENERATED]["pathology"]
     assert figure.reason == "the classifier saw no real training image of this cell"
@@ -125,16 +123,3 @@ def test_a_cell_that_was_held_out_too_stands_in_for_none() -> None:
 def test_the_nearest_modality_is_found_without_a_look_at_the_cell() -> None:
     odd = scored(CELLS, 20, 2, shown={UNSEEN: Cell.parse("Sclerosis:T1w")})
     assert lazy_nearest(UNSEEN, odd, NAME) == Cell.parse("Sclerosis:FLAIR")
-
-
-def test_nothing_held_out_is_said() -> None:
-    found = extrapolate(TRUTH, scored(CELLS, 20, 3), TRAINING, set(), counts(), num_bootstraps=50)
-    assert extrapolation_verdict(found) == "No cell was held out of training, so nothing is extrapolated."
-
-
-def test_it_goes_into_json_whole() -> None:
-    tree = json.loads(json.dumps(study(scored(CELLS, 20, 3)).as_json(), allow_nan=False))
-    cell = next(cell for cell in tree["cells"] if cell["unseen"])
-    assert cell["cell"] == "Sclerosis:PD"
-    assert cell["stand_ins"][HEALTHY] == "Healthy:PD"
-    assert cell["answers"][GENERATED][KID]["n"] == 20

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter
 
 from mrigen.config import Config
@@ -17,19 +16,16 @@ from mrigen.evaluation.planning import plan_evaluation
 from mrigen.evaluation.rounds import evaluate_images
 from mrigen.evaluation.shard_files import ShardFiles
 from mrigen.evaluation.summary import Evaluation
-from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.networks import find_networks
 from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
 from mrigen.metrics.comparison import DISTANCES
 from mrigen.metrics.figure import Figure
-from mrigen.metrics.kernel import permutation_test
-from mrigen.metrics.resampling import ImageSet, seeded
 from mrigen.records import sample_schema, to_table, write_table
 from mrigen.report.figure_text import apart, told_apart
 from mrigen.storage import Location
 from tests.fake_run import sample_row
-from tests.phantom_cohort import Cohort, Pixels
+from tests.phantom_cohort import Pixels
 
 Samples = Mapping[Cell, Sequence[Pixels]]
 Label = TypeVar("Label", bound=StrEnum)
@@ -123,32 +119,3 @@ def caught_by(figures: Mapping[str, Figure], extractors: Sequence[str]) -> set[s
     """The figures whose interval does not meet that of real images, and `EXTRACTOR/test` where p < 0.01."""
     found = {name for name, pair in beside(figures, extractors).items() if apart(*pair)}
     return found | {f"{extractor}/test" for extractor in extractors if told_apart(figures[f"{extractor}/kid"])}
-
-
-def subject_images(cohort: Cohort, cell: Cell, feature_size: int) -> ImageSet:
-    """The features of all images of a cell in `data/`; each is of its subject."""
-    rows = [row for row in cohort.rows if (row["pathology"], row["modality"]) == (cell.pathology, cell.modality)]
-    images = torch.from_numpy(np.stack([row["image"] for row in rows]).astype(np.float32))[:, None]
-    extract = FeatureExtractor(feature_size)
-    with torch.inference_mode():
-        features = torch.cat([extract(batch) for batch in images.split(32)])
-    zeros = [0] * len(rows)
-    return ImageSet.of(features, [row["subject"] for row in rows], zeros, zeros)
-
-
-def dealt_p_values(
-    images: ImageSet, num_deals: int, num_held_out: int, num_others: int, *, single: bool, num_permutations: int
-) -> list[float]:
-    """The p-values of real images against real ones: again and again, subjects are dealt out anew, and all slices of
-    the held-out ones compared with those of others; if `single`, with one of each, as if they were samples."""
-    p_values = []
-    for deal in range(num_deals):
-        random = seeded(num_held_out, num_others, single, deal)
-        people = random.permutation(images.num_owners)
-        others = people[num_held_out : num_held_out + num_others]
-        rows = [np.flatnonzero(images.owners == one) for one in others]
-        if single:
-            rows = [random.choice(own, 1) for own in rows]
-        real = images.taken(np.flatnonzero(np.isin(images.owners, people[:num_held_out])))
-        p_values.append(permutation_test(real, images.taken(np.concatenate(rows)), num_permutations, random))
-    return p_values

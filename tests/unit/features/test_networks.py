@@ -40,7 +40,7 @@ def test_another_autoencoder_gives_other_keys(run: Path) -> None:
     assert not before & keys(run)
 
 
-def test_a_judge_of_other_images_or_another_training_gives_other_keys(run: Path) -> None:
+def test_a_classifier_of_other_images_or_another_training_gives_other_keys(run: Path) -> None:
     """The held-out images and their file stay as they are."""
     before = keys(run)
     longer = tiny_config(f"studies.classifier_steps={CONFIG.studies.classifier_steps + 1}")

@@ -30,7 +30,7 @@ def subjects(num: int, slices: int, width: int, seed: int, likeness: float = 0.6
 def test_the_interval_of_fid_holds_its_expectation_at_this_n(width: int, num: int) -> None:
     """With more features than images, and with fewer. Distances of images drawn anew lie too high."""
     values, lows, highs = [], [], []
-    for seed in range(120):
+    for seed in range(60):
         real = subjects(num, 4, width, seed)
         fake = ImageSet.plain(torch.from_numpy(np.random.default_rng(seed + 500).normal(size=(4 * num, width)) + 0.2))
         figure = compare(real, fake, SETTINGS, seed, infinity=False)["fid"]
@@ -84,9 +84,7 @@ def test_all_pairs_are_taken_of_equally_many_images_of_each_cell(monkeypatch: py
 
 
 def described(num: int, name: str = "") -> DescribedCell:
-    return DescribedCell(
-        owners=[f"{name}{i}" for i in range(num)], features=[[np.full(2, i, np.float32)] for i in range(num)]
-    )
+    return DescribedCell([{"owner": f"{name}{i}", "features": [np.full(2, i, np.float32)]} for i in range(num)])
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,3 @@ def test_what_is_not_finite_becomes_a_reason(value: float) -> None:
     assert "not finite" in (figure.reason or "")
     with pytest.raises(ValueError, match="finite"):
         Figure(value, 7)
-
-
-def test_mean_of_nothing_gives_the_reason() -> None:
-    assert Figure.mean([1.0, 2.0, 6.0], "none") == Figure(3.0, 3)
-    assert Figure.mean([], "none") == Figure(None, 0, "none")
-    assert Figure.mean([1.0, math.inf], "none").value is None

@@ -30,9 +30,8 @@ def test_ssim_of_flat_images_is_the_luminance_term() -> None:
     assert ssim(images, images).tolist() == pytest.approx([1.0] * 3, abs=1e-5)
 
 
-@pytest.mark.parametrize("size", [64, 200])
-def test_metrics_judge_every_image_by_itself(size: int) -> None:
-    images, others = some_images(3, size), some_images(3, size, seed=1)
+def test_every_image_is_measured_by_itself() -> None:
+    images, others = some_images(3), some_images(3, seed=1)
     for measure in (psnr, ssim, ms_ssim):
         alone = [float(measure(images[i : i + 1], others[i : i + 1])[0]) for i in range(3)]
         assert measure(images, others).tolist() == pytest.approx(alone, rel=1e-4)
@@ -49,14 +48,6 @@ def test_ms_ssim_takes_as_many_scales_as_there_is_room_for(size: int, scales: in
     if scales < 5:
         with pytest.raises(ValueError, match="betas"):
             multiscale_structural_similarity_index_measure(images, images, betas=WANG_BETAS[: scales + 1])
-
-
-def test_ms_ssim_is_that_of_torchmetrics_at_full_size() -> None:
-    images, others = some_images(2, 192), some_images(2, 192, seed=1)
-    mixed = 0.8 * images + 0.2 * others
-    expected = multiscale_structural_similarity_index_measure(images, mixed, data_range=2.0, reduction="none")
-    # Wang's five weights sum to 1.0001
-    assert ms_ssim(images, mixed).tolist() == pytest.approx(expected.tolist(), rel=1e-3)
 
 
 def test_ms_ssim_refuses_an_image_without_room_for_its_window() -> None:
@@ -77,14 +68,6 @@ def test_all_pairs_are_taken_where_there_are_few() -> None:
     owners = ["a", "a", "b", "c"]
     assert draw_pairs(owners, 100, np.random.default_rng(0)).tolist() == [[0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
     assert draw_pairs(["a", "a"], 100, np.random.default_rng(0)).shape == (0, 2)
-
-
-def test_pairs_are_drawn_evenly() -> None:
-    owners = [str(i) for i in range(6)]
-    counts = np.zeros(6)
-    for seed in range(400):
-        counts += np.bincount(draw_pairs(owners, 3, np.random.default_rng(seed)).ravel(), minlength=6)
-    assert counts / counts.sum() == pytest.approx(np.full(6, 1 / 6), abs=0.03)
 
 
 def test_pairwise_ms_ssim_does_not_depend_on_the_batch() -> None:

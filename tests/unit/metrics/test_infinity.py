@@ -8,7 +8,7 @@ import torch
 
 from mrigen.metrics import infinity as infinity_module
 from mrigen.metrics.distribution import Frechet, frechet
-from mrigen.metrics.infinity import NUM_SIZES, frechet_infinity, infinity_fractions
+from mrigen.metrics.infinity import NUM_SIZES, frechet_infinity
 from mrigen.metrics.resampling import ImageSet, owner_sums, owner_weights, seeded
 
 WIDTH, SHIFT = 16, 1.0
@@ -20,27 +20,20 @@ def normal(n: int, seed: int, shift: float = 0.0) -> torch.Tensor:
     return features
 
 
-def test_sizes_are_at_least_ten_from_the_whole_down() -> None:
-    fractions = infinity_fractions()
-    assert len(fractions) == NUM_SIZES >= 10
-    assert fractions[0] == 1.0
-    assert fractions[-1] == pytest.approx(0.25)
-
-
 def test_extrapolation_takes_away_the_bias_of_n() -> None:
     """The true distance of the two normal distributions is SHIFT^2; at 200 images FID lies well above it."""
     plain, far = [], []
-    for seed in range(25):
+    for seed in range(12):
         real, fake = normal(200, seed), normal(200, seed + 100, SHIFT)
         plain.append(frechet(real, fake).value)
         far.append(frechet_infinity(ImageSet.plain(real), ImageSet.plain(fake), seeded(seed)).value)
     bias = np.mean(plain) - SHIFT**2
     assert bias > 0.2
-    assert abs(np.mean(far) - SHIFT**2) < 0.25 * bias + 3 * np.std(far) / 5
+    assert abs(np.mean(far) - SHIFT**2) < 0.25 * bias + 3 * np.std(far) / len(far) ** 0.5
 
 
 def test_its_interval_holds_the_truth() -> None:
-    hits, num, values, widths = 0, 60, [], []
+    hits, num, values, widths = 0, 30, [], []
     for seed in range(num):
         real, fake = ImageSet.plain(normal(200, seed)), ImageSet.plain(normal(200, seed + 500, SHIFT))
         found = frechet_infinity(real, fake, seeded(seed))
@@ -71,6 +64,7 @@ def test_subjects_shrink_in_number_not_slices(monkeypatch: pytest.MonkeyPatch) -
     features = normal(160, 0)
     features[:, 0] = torch.arange(160) // 10  # which subject it is
     frechet_infinity(ImageSet.of(features, owners, strata, strata), ImageSet.plain(normal(160, 1)), seeded(0))
+    assert len(seen) == NUM_SIZES >= 10
     assert seen[0] == ([i // 10 for i in range(160)], 160)
     assert len(seen[-1][0]) == seen[-1][1] == 40
     for subjects, _ in seen:

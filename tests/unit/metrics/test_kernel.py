@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from mrigen.metrics.kernel import _permuted, kid, permutation_test, permutation_units, polynomial_kernel
+from mrigen.metrics.kernel import kid, permutation_test, permutation_units, polynomial_kernel
 from mrigen.metrics.resampling import ImageSet, interval, seeded
 
 
@@ -69,7 +69,7 @@ def test_closed_form_for_gaussians_without_bias_in_n(n: int) -> None:
     shift = torch.tensor([0.7, 0.0], dtype=torch.float64)
     values = [
         kid_value(ImageSet.plain(normal(n, 2, seed=s)), ImageSet.plain(normal(n + 3, 2, seed=s + 5000) + shift))
-        for s in range(800)
+        for s in range(400)
     ]
     error = np.std(values) / len(values) ** 0.5
     assert np.mean(values) == pytest.approx(shifted_kid(0.7, 2), abs=4 * error)
@@ -79,12 +79,12 @@ def test_closed_form_for_gaussians_without_bias_in_n(n: int) -> None:
 def test_slices_of_one_subject_do_not_raise_kid() -> None:
     """All pairs would: those within a subject are alike."""
     values, naive = [], []
-    for seed in range(150):
+    for seed in range(75):
         real, fake = subjects(8, 6, 4, 0.8, seed), ImageSet.plain(normal(48, 4, seed=seed + 777))
         values.append(kid_value(real, fake))
         naive.append(kid_value(ImageSet.plain(real.features), fake))
-    assert abs(np.mean(values)) < 3 * np.std(values) / 150**0.5
-    assert np.mean(naive) > 10 * np.std(naive) / 150**0.5
+    assert abs(np.mean(values)) < 3 * np.std(values) / 75**0.5
+    assert np.mean(naive) > 10 * np.std(naive) / 75**0.5
 
 
 def test_cells_weigh_the_same_whatever_their_numbers() -> None:
@@ -94,11 +94,11 @@ def test_cells_weigh_the_same_whatever_their_numbers() -> None:
         features = torch.cat([normal(n, 4, seed=seed), normal(m, 4, seed=seed + 1) + 3.0])
         return ImageSet.of(features, [str(i) for i in range(n + m)], [0] * n + [1] * m, [0] * n + [1] * m)
 
-    values = [kid_value(both(20, 20, 4 * s), both(10, 30, 4 * s + 2)) for s in range(100)]
-    assert abs(np.mean(values)) < 3.5 * np.std(values) / 10
+    values = [kid_value(both(20, 20, 4 * s), both(10, 30, 4 * s + 2)) for s in range(50)]
+    assert abs(np.mean(values)) < 3.5 * np.std(values) / 50**0.5
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_cell_of_two_subjects_has_no_draws_whatever_the_seed(seed: int) -> None:
     """Half of its draws would take one subject twice, which leaves no pair."""
     plenty = subjects(6, 2, 8, 0.5, seed)
@@ -123,7 +123,7 @@ def test_draws_spread_as_kid_does() -> None:
     hits, widths, values, truth = 0, [], [], shifted_kid(1.0, 8)
     shift = torch.zeros(8, dtype=torch.float64)
     shift[0] = 1.0
-    for seed in range(120):
+    for seed in range(60):
         found = kid(
             subjects(20, 4, 8, 0.6, seed), ImageSet.plain(normal(80, 8, seed=seed + 300) + shift), 300, seeded(seed)
         )
@@ -132,15 +132,15 @@ def test_draws_spread_as_kid_does() -> None:
         hits += low <= truth <= high
         widths.append(high - low)
         values.append(found.value)
-    assert np.mean(values) == pytest.approx(truth, abs=4 * np.std(values) / 120**0.5)
-    assert 0.90 <= hits / 120 <= 0.995
+    assert np.mean(values) == pytest.approx(truth, abs=4 * np.std(values) / 60**0.5)
+    assert 0.90 <= hits / 60 <= 0.995
     assert 3.0 < np.mean(widths) / np.std(values) < 5.0  # 3.92 for a normal distribution
 
 
 def test_the_permutation_test_is_right_about_chance() -> None:
     """Where both are of one kind, a tenth of the p-values are at most 0.1. With slices as units, far more would be."""
     p_values, naive = [], []
-    for seed in range(200):
+    for seed in range(100):
         real, fake = subjects(12, 4, 4, 0.7, seed), ImageSet.plain(normal(48, 4, seed=seed + 999))
         p_values.append(permutation_test(real, fake, 200, seeded(seed)))
         naive.append(permutation_test(ImageSet.plain(real.features), fake, 200, seeded(seed)))
@@ -174,11 +174,3 @@ def test_units_are_the_poorer_sides_owners() -> None:
     assert permutation_units(real, fake) == permutation_units(fake, real) == 6
     with pytest.raises(ValueError, match="needs 7 subjects, got 6"):
         permutation_test(real, fake, 10, seeded(0))
-
-
-def test_labels_are_permuted_within_strata() -> None:
-    labels, strata = np.array([1.0, 1, 1, -1, -1, -1]), np.array([0, 0, 1, 0, 0, 1])
-    shuffled = _permuted(labels, strata, 50, seeded(0))
-    for stratum in (0, 1):
-        assert (shuffled[:, strata == stratum].sum(1) == 0).all()
-    assert len(np.unique(shuffled, axis=0)) == 6 * 2

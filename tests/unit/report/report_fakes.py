@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -50,6 +51,25 @@ class Page(HTMLParser):
         sources = [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
         encoded = [source.removeprefix("data:image/png;base64,") for source in sources]
         return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text, validate=True)))) for text in encoded]
+
+
+def check_loads_nothing(html: str) -> None:
+    """Nothing but what stands in the page itself, and no script."""
+    for tag, attrs in Page(html).tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "form"), tag
+        for name, value in attrs.items():
+            assert not name.startswith("on"), name
+            if name in ("src", "href", "srcset", "action", "poster", "background"):
+                assert (value or "").startswith("data:image/png;base64,"), (tag, name, value)
+    assert not re.search(r"@import|url\(|https?://|src=['\"]?//", html)
+
+
+def check_stays_text(html: str, at_least: int) -> None:
+    """HOSTILE stands so often in the page, as text."""
+    check_loads_nothing(html)
+    words = Page(html).words
+    assert words.count(HOSTILE) >= at_least
+    assert not re.search(r"\b49\b", words)
 
 
 def picture(*key: int) -> np.ndarray:

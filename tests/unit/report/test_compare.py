@@ -127,14 +127,6 @@ def test_classifiers_are_told_apart_without_their_features(
     assert ("\nfidelity/pathology " in text) is same
 
 
-def test_fidelity_compares_and_is_marked(tmp_path: Path) -> None:
-    found = tables(compared(tmp_path, {"fidelity/modality": Figure.of(0.9, 200, (0.85, 0.95))}))
-    assert found["fidelity/modality"][0] == [
-        "All trained cells", "0.750 (0.700 to 0.800)", "0.900 (0.850 to 0.950)", "*",
-    ]  # fmt: skip
-    assert found["fidelity/pathology"][0][-1] == "0.750 (0.700 to 0.800)"
-
-
 def test_extrapolation_compares_answer_by_answer(tmp_path: Path) -> None:
     found = some_extrapolation()
     kids = {GENERATED: 0.5, FLOOR: 0.02, HEALTHY: 0.9, NEAREST: 1.4}

@@ -7,8 +7,8 @@ import pytest
 
 from mrigen.condition_classifier.fidelity import FIGURES
 from mrigen.metrics.figure import Figure
-from mrigen.report.evaluation.fidelity import classifier_sentence, confusion_rows, fidelity_section
-from mrigen.report.evaluation.tables import Notes
+from mrigen.report.evaluation.fidelity import classifier_sentence, fidelity_section
+from mrigen.report.figure_text import Notes
 from mrigen.report.rendering import render
 from tests.unit.report.report_fakes import Page, some_classifier, some_evaluation
 
@@ -22,16 +22,6 @@ def html_of(**changes: object) -> str:
 def words_of(**changes: object) -> str:
     """As a browser shows it."""
     return " ".join(Page(html_of(**changes)).words.split())
-
-
-def test_confusion_counts_have_their_share_of_the_row() -> None:
-    rows = confusion_rows([[3, 1], [0, 0]], ["a", "b"])
-    assert [(cell["count"], cell["share"], cell["right"]) for cell in rows[0]["cells"]] == [
-        (3, 0.75, True),
-        (1, 0.25, False),
-    ]
-    assert [row["name"] for row in rows] == ["a", "b"]
-    assert [cell["share"] for cell in rows[1]["cells"]] == [None, None]
 
 
 def test_both_matrices_of_both_questions_stand_in_the_section() -> None:
@@ -91,11 +81,3 @@ def test_without_a_classifier_there_is_the_reason(name: str) -> None:
     words = words_of(classifier=None, confusion={}, rows=evaluation.rows)
     assert "None: no image of the training split." in words
     assert f"What was taken for what: {name}" not in words
-
-
-def test_missing_figures_point_to_their_reason_once() -> None:
-    notes = Notes()
-    few = {"fidelity/pathology_calibration": Figure.missing("a calibration error needs 50 images", 17)}
-    section = fidelity_section(some_evaluation(few), notes)
-    assert section["pooled"]["rows"][0]["figures"][4]["note"] == 1
-    assert notes.reasons[0] == "a calibration error needs 50 images"

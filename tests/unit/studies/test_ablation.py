@@ -20,7 +20,7 @@ from mrigen.metrics.figure import Figure
 from mrigen.metrics.kernel import NO_KID, polynomial_kernel
 from mrigen.report.ablation.page import ablation_page
 from mrigen.report.ablation.words import ablation_verdict
-from mrigen.report.study_plots import blank
+from mrigen.report.plots import blank
 from mrigen.studies.ablation.looking import SHARD_SCHEMA
 from mrigen.studies.ablation.settings import Drop, Setting
 from mrigen.studies.ablation.shards import AblationPlan, plan_ablation
