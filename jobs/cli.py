@@ -12,7 +12,7 @@ import click
 from mrigen import __version__
 from mrigen.errors import InputError
 
-# The verb, its module in `jobs`, and its line in `mrigen --help`: modules are imported only when
+# The verb, whose module in `jobs.verbs` bears its name, and its line in `mrigen --help`: modules are imported only when
 # called, so that help and errors do not wait for torch and Ray.
 VERBS = {
     "demo": "Make a small data set of all 20 cells with the embedded model, and a page to look at it.",
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        module = importlib.import_module(f"jobs.{name.replace('-', '_')}")
+        module = importlib.import_module(f"jobs.verbs.{name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

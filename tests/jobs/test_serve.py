@@ -23,7 +23,9 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.cli import main
-from jobs.serve import APP_NAME, Args, build_app
+from jobs.serve import build_app
+from jobs.serve.application import Args
+from jobs.verbs.serve import APP_NAME
 from mrigen.cohort.plan import CohortPlan
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, SampleRequest

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jobs.serving.api import MAX_BODY_BYTES, ModelInfo, Refused, SampleBody
+from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, Refused, SampleBody
 from mrigen.config import SamplerConfig
 
 GOOD = {"pathology": "Healthy", "modality": "FLAIR"}

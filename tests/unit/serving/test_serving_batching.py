@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.serving.batching import Batcher
+from jobs.serve.batching import Batcher
 
 
 @dataclass

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from jobs.serving.api import Format, Order
+from jobs.serve.api import Format, Order
 from mrigen import __version__
 from mrigen.report.sheets import SYNTHETIC_TEXT, upright
 from mrigen.volume import Volume, nifti_bytes
