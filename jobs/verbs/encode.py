@@ -19,12 +19,8 @@ def command(run: str, settings: Settings, placement: Placement) -> None:
     run is resumed by the same command.
     """
     from jobs.each_on_ray import EachOnRay
-    from mrigen.run import require_finished, store_config
     from mrigen.stages.encode import encode_run
 
     folder = run_folder(run)
-    config = settings.resolve(folder)
-    require_finished(folder, config, "vae", "train-vae")
-    store_config(folder, config)
-    encode_run(folder, config, EachOnRay(placement))
+    encode_run(folder, settings.resolve(folder), EachOnRay(placement))
     click.echo(f"latents: {folder / 'latents'}")

@@ -79,12 +79,14 @@ def places(tmp_path: Path) -> dict[str, str]:
     """Paths for the table below: what is there, what is not, and what is of the wrong kind."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").write_text("not a scan\n")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.tex").touch()
     (tmp_path / "bad.yaml").write_text("autoencoder: [1, 2\n")
     (tmp_path / "wrong.yaml").write_text("autoencoder:\n  training:\n    num_stepz: 5\n")
     (tmp_path / "short.csv").write_text("path,subject\na.nii.gz,1\n")
     return {
         name: str(tmp_path / name)
-        for name in ("empty", "none", "out", "file.txt", "bad.yaml", "wrong.yaml", "short.csv")
+        for name in ("empty", "none", "out", "taken", "file.txt", "bad.yaml", "wrong.yaml", "short.csv")
     }
 
 
@@ -103,6 +105,12 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("train-vae {none}", "{none}"),
         ("encode {none}", "{none}"),
         ("encode {empty}", "train-vae"),
+        ("audit {none}", "{none}"),
+        ("usefulness {none}", "{none}"),
+        ("ablate {none}", "{none}"),
+        ("phantom {taken} --subjects 4", "other files"),
+        ("phantom nosuch://x --subjects 4", "nosuch"),
+        ("generate --out {file.txt}", "is a file: name a folder to write to"),
         ("train-ldm {none}", "{none}"),
         ("evaluate {none}", "{none}"),
         ("generate --model {none} --out {out}", "{none}"),
@@ -113,12 +121,14 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("generate --out {out} --cells Glioblastoma:FLARE", "FLAIR"),
         ("generate --out {out} --cells Gliobastoma:FLAIR", "Glioblastoma"),
         ("generate --out {out} --cells FLAIR", "PATHOLOGY:MODALITY"),
+        ("generate --out {out} --cells=", "PATHOLOGY:MODALITY"),
         # numbers
         ("generate --out {out} --per-cell 0", "--per-cell"),
         ("generate --out {out} --per-cell many", "many"),
         ("generate --out {out} --seed -1", "--seed"),
         ("phantom {out} --subjects 0", "--subjects"),
         ("phantom {out} --subjects two", "two"),
+        ("phantom {out} --subjects 4 --spacing-mm nan", "--spacing-mm"),
         ("train-vae {empty} --num-workers 0", "--num-workers"),
         ("serve --port 99999", "99999"),
         # settings
@@ -133,6 +143,7 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("generate --out {out} --cells Healthy:T1w --num-steps 0", "num_steps"),
         ("generate --out {out} --cells Healthy:T1w --guidance-scale nan", "guidance_scale"),
         ("generate --out {out} --cells Healthy:T1w --solver eulr", "eulr"),
+        ("generate --out {out} --cells Healthy:T1w --slice-mm 400", "--slice-mm 400 lies outside"),
         ("generate --out {out} --cells Sclerosis:PD", "--allow-untrained"),
     ],
 )

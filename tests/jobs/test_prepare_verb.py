@@ -39,7 +39,7 @@ def contents(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.ray
 def test_a_tree_is_prepared_once_and_grows(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, ray_cluster: None, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree, run = write_bids(tmp_path / "tree", PATIENTS), tmp_path / "run"
     bad = tree / "sub-p3/anat/sub-p3_T2w.nii.gz"
@@ -48,6 +48,7 @@ def test_a_tree_is_prepared_once_and_grows(
     shutil.copy(tree / "sub-p4/anat/sub-p4_T1w.nii.gz", copy)
 
     assert prepare(tree, run, *SMALL, "--num-workers", "2") == 0
+    request.getfixturevalue("no_ray")  # the rest is made here: the same bytes
     printed = capsys.readouterr().out
     rows = rows_of(run)
     assert len({row["id"] for row in rows}) == len(rows)
@@ -84,7 +85,7 @@ def test_a_tree_is_prepared_once_and_grows(
     assert contents(run) == first
 
     (tmp_path / "other").mkdir()
-    assert prepare(tree, tmp_path / "other" / "run", *SMALL, "--num-workers", "1") == 0
+    assert prepare(tree, tmp_path / "other" / "run", *SMALL) == 0
     assert contents(tmp_path / "other" / "run") == first
 
     write_bids(tree, {**PATIENTS, "q1": "CN"})
@@ -109,9 +110,8 @@ def write_mixed_heads(folder: Path) -> Path:
     return manifest
 
 
-@pytest.mark.ray
 def test_mixed_heads_are_refused_unless_allowed(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest, run = write_mixed_heads(tmp_path), tmp_path / "run"
     assert prepare(manifest, run, *SMALL) == 2
@@ -126,9 +126,8 @@ def test_mixed_heads_are_refused_unless_allowed(
     assert len({row["subject"] for row in rows_of(run)}) == 2
 
 
-@pytest.mark.ray
 def test_heads_that_mix_only_where_nobody_looked_are_refused_in_the_end(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = write_bids(tmp_path / "tree", {f"s{number}": "MS" for number in range(6)}, ("T1w",))
     write_scan(tree / "sub-s5/anat/sub-s5_T1w.nii.gz", 99, stripped=False)
@@ -150,19 +149,13 @@ def test_a_run_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.Cap
     assert error == f"mrigen: error: cannot write to {tmp_path / 'file' / 'run'}: Not a directory\n"
 
 
-@pytest.mark.ray
-def test_strict_stops_at_the_first_bad_file(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_strict_stops_at_the_first_bad_file(tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare(write_mixed_heads(tmp_path), tmp_path / "run", *SMALL, "--strict") == 65
     assert "c.nii.gz" in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "run" / "data").exists()
 
 
-@pytest.mark.ray
-def test_a_dry_run_tells_and_writes_nothing(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]) -> None:
     manifest, run = write_mixed_heads(tmp_path), tmp_path / "run"
     assert prepare(manifest, run, *SMALL, "--dry-run") == 0
     printed = " ".join(capsys.readouterr().out.split())
@@ -179,9 +172,8 @@ def test_a_dry_run_tells_and_writes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "b.nii.gz", "scans.csv"]
 
 
-@pytest.mark.ray
 def test_no_image_at_all_is_a_fault_of_the_data(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = tmp_path / "scans.csv"
     (tmp_path / "a.nii.gz").write_bytes(b"no scan")
@@ -249,10 +241,9 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path, ray_cluster:
     assert contents(killed) == undisturbed
 
 
-@pytest.mark.ray
 @pytest.mark.realdata
 def test_real_scans_of_open_ms_data(
-    tmp_path: Path, real_data: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, real_data: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert prepare(real_data / "open_ms_data/cross_sectional/MNI", tmp_path / "run", "--preset", "tiny") == 0
     rows = rows_of(tmp_path / "run")
