@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -77,19 +78,17 @@ def main(args: Sequence[str] | None = None) -> None:
         print("mrigen: interrupted", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
-        print(f"mrigen: error: {_one_line(error.format_message())}", file=sys.stderr)
-        sys.exit(2)
+        _fail(error.format_message(), 2)
     except InputError as error:
-        print(f"mrigen: error: {_one_line(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error), 2)
     except OSError as error:
-        print(f"mrigen: error: {_one_line(str(error))}", file=sys.stderr)
-        sys.exit(os.EX_IOERR)
+        _fail(str(error), os.EX_IOERR)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _fail(reason: str, status: int) -> NoReturn:
+    print(f"mrigen: error: {' '.join(reason.split())}", file=sys.stderr)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

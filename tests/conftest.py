@@ -23,7 +23,11 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several test processes (`make test`) one has all tests that share the Ray cluster; others share by files."""
+    """Of several test processes (`make test`) one has all tests that share the Ray cluster; others share by files.
+
+    Those are the longest, and come first.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))

@@ -18,7 +18,7 @@ from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
 from mrigen.stages.audit import audit_run
 from mrigen.storage import Location
-from tests.command import hashes, mrigen, mrigen_killed
+from tests.command import hashes, mrigen
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_data, write_samples
 
 CELLS = [Cell.parse("Healthy:T1w"), Cell.parse("Sclerosis:PD")]
@@ -115,16 +115,3 @@ def test_noise_passes_and_what_cannot_be_decided_fails(run: Path) -> None:
     tree = result(run / "audit")
     assert tree["verdict"] == "Nothing could be judged."
     assert tree["cells"][0]["reason"] == "every sample is constant or not finite"
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_killed_audit_is_finished_by_the_same_command(run: Path, tmp_path: Path) -> None:
-    write_samples(run / "samples", [sample_row(c, k) for c in CELLS for k in range(600)])
-    command = ["audit", run, "--num-workers", "1", "--out"]
-    assert mrigen(*command, tmp_path / "whole") == 0
-    killed = tmp_path / "killed"
-    mrigen_killed(lambda: bool(list(killed.glob(".parts/*/block-*.parquet"))), *command, killed)
-    assert not (killed / "audit.json").exists()
-    assert mrigen(*command, killed) == 0
-    assert hashes(killed) == hashes(tmp_path / "whole")

@@ -41,10 +41,6 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def evaluate(*args: str | Path) -> int:
-    return mrigen("evaluate", *args)
-
-
 def evaluated(run: Path, **asked: Any) -> Published:
     """Without Ray."""
     return evaluate_run(Location.parse(run), CONFIG, one_by_one, **asked)
@@ -60,7 +56,7 @@ def test_the_report_depends_neither_on_who_works_nor_on_an_interruption(
     run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(planning, "SHARD_ROWS", 16)
-    assert evaluate(run, "--num-workers", "2", "--extrapolation") == 0
+    assert mrigen("evaluate", run, "--num-workers", "2", "--extrapolation") == 0
     printed = capsys.readouterr().out
     assert str(run / "report" / "index.html") in printed.splitlines()[-1]
     assert "Sclerosis:PD *" in printed
@@ -118,7 +114,7 @@ def test_what_goes_wrong_in_the_work_ends_in_one_line(
     parts = run / "report" / ".parts"
     parts.parent.mkdir()
     parts.write_text("in the way")
-    assert evaluate(run) == os.EX_IOERR
+    assert mrigen("evaluate", run) == os.EX_IOERR
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert re.fullmatch(rf"mrigen: error: \[Errno \d+\] .*: '{re.escape(str(parts))}.*'", error.splitlines()[-1])
@@ -128,7 +124,7 @@ def test_what_goes_wrong_in_the_work_ends_in_one_line(
     content = damaged.read_bytes()
     third = len(content) // 3  # among the images, which only workers read
     damaged.write_bytes(content[:third] + bytes(100) + content[third + 100 :])
-    assert evaluate(run) == 2
+    assert mrigen("evaluate", run) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert error.splitlines()[-1].startswith(f"mrigen: error: {damaged} ")
@@ -136,7 +132,7 @@ def test_what_goes_wrong_in_the_work_ends_in_one_line(
 
 def test_a_file_where_results_belong_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "report").write_text("in the way")
-    assert evaluate(run) == 2
+    assert mrigen("evaluate", run) == 2
     error = f"mrigen: error: {run / 'report'} is a file: name a folder to write to"
     assert capsys.readouterr().err.splitlines()[-1] == error
 
@@ -197,8 +193,6 @@ def figures_of(run: Path, name: str) -> Any:
     [
         (["{run}", "--samples", "{run}/nothing"], "nothing"),
         (["{run}", "--samples", "{run}/data"], "run `mrigen generate` first"),
-        (["{run}", "--split", "train"], "train"),
-        (["{run}", "--set", "evaluation.feature_siez=3"], "feature_size"),
         (
             ["{run}", "--set", "evaluation.extractors=[inception]"],
             "the extractor inception needs its weights: name their file in weights.inception",
@@ -231,7 +225,7 @@ def figures_of(run: Path, name: str) -> Any:
 def test_bad_input_ends_with_one_line(
     run: Path, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(*(arg.format(run=run) for arg in args)) == 2
+    assert mrigen("evaluate", *(arg.format(run=run) for arg in args)) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error

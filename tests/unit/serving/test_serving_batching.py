@@ -191,13 +191,6 @@ def test_who_leaves_is_not_computed() -> None:
     run(scenario)
 
 
-def test_no_items_are_no_work() -> None:
-    async def scenario() -> None:
-        assert await batcher_of(Worker()).submit([]) == []
-
-    run(scenario)
-
-
 @settings(max_examples=50, deadline=None)
 @given(calls=st.lists(st.lists(st.integers(0, 200), max_size=9), max_size=12), size=st.integers(1, 5))
 def test_everyone_gets_their_own_results_in_order(calls: list[list[int]], size: int) -> None:
