@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# As many processes as cores, up to 8; the tests that share one Ray run in one of them (tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
+# As many processes as cores, up to 8; the tests that share one Ray run in one of them, and first (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo quickstart doctor test test-all test-slow check format bench lock clean

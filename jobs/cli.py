@@ -6,13 +6,14 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 from mrigen import __version__
 from mrigen.errors import InputError
 
-# The verb, its module in `jobs`, and its line in `mrigen --help`: modules are imported only when
+# The verb, whose module in `jobs.verbs` bears its name, and its line in `mrigen --help`: modules are imported only when
 # called, so that help and errors do not wait for torch and Ray.
 VERBS = {
     "demo": "Make a small data set of all 20 cells with the embedded model, and a page to look at it.",
@@ -42,7 +43,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        module = importlib.import_module(f"jobs.{name.replace('-', '_')}")
+        module = importlib.import_module(f"jobs.verbs.{name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
@@ -77,19 +78,17 @@ def main(args: Sequence[str] | None = None) -> None:
         print("mrigen: interrupted", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
-        print(f"mrigen: error: {_one_line(error.format_message())}", file=sys.stderr)
-        sys.exit(2)
+        _fail(error.format_message(), 2)
     except InputError as error:
-        print(f"mrigen: error: {_one_line(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error), 2)
     except OSError as error:
-        print(f"mrigen: error: {_one_line(str(error))}", file=sys.stderr)
-        sys.exit(os.EX_IOERR)
+        _fail(str(error), os.EX_IOERR)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _fail(reason: str, status: int) -> NoReturn:
+    print(f"mrigen: error: {' '.join(reason.split())}", file=sys.stderr)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -50,11 +50,10 @@ def _work_once(row: Row, work: Callable[..., Any]) -> Row:
 class EachOnRay:
     """`mrigen.each.Each` on a Ray cluster, with a progress line.
 
-    It joins the cluster at `address`, or starts one, when the first work comes: bad input is told before.
+    It joins the cluster, or starts one, when the first work comes: bad input is told before.
     """
 
     placement: Placement
-    address: str | None = None
 
     @property
     def device(self) -> str:
@@ -63,7 +62,7 @@ class EachOnRay:
 
     def on_cpu(self) -> EachOnRay:
         """As many workers, without their GPUs."""
-        return EachOnRay(Placement(self.placement.num_workers), self.address)
+        return EachOnRay(replace(self.placement, use_gpu=False))
 
     def __call__(
         self, work: Callable[..., Any], items: Sequence[Any], title: str, load: Callable[[], Any] | None = None
@@ -72,7 +71,7 @@ class EachOnRay:
         saves their start. An item whose worker dies is done again."""
         if not items:
             return
-        connect(self.address, self.placement)
+        connect(self.placement)
         tasks = [{"place": place, "item": cloudpickle.dumps(item)} for place, item in enumerate(items)]
         # One block an item: a block is what Ray Data hands to a worker, and what it redoes when that dies.
         dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))

@@ -160,17 +160,6 @@ def ports(taken: Iterable[int]) -> Finding:
     return Finding("ports", "ok", f"{', '.join(map(str, sorted(PORTS)))} are free")
 
 
-def is_taken(port: int) -> bool:
-    """Whether something listens on `port` of this machine."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
-
-
 def model_folder(folder: Path, verify: Callable[[Path], object]) -> Finding:
     """Whether the embedded model is there and `verify` (`mrigen.checkpoint.verify_folder`) finds its hashes right."""
     remedy = "install mrigen again"
@@ -252,7 +241,7 @@ def examine(place: str) -> Iterable[Finding]:
     yield shared_memory(shutil.disk_usage(shm).free if shm.is_dir() else None)
     yield temporary_folder(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     yield storage(place)
-    yield ports(port for port in PORTS if is_taken(port))
+    yield ports(port for port in PORTS if is_reachable("127.0.0.1", port))
     from mrigen.checkpoint import verify_folder
 
     yield model_folder(EMBEDDED_MODEL, verify_folder)

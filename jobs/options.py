@@ -1,23 +1,45 @@
-"""Command-line options that several verbs share, and the configuration they resolve to."""
+"""Command-line options that several verbs share, and what they resolve to."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
-import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from jobs.placement import Placement, usable_cpus
 from mrigen.config import Config, load_config
 from mrigen.config.files import PRESETS, read_settings
 from mrigen.errors import InputError
 from mrigen.storage import Location
 
 Command = Callable[..., Any]
+Option = Callable[[Command], Command]
+
+_CONFIG = (
+    click.option(
+        "--preset", help=f"Settings to start from: {', '.join(PRESETS)}.  [default: those of RUN, else quick]"
+    ),
+    click.option("--config", "config_file", metavar="FILE", help="YAML file laid over the preset."),
+    click.option(
+        "--set",
+        "overrides",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Override one setting, such as autoencoder.training.num_steps=500. Repeatable.",
+    ),
+    click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop."),
+)
+_ADDRESS = click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Ray cluster to use: auto, or HOST:PORT.  [default: $RAY_ADDRESS, else a local one]",
+)
 
 
 @dataclass(frozen=True)
@@ -51,76 +73,53 @@ class Settings:
 
 def config_options(command: Command) -> Command:
     """Add the options that choose the what-settings; the command takes them together, as `settings`."""
-
-    @functools.wraps(command)
-    def gathered(
-        *args: Any,
-        preset: str | None,
-        config_file: str | None,
-        overrides: tuple[str, ...],
-        print_config: bool,
-        **others: Any,
-    ) -> Any:
-        return command(*args, settings=Settings(preset, config_file, overrides, print_config), **others)
-
-    for option in reversed(
-        (
-            click.option(
-                "--preset",
-                help=f"Settings to start from: {', '.join(PRESETS)}.  [default: those of RUN, else quick]",
-            ),
-            click.option("--config", "config_file", metavar="FILE", help="YAML file laid over the preset."),
-            click.option(
-                "--set",
-                "overrides",
-                metavar="KEY=VALUE",
-                multiple=True,
-                help="Override one setting, such as autoencoder.training.num_steps=500. Repeatable.",
-            ),
-            click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop."),
-        )
-    ):
-        gathered = option(gathered)
-    return gathered
+    return _gathered("settings", Settings, _CONFIG)(command)
 
 
-def samples_option(command: Command) -> Command:
-    """Add `--samples`, to be resolved by `samples_folder`."""
-    help_text = "A folder that `mrigen generate` wrote.  [default: RUN/samples]"
-    return click.option("--samples", metavar="DIR", help=help_text)(command)
+def worker_options(default_workers: int = 1) -> Option:
+    """Add `--address`, `--num-workers` and `--use-gpu`; the command takes them together, as `placement`."""
+    workers = click.option(
+        "--num-workers",
+        type=click.IntRange(min=1),
+        default=default_workers,
+        show_default=True,
+        help="Worker processes; with --use-gpu, one GPU each.",
+    )
+    on_gpus = click.option("--use-gpu", is_flag=True, help="Run every worker on a GPU.")
+    return _gathered("placement", Placement, (_ADDRESS, workers, on_gpus))
 
 
-def out_option(name: str) -> Callable[[Command], Command]:
-    """Add `--out`, to be resolved by `result_folder` with the same `name`."""
-    return click.option("--out", metavar="DIR", help=f"Where to write the result.  [default: RUN/{name}]")
+def cpu_worker_options(command: Command) -> Command:
+    """As `worker_options`, for a command that has no use for a GPU."""
+    workers = click.option(
+        "--num-workers",
+        type=click.IntRange(min=1),
+        default=usable_cpus,
+        show_default="one for each core of this machine",
+        help="Worker processes.",
+    )
+    return _gathered("placement", Placement, (_ADDRESS, workers))(command)
 
 
-def split_option(purpose: str) -> Callable[[Command], Command]:
-    """Add `--split`, the held-out images that serve a purpose."""
-    return click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help=purpose)
+def _gathered(name: str, kind: type[Any], options: Sequence[Option]) -> Option:
+    """Add `options`, whose values the command takes together: as `name`, a dataclass of this `kind`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(*args: Any, **values: Any) -> Any:
+            own = {field.name: values.pop(field.name) for field in dataclasses.fields(kind) if field.name in values}
+            return command(*args, **{name: kind(**own)}, **values)
+
+        return with_options(gathered, options)
+
+    return decorate
 
 
-def samples_folder(samples: str | None, run: Location) -> Location:
-    """The folder that `--samples` names, which must be there; RUN/samples, be it there or not, without the option."""
-    return input_folder(samples, "--samples") if samples else run / "samples"
-
-
-def result_folder(out: str | None, run: Location, name: str) -> Location:
-    """The folder that `--out` names, else RUN/name."""
-    return output_location(out) if out else _writable(run / name)
-
-
-def command_line(verb: str, run: str, settings: Settings, **options: str | bool | None) -> str:
-    """The command as a user would repeat it: with the options that are neither None nor False, and the overrides."""
-    words = ["mrigen", verb, run]
-    for name, value in options.items():
-        if value is not None and value is not False:
-            words += [f"--{name}", *([value] if isinstance(value, str) else [])]
-    for flag, value in (("--preset", settings.preset), ("--config", settings.config_file)):
-        words += [flag, value] if value else []
-    for override in settings.overrides:
-        words += ["--set", override]
-    return shlex.join(words)
+def with_options(command: Command, options: Sequence[Option]) -> Command:
+    """Add `options`, which the help lists in their order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def output_location(text: str) -> Location:
@@ -131,10 +130,11 @@ def output_location(text: str) -> Location:
             f"output path {text!r} is relative: under a Ray job it would land in Ray's session folder; "
             "give an absolute path on shared storage or a URI such as s3://bucket/run"
         )
-    return _writable(Location.parse(text))
+    return require_writable(Location.parse(text))
 
 
-def _writable(location: Location) -> Location:
+def require_writable(location: Location) -> Location:
+    """The folder itself. Raises InputError if it is a file, or cannot be written."""
     if location.is_file():
         raise InputError(f"{location} is a file: name a folder to write to")
     location.require_writable()
@@ -143,7 +143,7 @@ def _writable(location: Location) -> Location:
 
 def run_folder(text: str) -> Location:
     """The folder of a run, which must be there, and which the verb adds to."""
-    return _writable(input_folder(text, "RUN"))
+    return require_writable(input_folder(text, "RUN"))
 
 
 def input_folder(text: str, what: str) -> Location:

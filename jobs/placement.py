@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,49 +17,6 @@ LOCAL_CPUS = 4
 """Logical CPUs of an embedded cluster on a smaller machine: Ray's libraries start helpers of one CPU
 each, and on two they starve the workers that they wait for."""
 
-Command = Callable[..., Any]
-
-_ADDRESS = click.option(
-    "--address",
-    metavar="ADDRESS",
-    help="Ray cluster to use: auto, or HOST:PORT.  [default: $RAY_ADDRESS, else a local one]",
-)
-
-
-def worker_options(default_workers: int = 1) -> Callable[[Command], Command]:
-    """Add `--address`, `--num-workers` and `--use-gpu` to a command."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(
-            (
-                _ADDRESS,
-                click.option(
-                    "--num-workers",
-                    type=click.IntRange(min=1),
-                    default=default_workers,
-                    show_default=True,
-                    help="Worker processes; with --use-gpu, one GPU each.",
-                ),
-                click.option("--use-gpu", is_flag=True, help="Run every worker on a GPU."),
-            )
-        ):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def cpu_worker_options(command: Command) -> Command:
-    """Add `--address` and `--num-workers` to a command that has no use for a GPU."""
-    workers = click.option(
-        "--num-workers",
-        type=click.IntRange(min=1),
-        default=usable_cpus,
-        show_default="one for each core of this machine",
-        help="Worker processes.",
-    )
-    return _ADDRESS(workers(command))
-
 
 def usable_cpus() -> int:
     """Cores that this process may run on; fewer than the machine's where it was pinned."""
@@ -69,10 +25,11 @@ def usable_cpus() -> int:
 
 @dataclass(frozen=True)
 class Placement:
-    """How many workers of which kind."""
+    """How many workers of which kind, on the cluster at `address`; without it at `RAY_ADDRESS`, else a local one."""
 
     num_workers: int = 1
     use_gpu: bool = False
+    address: str | None = None
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
@@ -90,15 +47,15 @@ class Placement:
         return {"CPU": float(self.cpus_per_worker)} | ({"GPU": 1.0} if self.use_gpu else {})
 
 
-def connect(address: str | None = None, placement: Placement | None = None) -> None:
-    """Join the cluster at `address` (or `RAY_ADDRESS`), or start one on this machine; once a process.
+def connect(placement: Placement = Placement()) -> None:
+    """Join the cluster that `placement` names, or start one on this machine; once a process.
 
-    Raises InputError if no cluster answers there, or this machine has fewer GPUs than `placement` asks for. A cluster
+    Raises InputError if no cluster answers there, or this machine has fewer GPUs than workers that need one. A cluster
     may grow by itself, so fewer there are waited for, with a note.
     """
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = placement.address or os.environ.get("RAY_ADDRESS")
     if not address:
         # RAY_AUTH_MODE stays as it is: unset, Ray makes a token, since its ports listen on all interfaces.
         # Ray warns of every actor pool of Ray Data that its arguments could be lost with this machine.
@@ -126,7 +83,7 @@ def connect(address: str | None = None, placement: Placement | None = None) -> N
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    if placement is not None and placement.use_gpu:
+    if placement.use_gpu:
         _count_gpus(placement.num_workers, int(ray.cluster_resources().get("GPU", 0)), may_grow=bool(address))
 
 

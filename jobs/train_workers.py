@@ -15,10 +15,11 @@ from accelerate import Accelerator
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from jobs.placement import Placement
+from jobs.placement import Placement, connect
 from jobs.progress import ProgressLine
 from mrigen.config import Config, parse_config
 from mrigen.errors import InputError
+from mrigen.run import store_config
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.journal import Report
@@ -46,10 +47,12 @@ class ProgressBoard:
 
 
 def train(loop: Loop, title: str, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
-    """Run `loop` on every worker of `placement` and show its progress.
+    """Store the configuration, run `loop` on every worker of `placement` and show its progress.
 
     Raises InputError as the loop raised it; a worker that dies is replaced and resumes.
     """
+    connect(placement)
+    store_config(run, config)
     board = ray.remote(num_cpus=0)(ProgressBoard).remote()
     scratch = run / ".ray_train"
     # A run name of its own each time: Ray's snapshot of a killed run may be half-written.

@@ -4,79 +4,66 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
 from mrigen.errors import InputError
 
-_PATHOLOGY_SPELLINGS = {
-    "healthy": ("healthy", "control", "controls", "hc", "cn", "normal", "nc"),
-    "glioblastoma": ("glioblastoma", "gbm", "glioma", "hgg", "tumor", "tumour"),
-    "sclerosis": ("sclerosis", "multiplesclerosis", "ms", "rrms", "ppms", "spms"),
-    "dementia": ("dementia", "ad", "alzheimer", "alzheimers", "alzheimersdisease"),
-}
-_MODALITY_SPELLINGS = {
-    "t1w": ("t1w", "t1", "t1n", "mprage"),
-    "t1ce": ("t1ce", "t1c", "t1gd", "t1post", "t1gado", "t1wks", "t1contrast"),
-    "t2w": ("t2w", "t2"),
-    "flair": ("flair", "t2f", "t2flair"),
-    "pd": ("pd", "pdw", "dp", "protondensity"),
+_SPELLINGS = {
+    "Healthy": ("healthy", "control", "controls", "hc", "cn", "normal", "nc"),
+    "Glioblastoma": ("glioblastoma", "gbm", "glioma", "hgg", "tumor", "tumour"),
+    "Sclerosis": ("sclerosis", "multiplesclerosis", "ms", "rrms", "ppms", "spms"),
+    "Dementia": ("dementia", "ad", "alzheimer", "alzheimers", "alzheimersdisease"),
+    "T1w": ("t1w", "t1", "t1n", "mprage"),
+    "T1ce": ("t1ce", "t1c", "t1gd", "t1post", "t1gado", "t1wks", "t1contrast"),
+    "T2w": ("t2w", "t2"),
+    "FLAIR": ("flair", "t2f", "t2flair"),
+    "PD": ("pd", "pdw", "dp", "protondensity"),
 }
 
 
-def _resolve(text: str, what: str, spellings: Mapping[str, tuple[str, ...]], known: list[str]) -> str:
-    """The key of `spellings` that `text` spells; case, spaces and punctuation do not count."""
-    squeezed = re.sub(r"[^a-z0-9]", "", text.casefold())
-    by_spelling = {spelling: key for key, group in spellings.items() for spelling in group}
-    if squeezed in by_spelling:
-        return by_spelling[squeezed]
-    nearest = difflib.get_close_matches(squeezed, by_spelling, n=1, cutoff=0.5)
-    names = {name.casefold(): name for name in known}
-    hint = f"; did you mean {names[by_spelling[nearest[0]]]}?" if nearest else ""
-    raise InputError(f"unknown {what} {text[:80]!r}: known are {', '.join(known)}{hint}")
+class _Label(StrEnum):
+    """A label as users spell it. The order of a class's members is that of the model's embedding table."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read any usual spelling (`GBM`, `ms`, `t1c`), whatever its case, spaces and punctuation.
+
+        Raises InputError that lists the known labels and the nearest.
+        """
+        squeezed = re.sub(r"[^a-z0-9]", "", text.casefold())
+        by_spelling = {spelling: label for label in cls for spelling in _SPELLINGS[label.value]}
+        if squeezed in by_spelling:
+            return by_spelling[squeezed]
+        nearest = difflib.get_close_matches(squeezed, by_spelling, n=1, cutoff=0.5)
+        hint = f"; did you mean {by_spelling[nearest[0]]}?" if nearest else ""
+        what = cls.__name__.lower()
+        raise InputError(f"unknown {what} {text[:80]!r}: known are {', '.join(cls)}{hint}")
+
+    @property
+    def row(self) -> int:
+        """Row of this label in the embedding table."""
+        return list(type(self)).index(self)
 
 
-class Pathology(StrEnum):
-    """What ails the subject. The order is that of the model's embedding table."""
+class Pathology(_Label):
+    """What ails the subject."""
 
     HEALTHY = "Healthy"
     GLIOBLASTOMA = "Glioblastoma"
     SCLEROSIS = "Sclerosis"
     DEMENTIA = "Dementia"
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read any usual spelling (`GBM`, `ms`, `AD`); InputError lists the known ones."""
-        key = _resolve(text, "pathology", _PATHOLOGY_SPELLINGS, [p.value for p in cls])
-        return cls[key.upper()]
 
-    @property
-    def row(self) -> int:
-        """Row of this pathology in the embedding table."""
-        return list(type(self)).index(self)
-
-
-class Modality(StrEnum):
-    """How the scan was acquired. The order is that of the model's embedding table."""
+class Modality(_Label):
+    """How the scan was acquired."""
 
     T1W = "T1w"
     T1CE = "T1ce"
     T2W = "T2w"
     FLAIR = "FLAIR"
     PD = "PD"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read any usual spelling (`flair`, `t1c`, `T1gd`); InputError lists the known ones."""
-        key = _resolve(text, "modality", _MODALITY_SPELLINGS, [m.value for m in cls])
-        return cls[key.upper()]
-
-    @property
-    def row(self) -> int:
-        """Row of this modality in the embedding table."""
-        return list(type(self)).index(self)
 
 
 @dataclass(frozen=True, order=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -25,15 +24,13 @@ def mrigen(*arguments: object) -> int:
 
 def mrigen_killed(until: Callable[[], bool], *arguments: object, timeout: float = 120.0) -> None:
     """Run the command line in a process with a Ray of its own, and SIGKILL it once `until` holds."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli", *map(str, arguments)], env=os.environ | {"RAY_ADDRESS": ""}
-    )
+    process = _started(*arguments)
     deadline = time.monotonic() + timeout
     while not until():
         assert process.poll() is None, f"ended by itself, with status {process.returncode}, before the kill"
         assert time.monotonic() < deadline, "what the kill waits for never came"
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
 
@@ -42,16 +39,19 @@ def mrigen_for(seconds: float, *arguments: object) -> bool:
 
     One that ends by itself must succeed.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli", *map(str, arguments)], env=os.environ | {"RAY_ADDRESS": ""}
-    )
+    process = _started(*arguments)
     try:
         assert process.wait(seconds) == 0
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
         return True
     return False
+
+
+def _started(*arguments: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "jobs.cli", *map(str, arguments)]
+    return subprocess.Popen(command, env=os.environ | {"RAY_ADDRESS": ""})
 
 
 def hashes(folder: Path, *without: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,11 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several test processes (`make test`) one has all tests that share the Ray cluster; others share by files."""
+    """Of several test processes (`make test`) one has all tests that share the Ray cluster; others share by files.
+
+    Those are the longest, and come first.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
@@ -40,6 +45,14 @@ def ray_cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verbs do in this process what they would do on Ray: for tests of what they do, not of where."""
+    from mrigen.each import one_by_one
+
+    monkeypatch.setattr("jobs.each_on_ray.EachOnRay", lambda placement: one_by_one)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real scans that MRIGEN_REAL_DATA names."""
@@ -50,11 +63,22 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A run folder that the `tiny` preset was trained in, without Ray, on made-up images of 32 pixels.
 
-    It has data/, vae/, latents/, ldm/ and model/; (Sclerosis, PD) was held out. Tests only read it.
+    It has data/, vae/, latents/, ldm/ and model/; (Sclerosis, PD) was held out. Tests only read it. The first test
+    process that needs it makes it for all.
     """
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    with (shared / "tiny_run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "tiny_run" / "config.json").exists():
+            _train_tiny(shared / "tiny_run")
+    return shared / "tiny_run"
+
+
+def _train_tiny(folder: Path) -> None:
     from mrigen.each import one_by_one
     from mrigen.labels import all_cells
     from mrigen.stages.encode import encode_run
@@ -64,7 +88,6 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mrigen.training.vae import train_autoencoder
     from tests.fake_run import tiny_config, write_data
 
-    folder = tmp_path_factory.mktemp("tiny") / "run"
     run = Location.parse(folder)
     config = tiny_config("held_out_cells=[Sclerosis:PD]")
     write_data(folder, all_cells(), {"train": 2, "val": 1, "test": 2})
@@ -73,4 +96,3 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encode_run(run, config, one_by_one)
     train_denoiser(config, run, accelerator, lambda step, values: None)
     (run / "config.json").write_json(config.model_dump(mode="json"))
-    return folder

@@ -1,4 +1,4 @@
-"""Requests that trickle in: `serve.batch` against `jobs.serving.batching.Batcher`.
+"""Requests that trickle in: `serve.batch` against `jobs.serve.batching.Batcher`.
 
     python docs/benchmarks/serve_batching.py
 
@@ -16,7 +16,7 @@ from typing import Any
 from ray import serve
 
 from jobs.placement import connect
-from jobs.serving.batching import Batcher
+from jobs.serve.batching import Batcher
 
 NUM_REQUESTS, INTERVAL_S, BATCH, COMPUTE_S = 64, 0.025, 8, 0.2
 

@@ -7,7 +7,7 @@ import functools
 from mrigen.config import Config
 from mrigen.each import Each
 from mrigen.records import prepared_parts
-from mrigen.run import is_finished, require_finished
+from mrigen.run import is_finished, require_finished, store_config
 from mrigen.storage import Location
 from mrigen.training.latents import Encoder, close_latents
 
@@ -15,10 +15,11 @@ from mrigen.training.latents import Encoder, close_latents
 def encode_run(run: Location, config: Config, each: Each) -> None:
     """Encode `run/data` with `run/vae`, file by file; leaves `run/latents`, with statistics over the training rows.
 
-    Files that are done are kept. Raises InputError if a stage before this one is unfinished, or `run/latents` is of
-    other settings.
+    Files that are done are kept; `config.json` then holds the settings. Raises InputError if a stage before this one is
+    unfinished, or `run/latents` is of other settings.
     """
     require_finished(run, config, "vae", "train-vae")
+    store_config(run, config)
     if is_finished(run, config, "latents"):
         return
     names = sorted(prepared_parts(run / "data"))

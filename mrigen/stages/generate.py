@@ -54,7 +54,9 @@ def generate_run(
     settings = parse_section(SamplerConfig, pipeline.config.sampler.model_dump() | dict(sampler or {}), "sampler")
     if not allow_untrained:
         pipeline.require_trained(asked, "add --allow-untrained to generate them, marked, or choose others by --cells")
-    _check_slice_mm(slice_mm, pipeline)
+    low, high = pipeline.model.slice_mm_quantiles[0], pipeline.model.slice_mm_quantiles[-1]
+    if slice_mm is not None and not low <= slice_mm <= high:
+        raise InputError(f"--slice-mm {slice_mm:g} lies outside what the model was trained on: {low:g} to {high:g} mm")
     plan = CohortPlan(pipeline.model_sha256, asked, per_cell, seed, settings, slice_mm, shard_size)
     write_plan(plan, out)
     load = functools.partial(_pipeline_of, plan, model, each.device)
@@ -65,12 +67,6 @@ def generate_run(
     page = write_samples_page(plan, trained, out, command, plane)
     counts = close_cohort(plan, trained, out, plane)
     return Cohort(counts, frozenset(cell for cell, seen in trained.items() if seen), page)
-
-
-def _check_slice_mm(slice_mm: float | None, pipeline: Pipeline) -> None:
-    low, high = pipeline.model.slice_mm_quantiles[0], pipeline.model.slice_mm_quantiles[-1]
-    if slice_mm is not None and not low <= slice_mm <= high:
-        raise InputError(f"--slice-mm {slice_mm:g} lies outside what the model was trained on: {low:g} to {high:g} mm")
 
 
 def _pipeline_of(plan: CohortPlan, model: Location | None, device: str) -> Pipeline:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import uvicorn
 
-from jobs.serving.api import describe
-from jobs.serving.app import make_app
+from jobs.serve.api import describe
+from jobs.serve.app import make_app
 from mrigen.config import load_config
 from mrigen.each import one_by_one
 from mrigen.labels import all_cells

@@ -18,7 +18,7 @@ from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
 from mrigen.stages.audit import audit_run
 from mrigen.storage import Location
-from tests.command import hashes, mrigen, mrigen_killed
+from tests.command import hashes, mrigen
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_data, write_samples
 
 CELLS = [Cell.parse("Healthy:T1w"), Cell.parse("Sclerosis:PD")]
@@ -77,10 +77,7 @@ def test_new_people_pass_and_the_result_depends_neither_on_workers_nor_on_an_int
     assert hashes(again)["audit.json"] == hashes(run / "audit")["audit.json"]
 
 
-@pytest.mark.ray
-def test_planted_duplicates_fail_and_are_named(
-    run: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_planted_duplicates_fail_and_are_named(run: Path, no_ray: None, capsys: pytest.CaptureFixture[str]) -> None:
     generator = np.random.default_rng(0)
 
     def changed(number: int) -> Any:
@@ -91,7 +88,7 @@ def test_planted_duplicates_fail_and_are_named(
     copies = [sample_row(CELLS[0], 100 + k, image=changed(k)) for k in range(10)]
     fresh = [sample_row(cell, k, image=real_image(cell, "val", k)) for cell in CELLS for k in range(12)]
     write_samples(run / "elsewhere", [*fresh, *copies], complete=False)
-    assert mrigen("audit", run, "--samples", run / "elsewhere", "--num-workers", "1") == 1
+    assert mrigen("audit", run, "--samples", run / "elsewhere") == 1
     assert "look like copies of training images." in capsys.readouterr().out
     tree = result(run / "audit")
     found = {sample["id"]: sample for sample in tree["flagged_samples"] if sample["match"]}
@@ -118,37 +115,3 @@ def test_noise_passes_and_what_cannot_be_decided_fails(run: Path) -> None:
     tree = result(run / "audit")
     assert tree["verdict"] == "Nothing could be judged."
     assert tree["cells"][0]["reason"] == "every sample is constant or not finite"
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["nowhere"], "nowhere"),
-        (["{run}", "--samples", "{run}/nothing"], "nothing"),
-        (["{run}", "--samples", "{run}/data"], "run `mrigen generate` first"),
-        (["{run}", "--split", "train"], "train"),
-        (["{run}", "--set", "audit.shortlsit=3"], "shortlist"),
-        (["{run}", "--set", "audit.percentile=100"], "percentile"),
-    ],
-)
-def test_bad_input_ends_with_one_line(
-    run: Path, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert mrigen("audit", *(arg.format(run=run) for arg in args)) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert message in error
-    assert not (run / "audit").exists()
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_killed_audit_is_finished_by_the_same_command(run: Path, tmp_path: Path) -> None:
-    write_samples(run / "samples", [sample_row(c, k) for c in CELLS for k in range(600)])
-    command = ["audit", run, "--num-workers", "1", "--out"]
-    assert mrigen(*command, tmp_path / "whole") == 0
-    killed = tmp_path / "killed"
-    mrigen_killed(lambda: bool(list(killed.glob(".parts/*/block-*.parquet"))), *command, killed)
-    assert not (killed / "audit.json").exists()
-    assert mrigen(*command, killed) == 0
-    assert hashes(killed) == hashes(tmp_path / "whole")

@@ -3,75 +3,47 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
 
-from jobs.cli import VERBS, cli, main
+from jobs.cli import VERBS, cli
+from mrigen import __version__
+from mrigen.config import load_config
+from tests.command import mrigen
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one call of `mrigen` left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def mrigen(capsys: pytest.CaptureFixture[str]) -> object:
-    """Call the command line in this process."""
-
-    def call(*args: str) -> Outcome:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main(list(args))
-        captured = capsys.readouterr()
-        assert isinstance(exit_.value.code, int)
-        return Outcome(exit_.value.code, captured.out, captured.err)
-
-    return call
-
-
-def command_of(verb: str) -> click.Command:
-    command = cli.get_command(click.Context(cli), verb)
-    assert command is not None
-    return command
-
-
-def test_help_lists_every_verb_with_its_line(mrigen) -> None:
-    outcome = mrigen("--help")
-    assert outcome.code == 0
+def test_help_lists_every_verb_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mrigen("--help") == 0
+    printed = capsys.readouterr().out
     for verb, line in VERBS.items():
-        assert re.search(rf"^  {verb} +{re.escape(line.split()[0])}", outcome.out, re.MULTILINE)
+        assert re.search(rf"^  {verb} +{re.escape(line.split()[0])}", printed, re.MULTILINE)
 
 
-def test_version(mrigen) -> None:
-    from mrigen import __version__
-
-    assert mrigen("--version").out == f"mrigen, version {__version__}\n"
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mrigen("--version") == 0
+    assert capsys.readouterr().out == f"mrigen, version {__version__}\n"
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_explains_itself(verb: str, mrigen) -> None:
-    outcome = mrigen(verb, "--help")
-    assert outcome.code == 0
-    assert outcome.err == ""
-    assert outcome.out.startswith(f"Usage: mrigen {verb}")
-    command = command_of(verb)
+def test_each_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mrigen(verb, "--help") == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.startswith(f"Usage: mrigen {verb}")
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
     assert command.help, f"{verb} has no help text"
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{verb} {parameter.opts[0]} has no help text"
-            assert parameter.opts[0] in outcome.out
+            assert parameter.opts[0] in printed.out
             assert parameter.help.endswith((".", "]")), f"{verb} {parameter.opts[0]}: help is no sentence"
         else:
             for name in parameter.human_readable_name.replace("...", "").split():
                 assert name in command.help, f"{verb}: {name} is not explained"
-    assert max(map(len, outcome.out.splitlines())) <= 100
+    assert max(map(len, printed.out.splitlines())) <= 100
 
 
 @pytest.fixture
@@ -79,12 +51,14 @@ def places(tmp_path: Path) -> dict[str, str]:
     """Paths for the table below: what is there, what is not, and what is of the wrong kind."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").write_text("not a scan\n")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.tex").touch()
     (tmp_path / "bad.yaml").write_text("autoencoder: [1, 2\n")
     (tmp_path / "wrong.yaml").write_text("autoencoder:\n  training:\n    num_stepz: 5\n")
     (tmp_path / "short.csv").write_text("path,subject\na.nii.gz,1\n")
     return {
         name: str(tmp_path / name)
-        for name in ("empty", "none", "out", "file.txt", "bad.yaml", "wrong.yaml", "short.csv")
+        for name in ("empty", "none", "out", "taken", "file.txt", "bad.yaml", "wrong.yaml", "short.csv")
     }
 
 
@@ -103,6 +77,12 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("train-vae {none}", "{none}"),
         ("encode {none}", "{none}"),
         ("encode {empty}", "train-vae"),
+        ("audit {none}", "{none}"),
+        ("usefulness {none}", "{none}"),
+        ("ablate {none}", "{none}"),
+        ("phantom {taken} --subjects 4", "other files"),
+        ("phantom nosuch://x --subjects 4", "nosuch"),
+        ("generate --out {file.txt}", "is a file: name a folder to write to"),
         ("train-ldm {none}", "{none}"),
         ("evaluate {none}", "{none}"),
         ("generate --model {none} --out {out}", "{none}"),
@@ -113,12 +93,14 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("generate --out {out} --cells Glioblastoma:FLARE", "FLAIR"),
         ("generate --out {out} --cells Gliobastoma:FLAIR", "Glioblastoma"),
         ("generate --out {out} --cells FLAIR", "PATHOLOGY:MODALITY"),
+        ("generate --out {out} --cells=", "PATHOLOGY:MODALITY"),
         # numbers
         ("generate --out {out} --per-cell 0", "--per-cell"),
         ("generate --out {out} --per-cell many", "many"),
         ("generate --out {out} --seed -1", "--seed"),
         ("phantom {out} --subjects 0", "--subjects"),
         ("phantom {out} --subjects two", "two"),
+        ("phantom {out} --subjects 4 --spacing-mm nan", "--spacing-mm"),
         ("train-vae {empty} --num-workers 0", "--num-workers"),
         ("serve --port 99999", "99999"),
         # settings
@@ -133,38 +115,39 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("generate --out {out} --cells Healthy:T1w --num-steps 0", "num_steps"),
         ("generate --out {out} --cells Healthy:T1w --guidance-scale nan", "guidance_scale"),
         ("generate --out {out} --cells Healthy:T1w --solver eulr", "eulr"),
+        ("generate --out {out} --cells Healthy:T1w --slice-mm 400", "--slice-mm 400 lies outside"),
         ("generate --out {out} --cells Sclerosis:PD", "--allow-untrained"),
     ],
 )
-def test_bad_input_ends_with_one_line_that_names_it(line: str, named: str, places: dict[str, str], mrigen) -> None:
+def test_bad_input_ends_with_one_line_that_names_it(
+    line: str, named: str, places: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     def fill(text: str) -> str:
         return re.sub(r"\{([^}]+)\}", lambda match: places[match[1]], text)
 
-    outcome = mrigen(*[fill(part) for part in line.split()])
-    assert outcome.code == 2, outcome
-    lines = [text for text in outcome.err.splitlines() if text.strip()]
+    assert mrigen(*map(fill, line.split())) == 2
+    printed = capsys.readouterr()
+    lines = [text for text in printed.err.splitlines() if text.strip()]
     assert lines[-1].startswith("mrigen: error: ")
     assert fill(named) in lines[-1]
-    assert not [text for text in lines[:-1] if "error" in text.casefold()], outcome.err
-    assert "Traceback" not in outcome.out + outcome.err
+    assert not [text for text in lines[:-1] if "error" in text.casefold()], printed.err
+    assert "Traceback" not in printed.out + printed.err
     assert not Path(places["out"]).exists(), "a refused command left output behind"
 
 
 @pytest.mark.parametrize("preset", ["tiny", "quick"])
-def test_the_resolved_configuration_can_be_printed_and_read_again(preset: str, tmp_path: Path, mrigen) -> None:
-    from mrigen.config import load_config
-
-    (tmp_path / "src").mkdir()
-    places = [str(tmp_path / "src"), str(tmp_path / "run")]
-    outcome = mrigen("prepare", *places, "--preset", preset, "--set", "seed=7", "--print-config")
-    assert outcome.code == 0, outcome
-    printed = load_config("quick", outcome.out)
-    assert printed == load_config(preset, None, ["seed=7"])
+def test_the_resolved_configuration_can_be_printed_and_read_again(
+    preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = tmp_path, tmp_path / "run"
+    assert mrigen("prepare", *places, "--preset", preset, "--set", "seed=7", "--print-config") == 0
+    assert load_config("quick", capsys.readouterr().out) == load_config(preset, None, ["seed=7"])
 
 
-def test_a_relative_output_is_refused_under_a_ray_job(mrigen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_output_is_refused_under_a_ray_job(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    outcome = mrigen("generate", "--per-cell", "1", "--out", "samples")
-    assert outcome.code == 2
-    assert "absolute path" in outcome.err
+    assert mrigen("generate", "--per-cell", 1, "--out", "samples") == 2
+    assert "absolute path" in capsys.readouterr().err
     assert not Path("samples").exists()

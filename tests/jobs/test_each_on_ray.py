@@ -58,6 +58,7 @@ def test_the_first_fault_is_raised_as_itself(ray_cluster: None, error: Exception
     assert (type(found.value), str(found.value)) == (type(error), str(error))
 
 
+@pytest.mark.slow
 def test_workers_take_no_package_from_the_working_folder(tmp_path: Path) -> None:
     for name in ("mrigen", "jobs"):
         (tmp_path / "here" / name).mkdir(parents=True)

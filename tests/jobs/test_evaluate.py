@@ -6,10 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +41,6 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def evaluate(*args: str | Path) -> int:
-    return mrigen("evaluate", *args)
-
-
 def evaluated(run: Path, **asked: Any) -> Published:
     """Without Ray."""
     return evaluate_run(Location.parse(run), CONFIG, one_by_one, **asked)
@@ -64,7 +56,7 @@ def test_the_report_depends_neither_on_who_works_nor_on_an_interruption(
     run: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(planning, "SHARD_ROWS", 16)
-    assert evaluate(run, "--num-workers", "2", "--extrapolation") == 0
+    assert mrigen("evaluate", run, "--num-workers", "2", "--extrapolation") == 0
     printed = capsys.readouterr().out
     assert str(run / "report" / "index.html") in printed.splitlines()[-1]
     assert "Sclerosis:PD *" in printed
@@ -116,14 +108,13 @@ def _compare(first: Path, second: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "run `mrigen evaluate` first" in error
 
 
-@pytest.mark.ray
-def test_what_goes_wrong_in_a_worker_ends_in_one_line(
-    run: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+def test_what_goes_wrong_in_the_work_ends_in_one_line(
+    run: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = run / "report" / ".parts"
     parts.parent.mkdir()
     parts.write_text("in the way")
-    assert evaluate(run) == os.EX_IOERR
+    assert mrigen("evaluate", run) == os.EX_IOERR
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert re.fullmatch(rf"mrigen: error: \[Errno \d+\] .*: '{re.escape(str(parts))}.*'", error.splitlines()[-1])
@@ -133,7 +124,7 @@ def test_what_goes_wrong_in_a_worker_ends_in_one_line(
     content = damaged.read_bytes()
     third = len(content) // 3  # among the images, which only workers read
     damaged.write_bytes(content[:third] + bytes(100) + content[third + 100 :])
-    assert evaluate(run) == 2
+    assert mrigen("evaluate", run) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert error.splitlines()[-1].startswith(f"mrigen: error: {damaged} ")
@@ -141,7 +132,7 @@ def test_what_goes_wrong_in_a_worker_ends_in_one_line(
 
 def test_a_file_where_results_belong_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "report").write_text("in the way")
-    assert evaluate(run) == 2
+    assert mrigen("evaluate", run) == 2
     error = f"mrigen: error: {run / 'report'} is a file: name a folder to write to"
     assert capsys.readouterr().err.splitlines()[-1] == error
 
@@ -200,11 +191,8 @@ def figures_of(run: Path, name: str) -> Any:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["nowhere"], "nowhere"),
         (["{run}", "--samples", "{run}/nothing"], "nothing"),
         (["{run}", "--samples", "{run}/data"], "run `mrigen generate` first"),
-        (["{run}", "--split", "train"], "train"),
-        (["{run}", "--set", "evaluation.feature_siez=3"], "feature_size"),
         (
             ["{run}", "--set", "evaluation.extractors=[inception]"],
             "the extractor inception needs its weights: name their file in weights.inception",
@@ -237,31 +225,11 @@ def figures_of(run: Path, name: str) -> Any:
 def test_bad_input_ends_with_one_line(
     run: Path, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(*(arg.format(run=run) for arg in args)) == 2
+    assert mrigen("evaluate", *(arg.format(run=run) for arg in args)) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error
     assert not (run / "report").exists()
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_killed_evaluation_is_finished_by_the_same_command(run: Path, tmp_path: Path) -> None:
-    write_samples(run / "samples", [sample_row(c, i) for c in CELLS for i in range(600)])
-    out = tmp_path / "killed"
-    command = [sys.executable, "-m", "jobs.cli", "evaluate", str(run), "--num-workers", "1"]
-    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, timeout=250)
-    with subprocess.Popen([*command, "--out", str(out)], start_new_session=True) as process:
-        deadline = time.monotonic() + 120
-        while not list(out.glob(".parts/part-*.parquet")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline, "no part was written"
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
-    assert not (out / "metrics.json").exists()
-    subprocess.run([*command, "--out", str(out)], check=True, timeout=250)
-    assert sorted(path.name for path in out.iterdir()) == ["index.html", "metrics.json"]
-    assert (out / "metrics.json").read_bytes() == (tmp_path / "whole" / "metrics.json").read_bytes()
 
 
 def test_without_training_images_there_is_no_classifier(tmp_path: Path) -> None:

@@ -36,9 +36,8 @@ def write_what_the_guide_names(folder: Path) -> None:
         (folder / name).write_text("\n".join(line[4:] for line in block.splitlines()))
 
 
-@pytest.mark.ray
 def test_every_command_does_what_the_guide_says(
-    tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, no_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_what_the_guide_names(tmp_path)
     monkeypatch.chdir(tmp_path)

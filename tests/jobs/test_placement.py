@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,7 @@ GPUS = Placement(2, use_gpu=True)
 def test_this_machine_cannot_grow_gpus(ray_cluster: None) -> None:
     message = r"^--use-gpu needs 2 GPU\(s\) and Ray sees 0: leave it out to run on CPUs$"
     with pytest.raises(InputError, match=message):
-        connect(None, GPUS)
+        connect(GPUS)
 
 
 @pytest.mark.parametrize("by_option", [True, False])
@@ -25,13 +26,13 @@ def test_a_cluster_may_grow(
     ray_cluster: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, by_option: bool
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "" if by_option else "auto")
-    connect("auto" if by_option else None, GPUS)
+    connect(replace(GPUS, address="auto" if by_option else None))
     note = "note: --use-gpu needs 2 GPU(s), the cluster has 0 now: waiting for it to grow\n"
     assert capsys.readouterr().err == note
 
 
 def test_workers_without_gpus_need_none(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
-    connect("auto", Placement(2))
+    connect(Placement(2, address="auto"))
     assert capsys.readouterr().err == ""
 
 

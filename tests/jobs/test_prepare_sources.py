@@ -16,8 +16,6 @@ from tests.malformed import write_malformed
 
 SMALL = ("--preset", "tiny", "--set", "data.image_size=32", "--set", "data.spacing_mm=6")
 
-pytestmark = pytest.mark.ray
-
 
 def labels_of(run: Location) -> set[tuple[str, str, str]]:
     columns = ["subject", "pathology", "modality"]
@@ -25,7 +23,7 @@ def labels_of(run: Location) -> set[tuple[str, str, str]]:
 
 
 def test_malformed_files_are_left_out_with_their_class(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = write_bids(tmp_path / "tree", {"good": "MS"}, ("T1w",))
     (tmp_path / "malformed").mkdir()
@@ -62,7 +60,7 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
-def test_from_s3_to_s3(tmp_path: Path, ray_cluster: None, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_s3_to_s3(tmp_path: Path, no_ray: None, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
     tree = write_bids(tmp_path / "tree", {"a": "MS", "b": "control"})
     (tree / "sub-a/anat/sub-a_T2w.nii.gz").write_bytes(b"no scan")
     Location.parse(bucket.format("tree")).upload(tree)
@@ -80,7 +78,7 @@ def test_from_s3_to_s3(tmp_path: Path, ray_cluster: None, bucket: str, capsys: p
 
 @pytest.mark.realdata
 def test_real_scans_side_by_side_are_told_apart_and_their_mixed_heads_refused(
-    tmp_path: Path, real_data: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, real_data: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     assert mrigen("prepare", real_data, run, *SMALL) == 2

@@ -17,15 +17,11 @@ from mrigen.config import load_config
 from mrigen.preprocess import split_of
 from mrigen.records import read_table, tensor_numpy
 from mrigen.storage import Location
-from tests.command import mrigen, mrigen_for
+from tests.command import hashes, mrigen, mrigen_for
 from tests.fake_scans import write_bids, write_scan
 
 SMALL = ("--preset", "tiny", "--set", "data.image_size=32", "--set", "data.spacing_mm=6")
 PATIENTS = {f"p{number}": told for number, told in enumerate(["HC", "MS", "GBM", "AD"] * 3)}
-
-
-def prepare(*args: str | Path) -> int:
-    return mrigen("prepare", *args)
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
@@ -33,13 +29,9 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def contents(run: Path) -> dict[str, bytes]:
-    return {file.relative_to(run).as_posix(): file.read_bytes() for file in run.rglob("*") if file.is_file()}
-
-
 @pytest.mark.ray
 def test_a_tree_is_prepared_once_and_grows(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, ray_cluster: None, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree, run = write_bids(tmp_path / "tree", PATIENTS), tmp_path / "run"
     bad = tree / "sub-p3/anat/sub-p3_T2w.nii.gz"
@@ -47,7 +39,8 @@ def test_a_tree_is_prepared_once_and_grows(
     copy = tree / "sub-p4/anat/sub-p4_run-2_T1w.nii.gz"
     shutil.copy(tree / "sub-p4/anat/sub-p4_T1w.nii.gz", copy)
 
-    assert prepare(tree, run, *SMALL, "--num-workers", "2") == 0
+    assert mrigen("prepare", tree, run, *SMALL, "--num-workers", "2") == 0
+    request.getfixturevalue("no_ray")  # the rest is made here: the same bytes
     printed = capsys.readouterr().out
     rows = rows_of(run)
     assert len({row["id"] for row in rows}) == len(rows)
@@ -74,26 +67,26 @@ def test_a_tree_is_prepared_once_and_grows(
     success = json.loads((run / "data" / "_SUCCESS.json").read_text())
     assert success["num_images"] == len(rows)
 
-    first = contents(run)
-    assert prepare(tree, run) == 0  # the run's own settings
+    first = hashes(run)
+    assert mrigen("prepare", tree, run) == 0  # the run's own settings
     assert "2 of 2 parts stood already" in capsys.readouterr().out
-    assert contents(run) == first
+    assert hashes(run) == first
 
-    assert prepare(tree, run, "--set", "data.spacing_mm=5") == 2
+    assert mrigen("prepare", tree, run, "--set", "data.spacing_mm=5") == 2
     assert f"{run / 'data'} was made with other settings" in capsys.readouterr().err
-    assert contents(run) == first
+    assert hashes(run) == first
 
     (tmp_path / "other").mkdir()
-    assert prepare(tree, tmp_path / "other" / "run", *SMALL, "--num-workers", "1") == 0
-    assert contents(tmp_path / "other" / "run") == first
+    assert mrigen("prepare", tree, tmp_path / "other" / "run", *SMALL) == 0
+    assert hashes(tmp_path / "other" / "run") == first
 
     write_bids(tree, {**PATIENTS, "q1": "CN"})
     bad.unlink()
-    assert prepare(tree, run) == 0
+    assert mrigen("prepare", tree, run) == 0
     before = {row["id"]: row for row in rows}
     after = {row["id"]: row for row in rows_of(run)}
     assert {key: after[key] for key in before} == before
-    grown = contents(run)
+    grown = hashes(run)
     kept = [name for name in first if name.startswith("data/part-")]
     assert {name: grown[name] for name in kept} == {name: first[name] for name in kept}
     assert {after[key]["subject"] for key in after.keys() - before.keys()} == {"q1"}
@@ -109,34 +102,32 @@ def write_mixed_heads(folder: Path) -> Path:
     return manifest
 
 
-@pytest.mark.ray
 def test_mixed_heads_are_refused_unless_allowed(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest, run = write_mixed_heads(tmp_path), tmp_path / "run"
-    assert prepare(manifest, run, *SMALL) == 2
+    assert mrigen("prepare", manifest, run, *SMALL) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "1 scans (1 Sclerosis) skull-stripped, 1 scans (1 Healthy) with whole heads" in error
     assert "--allow-mixed-heads" in error
     assert not (run / "data").exists()
-    assert prepare(manifest, run, "--allow-mixed-heads") == 0
+    assert mrigen("prepare", manifest, run, "--allow-mixed-heads") == 0
     printed = capsys.readouterr()
     assert "warning: 1 scans (1 Sclerosis) skull-stripped" in printed.out
     assert "c.nii.gz" in printed.err
     assert len({row["subject"] for row in rows_of(run)}) == 2
 
 
-@pytest.mark.ray
 def test_heads_that_mix_only_where_nobody_looked_are_refused_in_the_end(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = write_bids(tmp_path / "tree", {f"s{number}": "MS" for number in range(6)}, ("T1w",))
     write_scan(tree / "sub-s5/anat/sub-s5_T1w.nii.gz", 99, stripped=False)
     run = tmp_path / "run"
-    assert prepare(tree, run, *SMALL) == 2
+    assert mrigen("prepare", tree, run, *SMALL) == 2
     assert "5 scans (5 Sclerosis) skull-stripped, 1 scans (1 Sclerosis)" in capsys.readouterr().err
     assert not (run / "data" / "_SUCCESS.json").exists()
-    assert prepare(tree, run, "--allow-mixed-heads") == 0
+    assert mrigen("prepare", tree, run, "--allow-mixed-heads") == 0
     assert "1 of 1 parts stood already" in capsys.readouterr().out
     assert (run / "data" / "_SUCCESS.json").exists()
 
@@ -145,26 +136,20 @@ def test_a_run_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.Cap
     write_scan(tmp_path / "tree/sub-1/anat/sub-1_T1w.nii.gz", 1)
     (tmp_path / "tree/participants.tsv").write_text("participant_id\tdiagnosis\nsub-1\tMS\n")
     (tmp_path / "file").touch()
-    assert prepare(tmp_path / "tree", tmp_path / "file" / "run") == 2
+    assert mrigen("prepare", tmp_path / "tree", tmp_path / "file" / "run") == 2
     error = capsys.readouterr().err
     assert error == f"mrigen: error: cannot write to {tmp_path / 'file' / 'run'}: Not a directory\n"
 
 
-@pytest.mark.ray
-def test_strict_stops_at_the_first_bad_file(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert prepare(write_mixed_heads(tmp_path), tmp_path / "run", *SMALL, "--strict") == 65
+def test_strict_stops_at_the_first_bad_file(tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mrigen("prepare", write_mixed_heads(tmp_path), tmp_path / "run", *SMALL, "--strict") == 65
     assert "c.nii.gz" in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "run" / "data").exists()
 
 
-@pytest.mark.ray
-def test_a_dry_run_tells_and_writes_nothing(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]) -> None:
     manifest, run = write_mixed_heads(tmp_path), tmp_path / "run"
-    assert prepare(manifest, run, *SMALL, "--dry-run") == 0
+    assert mrigen("prepare", manifest, run, *SMALL, "--dry-run") == 0
     printed = " ".join(capsys.readouterr().out.split())
     for words in (
         "2 scans (dry run",
@@ -175,18 +160,17 @@ def test_a_dry_run_tells_and_writes_nothing(
         "warning: 1 scans",
     ):
         assert words in printed
-    assert prepare(manifest, "--dry-run") == 0
+    assert mrigen("prepare", manifest, "--dry-run") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "b.nii.gz", "scans.csv"]
 
 
-@pytest.mark.ray
 def test_no_image_at_all_is_a_fault_of_the_data(
-    tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = tmp_path / "scans.csv"
     (tmp_path / "a.nii.gz").write_bytes(b"no scan")
     manifest.write_text("path,subject,pathology,modality\na.nii.gz,1,MS,T1\nb.nii.gz,2,MS,T1\nc.nii.gz,2,flu,T1\n")
-    assert prepare(manifest, tmp_path / "run", *SMALL) == 65
+    assert mrigen("prepare", manifest, tmp_path / "run", *SMALL) == 65
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "no image came of" in error
     assert "quarantine" in error
@@ -205,7 +189,6 @@ def test_no_image_at_all_is_a_fault_of_the_data(
         (["{tmp}/twice.csv", "run"], "two columns are named 'path'"),
         (["{tmp}/bids", "run", "--source-option", "table"], "KEY=VALUE"),
         (["{tmp}/bids", "run", "--source-option", "patology=MS"], "did you mean 'pathology'"),
-        (["{tmp}/bids", "nosuch://x"], "nosuch"),
     ],
 )
 def test_bad_input_ends_with_one_line(
@@ -219,7 +202,7 @@ def test_bad_input_ends_with_one_line(
     (tmp_path / "notes.txt").touch()
     (tmp_path / "semicolons.csv").write_text("path;subject;pathology;modality\na;b;c;d\n")
     (tmp_path / "twice.csv").write_text("path,path,subject,pathology,modality\na,b,1,MS,T1\n")
-    assert prepare(*(arg.format(tmp=tmp_path) for arg in args)) == 2
+    assert mrigen("prepare", *(arg.format(tmp=tmp_path) for arg in args)) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert words in error
@@ -234,27 +217,26 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path, ray_cluster:
     (tree / "sub-s007/anat/sub-s007_T1w.nii.gz").write_bytes(b"no scan")
     whole = tmp_path / "whole"
     arguments = (*SMALL, "--num-workers", "1")
-    assert prepare(tree, whole, *arguments) == 0
+    assert mrigen("prepare", tree, whole, *arguments) == 0
     moments = random.Random(0)
-    undisturbed = contents(whole)
+    undisturbed = hashes(whole)
     killed, kills = tmp_path / "killed-0", 0
     while kills < 10:
         delay = moments.uniform(4.0, 16.0)
         if mrigen_for(delay, "prepare", tree, killed, *arguments):
             kills += 1
         else:  # it was faster: what it leaves must be right, and the next kill hits a new run
-            assert contents(killed) == undisturbed
+            assert hashes(killed) == undisturbed
             killed = tmp_path / f"killed-{kills}"
-    assert prepare(tree, killed, *arguments) == 0
-    assert contents(killed) == undisturbed
+    assert mrigen("prepare", tree, killed, *arguments) == 0
+    assert hashes(killed) == undisturbed
 
 
-@pytest.mark.ray
 @pytest.mark.realdata
 def test_real_scans_of_open_ms_data(
-    tmp_path: Path, real_data: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, real_data: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert prepare(real_data / "open_ms_data/cross_sectional/MNI", tmp_path / "run", "--preset", "tiny") == 0
+    assert mrigen("prepare", real_data / "open_ms_data/cross_sectional/MNI", tmp_path / "run", "--preset", "tiny") == 0
     rows = rows_of(tmp_path / "run")
     scans = {(row["subject"], row["pathology"], row["modality"]) for row in rows}
     assert scans == {

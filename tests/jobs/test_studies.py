@@ -115,14 +115,11 @@ def test_usefulness_depends_neither_on_workers_nor_on_an_interruption(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["usefulness", "nowhere"], "RUN: no folder nowhere"),
-        (["usefulness", "{run}", "--samples", "{run}/nothing"], "--samples: no folder"),
         (["usefulness", "{run}", "--samples", "{run}/data"], "run `mrigen generate` first"),
         (["usefulness", "{run}", "--set", "held_out_cells=[HC:T1,HC:FLAIR]"], "needs two pathologies"),
         (["usefulness", "{run}", "--set", "studies.real_fractions=[0.0]"], "studies.real_fractions.0: Input should be"),
         (["usefulness", "{run}", "--set", "studies.real_fractions=[]"], "must name at least one share"),
         (["usefulness", "{run}", "--set", "studies.num_seeds=2"], "studies.num_seeds: Input should be greater than"),
-        (["ablate", "nowhere"], "RUN: no folder nowhere"),
         (["ablate", "{run}"], "run `mrigen train-ldm` first"),
         (["ablate", "{run}", "--set", "studies.step_counts=[5,5]"], "step_counts [5, 5] names a value twice"),
     ],

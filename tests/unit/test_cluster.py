@@ -12,8 +12,10 @@ import click
 import pytest
 import yaml
 
+from jobs import serve
 from jobs.cli import VERBS, cli
-from jobs.serving.network import KEY_VARIABLE
+from jobs.serve.application import Args
+from jobs.serve.network import KEY_VARIABLE
 from mrigen import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -192,18 +194,14 @@ def serve_configs() -> dict[str, dict[str, Any]]:
 def test_serve_configurations_are_valid_and_bounded(name: str) -> None:
     from ray.serve.schema import ServeDeploySchema
 
-    from jobs import serve
-
     tree = serve_configs()[name]
     # The schema takes misspelt keys without a word, so each key must come back.
     dumped = ServeDeploySchema.model_validate(tree).model_dump(mode="json", exclude_unset=True)
     assert dumped == tree
     assert tree["http_options"]["request_timeout_s"] > 0
     [application] = tree["applications"]
-    module, _, builder = application["import_path"].partition(":")
-    assert module == serve.__name__
-    assert callable(getattr(serve, builder))
-    args = serve.Args.model_validate(application["args"])
+    assert application["import_path"] == f"{serve.__name__}:{serve.build_app.__name__}"
+    args = Args.model_validate(application["args"])
     assert args.request_timeout < tree["http_options"]["request_timeout_s"], "Serve's limit hides the app's answer"
 
 

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_chain_runs_as_printed_and_never_imports_ray(tmp_path: Path) -> None:
     lines = (ROOT / "docs/guides/python.md").read_text(encoding="utf-8").splitlines()
     code = "\n".join(line[4:] for line in lines if line.startswith("    "))

@@ -13,11 +13,9 @@ import pytest
 from mrigen.errors import InputError
 from mrigen.records import (
     image_schema,
-    latent_schema,
     pack_mask,
     read_image_file,
     read_table,
-    sample_schema,
     tensor_numpy,
     to_table,
     unpack_mask,
@@ -110,17 +108,6 @@ def test_no_rows_make_an_empty_table() -> None:
 def test_an_image_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"image has shape \(6, 4\)"):
         to_table([{**row(0), "image": np.zeros((6, 4))}], image_schema(SHAPE))
-
-
-def test_a_missing_field_is_refused() -> None:
-    with pytest.raises(KeyError):
-        to_table([{"id": "a"}], image_schema(SHAPE))
-
-
-def test_latents_and_samples_have_their_tensors() -> None:
-    assert latent_schema((4, 8, 8)).field("logvar").type.shape == [4, 8, 8]
-    assert sample_schema((64, 64)).field("image").type.shape == [64, 64]
-    assert pa.types.is_uint64(sample_schema((64, 64)).field("seed").type)
 
 
 @pytest.mark.parametrize("content", [b"junk", b"", b"PAR1" + bytes(40) + b"PAR1"])

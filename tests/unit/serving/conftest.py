@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_fakes import FakeBackend, FakePipeline
 
-from jobs.serving.api import ModelInfo, describe
-from jobs.serving.app import make_app
+from jobs.serve.api import ModelInfo, describe
+from jobs.serve.app import make_app
 
 
 @pytest.fixture(scope="session")

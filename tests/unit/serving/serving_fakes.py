@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jobs.serving.api import ModelInfo, Order
-from jobs.serving.files import SampleFile, sample_file
+from jobs.serve.api import ModelInfo, Order
+from jobs.serve.files import SampleFile, sample_file
 from mrigen.config import Config, load_config
 from mrigen.labels import Cell, all_cells
 from mrigen.volume import Volume

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.serving.batching import Batcher
+from jobs.serve.batching import Batcher
 
 
 @dataclass
@@ -187,13 +187,6 @@ def test_who_leaves_is_not_computed() -> None:
         worker.gate.set()
         assert await batcher.submit([7]) == [14]
         assert worker.batches == [[0, 1, 2, 3], [7]]
-
-    run(scenario)
-
-
-def test_no_items_are_no_work() -> None:
-    async def scenario() -> None:
-        assert await batcher_of(Worker()).submit([]) == []
 
     run(scenario)
 

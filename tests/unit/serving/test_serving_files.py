@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from serving_fakes import FakeSample, fake_files, order_of
 
-from jobs.serving.api import Format, ModelInfo
-from jobs.serving.files import archive, nifti_description, provenance_headers, sample_file
+from jobs.serve.api import Format, ModelInfo
+from jobs.serve.files import archive, nifti_description, provenance_headers, sample_file
 from mrigen.config import SamplerConfig
 
 
@@ -47,7 +47,7 @@ def test_nifti_holds_the_volume_and_is_marked(model: ModelInfo) -> None:
 def test_the_longest_description_fits_the_header(
     model: ModelInfo, sampler: SamplerConfig, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.serving.files.__version__", version)
+    monkeypatch.setattr("jobs.serve.files.__version__", version)
     order = order_of(model, "Glioblastoma:T1ce", sampler=sampler)
     text = nifti_description(FakeSample(order, 2**64 - 1).provenance())
     assert len(text) <= 79

@@ -8,8 +8,8 @@ import shlex
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs.serving.api import ModelInfo
-from jobs.serving.greeting import greeting
+from jobs.serve.api import ModelInfo
+from jobs.serve.greeting import greeting
 from mrigen.labels import Cell
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs.serving.network import api_key_sha256, base_url, check_port, is_loopback
+from jobs.serve.network import api_key_sha256, base_url, check_port, is_loopback
 from mrigen.errors import InputError
 
 

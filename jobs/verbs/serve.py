@@ -1,4 +1,4 @@
-"""`mrigen serve`: samples over HTTP. `jobs.serve:build_app` is the same application for Serve's config files."""
+"""`mrigen serve`: samples over HTTP."""
 
 from __future__ import annotations
 
@@ -6,76 +6,19 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.placement import Placement, connect
-from jobs.serving.network import KEY_VARIABLE, api_key_sha256, base_url, check_port, is_loopback
+from jobs.serve.application import Args, load_app
+from jobs.serve.network import KEY_VARIABLE, api_key_sha256, base_url, check_port, is_loopback
 from mrigen.errors import InputError
-from mrigen.storage import Location
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
-    from jobs.serving.api import ModelInfo
-
 APP_NAME = "mrigen"
-EMBEDDED_NOTE = "trained on a phantom cohort: anatomy made by computation, not scans of people"
-
-
-class Args(BaseModel):
-    """What the application can be told, on the command line or under `args:` of a Serve config."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str | None = None
-    """Model folder or URI, where every node can read it; the embedded model if left out."""
-    num_replicas: int = Field(1, ge=1)
-    use_gpu: bool = False
-    max_queued: int = Field(64, ge=1)
-    """Requests that may wait for a replica; one more is answered by 429."""
-    max_num_steps: int = Field(100, ge=1, le=1000)
-    request_timeout: int = Field(300, ge=1)
-    """Seconds after which a request is answered by 504."""
-
-
-def build_app(args: Args | Mapping[str, Any]) -> Application:
-    """The application for `import_path: jobs.serve:build_app` in a Serve config. MRIGEN_API_KEY is read here."""
-    return _build(Args.model_validate(args))[0]
-
-
-def _build(args: Args) -> tuple[Application, ModelInfo]:
-    """Load the model once, to check it and to tell its facts, and bind the application."""
-    from jobs.serving.api import describe
-    from jobs.serving.deployments import application
-    from mrigen.pipeline import Pipeline
-
-    key_sha256 = api_key_sha256()
-    model = None if args.model is None else Location.parse(args.model)
-    if model is not None and not model.is_folder():
-        raise InputError(f"--model: no folder {args.model}")
-    note = EMBEDDED_NOTE if model is None else None
-    info = describe(Pipeline.load(model), _model_name(model), args.max_num_steps, note)
-    app = application(
-        model,
-        info,
-        Placement(args.num_replicas, args.use_gpu),
-        max_queued=args.max_queued,
-        request_timeout_s=args.request_timeout,
-        key_sha256=key_sha256,
-    )
-    return app, info
-
-
-def _model_name(model: Location | None) -> str:
-    """The folder's name; of `RUN/model`, that of the run. No more of the path is told to clients."""
-    if model is None:
-        return "embedded"
-    parts = [part for part in model.path.split("/") if part]
-    return parts[-2] if len(parts) > 1 and parts[-1] == "model" else parts[-1]
 
 
 @click.command()
@@ -99,12 +42,12 @@ def command(host: str, port: int, address: str | None, **options: Any) -> None:
     if local:
         check_port(host, port)
     click.echo("Loading the model and starting Ray Serve ...", err=True)
-    app, info = _build(args)
-    connect(address, Placement(args.num_replicas, args.use_gpu))
+    app, info = load_app(args)
+    connect(Placement(args.num_replicas, args.use_gpu, address))
     import ray
     from ray import serve
 
-    from jobs.serving.greeting import greeting
+    from jobs.serve.greeting import greeting
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if local and args.num_replicas >= (cpus := int(ray.cluster_resources()["CPU"])):

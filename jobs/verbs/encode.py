@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, run_folder
-from jobs.placement import Placement, worker_options
+from jobs.options import Settings, config_options, run_folder, worker_options
+from jobs.placement import Placement
 
 
 @click.command("encode")
 @click.argument("run")
 @config_options
 @worker_options(default_workers=2)
-def command(
-    run: str,
-    settings: Settings,
-    address: str | None,
-    num_workers: int,
-    use_gpu: bool,
-) -> None:
+def command(run: str, settings: Settings, placement: Placement) -> None:
     """Encode the images of RUN/data with the autoencoder of RUN/vae; leaves RUN/latents.
 
     The latents are kept as mean and log-variance, with their statistics over the training split. A killed
     run is resumed by the same command.
     """
     from jobs.each_on_ray import EachOnRay
-    from mrigen.run import require_finished, store_config
     from mrigen.stages.encode import encode_run
 
     folder = run_folder(run)
-    config = settings.resolve(folder)
-    require_finished(folder, config, "vae", "train-vae")
-    store_config(folder, config)
-    encode_run(folder, config, EachOnRay(Placement(num_workers, use_gpu), address))
+    encode_run(folder, settings.resolve(folder), EachOnRay(placement))
     click.echo(f"latents: {folder / 'latents'}")

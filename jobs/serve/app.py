@@ -13,8 +13,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
-from jobs.serving.api import MAX_BODY_BYTES, ModelInfo, Order, Refused, SampleBody, parse_body, place_order
-from jobs.serving.files import MEDIA_TYPES, SampleFile, archive, provenance_headers, stem
+from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, Order, Refused, SampleBody, parse_body, place_order
+from jobs.serve.files import MEDIA_TYPES, SampleFile, archive, provenance_headers, stem
 from mrigen import __version__
 
 BODY_TIMEOUT_S = 10.0

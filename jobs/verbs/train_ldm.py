@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, run_folder
-from jobs.placement import Placement, connect, worker_options
+from jobs.options import Settings, config_options, run_folder, worker_options
+from jobs.placement import Placement
 
 
 @click.command("train-ldm")
 @click.argument("run")
 @config_options
 @worker_options()
-def command(
-    run: str,
-    settings: Settings,
-    address: str | None,
-    num_workers: int,
-    use_gpu: bool,
-) -> None:
+def command(run: str, settings: Settings, placement: Placement) -> None:
     """Train the denoiser on the latents of RUN/latents; leaves the deployable RUN/model.
 
     A killed run is resumed by the same command. Loss curves are in RUN/ldm/tensorboard, a sample of every
     cell in RUN/ldm/previews.
     """
     from jobs.train_workers import train
-    from mrigen.run import store_config
     from mrigen.training.ldm import train_denoiser
 
     folder = run_folder(run)
     config = settings.resolve(folder)
-    placement = Placement(num_workers, use_gpu)
-    connect(address, placement)
-    store_config(folder, config)
     train(train_denoiser, "train-ldm", config.denoiser.training.num_steps, config, folder, placement)
     click.echo(f"model: {folder / 'model'}")

@@ -10,14 +10,17 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn, Protocol, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from mrigen import __version__
-from mrigen.config import Config, SamplerConfig
+from mrigen.config import SamplerConfig
 from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.solvers import SOLVERS, SolverName
+
+if TYPE_CHECKING:
+    from mrigen.pipeline import Pipeline
 
 Format = Literal["nifti", "png", "npy"]
 
@@ -139,28 +142,7 @@ class ModelInfo(BaseModel):
         return [Cell(info.pathology, info.modality) for info in self.cells if info.trained]
 
 
-class _Trained(Protocol):
-    @property
-    def slice_mm_quantiles(self) -> tuple[float, ...]: ...
-
-
-class Described(Protocol):
-    """What `describe` asks of a pipeline."""
-
-    @property
-    def model(self) -> _Trained: ...
-    @property
-    def config(self) -> Config: ...
-    @property
-    def training_counts(self) -> Mapping[Cell, int]: ...
-    @property
-    def model_sha256(self) -> str: ...
-
-    def is_trained(self, cell: Cell) -> bool:
-        """Whether the model saw images of `cell` in training."""
-
-
-def describe(pipeline: Described, name: str, max_num_steps: int, note: str | None = None) -> ModelInfo:
+def describe(pipeline: Pipeline, name: str, max_num_steps: int, note: str | None = None) -> ModelInfo:
     """The facts of a loaded model that the HTTP side needs, so that it need not load the model itself.
 
     `note` is what a user must know of the model before looking at its images.

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, run_folder
-from jobs.placement import Placement, connect, worker_options
+from jobs.options import Settings, config_options, run_folder, worker_options
+from jobs.placement import Placement
 
 
 @click.command("train-vae")
 @click.argument("run")
 @config_options
 @worker_options()
-def command(
-    run: str,
-    settings: Settings,
-    address: str | None,
-    num_workers: int,
-    use_gpu: bool,
-) -> None:
+def command(run: str, settings: Settings, placement: Placement) -> None:
     """Train the autoencoder on the images of RUN/data; leaves RUN/vae.
 
     A killed run is resumed by the same command. Loss curves are in RUN/vae/tensorboard, reconstructions of
@@ -34,8 +28,5 @@ def command(
         store_config(folder, config)
         click.echo("nothing to train: with the codec `pixels` the denoiser works on the images themselves")
         return
-    placement = Placement(num_workers, use_gpu)
-    connect(address, placement)
-    store_config(folder, config)
     train(train_autoencoder, "train-vae", config.autoencoder.training.num_steps, config, folder, placement)
     click.echo(f"autoencoder: {folder / 'vae'}")

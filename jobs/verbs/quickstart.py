@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import click
 
-from jobs import encode, evaluate, generate, phantom, prepare, train_ldm, train_vae
 from jobs.options import Settings, config_options, output_location
+from jobs.verbs import encode, evaluate, generate, phantom, prepare, train_ldm, train_vae
 
 
 @click.command("quickstart")
@@ -17,14 +18,7 @@ from jobs.options import Settings, config_options, output_location
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the cohort.")
 @config_options
 @click.pass_context
-def command(
-    context: click.Context,
-    out: str,
-    subjects: int,
-    per_cell: int,
-    seed: int,
-    settings: Settings,
-) -> None:
+def command(context: click.Context, out: str, subjects: int, per_cell: int, seed: int, settings: Settings) -> None:
     """Run phantom, prepare, train-vae, encode, train-ldm, generate and evaluate, one after the other.
 
     On the preset `quick` this takes about 15 minutes on two cores, and ends with a page on which real and
@@ -33,7 +27,6 @@ def command(
     run = output_location(out)
     settings.resolve(run)
     cohort, data = str(run / "phantom"), str(run)
-    chosen = {"preset": settings.preset, "config_file": settings.config_file, "overrides": settings.overrides}
     started = time.monotonic()
 
     def step(verb: str, callback: click.Command, **arguments: object) -> None:
@@ -41,7 +34,7 @@ def command(
         context.invoke(callback, **arguments)
 
     step("phantom", phantom.command, out=cohort, subjects=subjects, seed=seed)
-    step("prepare", prepare.command, places=(cohort, data), **chosen)
+    step("prepare", prepare.command, places=(cohort, data), **dataclasses.asdict(settings))
     step("train-vae", train_vae.command, run=data)
     step("encode", encode.command, run=data)
     step("train-ldm", train_ldm.command, run=data)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import output_location
-from jobs.placement import Placement, cpu_worker_options
+from jobs.options import cpu_worker_options, output_location
+from jobs.placement import Placement
 
 
 @click.command("phantom")
@@ -16,7 +16,7 @@ from jobs.placement import Placement, cpu_worker_options
     "--spacing-mm", type=click.FloatRange(1.0, 8.0), default=2.4, show_default=True, help="Size of the cubic voxels."
 )
 @cpu_worker_options
-def command(out: str, subjects: int, seed: int, spacing_mm: float, address: str | None, num_workers: int) -> None:
+def command(out: str, subjects: int, seed: int, spacing_mm: float, placement: Placement) -> None:
     """Write phantom subjects to the folder OUT as a BIDS tree: simulated brains, no scans of people.
 
     Four pathologies in turn, each subject in five modalities with its lesion mask and the label of every voxel.
@@ -28,8 +28,7 @@ def command(out: str, subjects: int, seed: int, spacing_mm: float, address: str 
     from mrigen.stages.phantom import phantom_run
 
     folder = output_location(out)
-    each = EachOnRay(Placement(num_workers), address)
-    cohort = phantom_run(folder, each, subjects=subjects, seed=seed, spacing_mm=spacing_mm)
+    cohort = phantom_run(folder, EachOnRay(placement), subjects=subjects, seed=seed, spacing_mm=spacing_mm)
     told = ", ".join(f"{count} {pathology}" for pathology, count in sorted(cohort.counts.items()))
     click.echo(f"{subjects} phantom subjects ({told}), {cohort.num_made} made now")
     click.echo(f"BIDS tree: {folder}")

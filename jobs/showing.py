@@ -1,9 +1,9 @@
-"""What `prepare` shows: what it recognised, what a survey tells, and what the run holds in the end."""
+"""What `prepare`, `generate` and `demo` show in the terminal."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +17,7 @@ from mrigen.report.data.page import PAGE
 from mrigen.report.data.words import warnings_of
 from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan
+from mrigen.stages.generate import Cohort
 from mrigen.storage import Location
 
 SHOWN_GEOMETRIES = 6
@@ -79,14 +80,32 @@ def print_prepared(prepared: PreparedData, run: Location) -> None:
     print(f"page:   {run / PAGE}")
 
 
+def print_cohort(cohort: Cohort, folder: Location) -> None:
+    """Print the table of samples a cell, and where the data set and its page are."""
+
+    def told(cell: Cell) -> str:
+        count = cohort.counts.get(cell, 0)
+        return f"{count}{' *' if count and cell not in cohort.trained else ''}"
+
+    made = [label for label in Pathology if any(cell.pathology is label for cell in cohort.counts)]
+    _print_table(f"{sum(cohort.counts.values())} synthetic images", made, told)
+    if cohort.counts.keys() - cohort.trained:
+        print("* never seen in training: composed from the labels alone")
+    print(f"data set: {folder}")
+    print(f"page:     {cohort.page}")
+
+
 def _print_cells(title: str, counts: Mapping[Cell, int]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("pathology")
-    for modality in Modality:
-        table.add_column(str(modality), justify="right")
-    for pathology in Pathology:
-        numbers = [counts.get(Cell(pathology, modality), 0) for modality in Modality]
-        table.add_row(str(pathology), *(str(number) if number else "-" for number in numbers))
-    Console().print(table)
+    _print_table(title, Pathology, lambda cell: str(counts.get(cell) or "-"))
     if empty := [str(cell) for cell in all_cells() if not counts.get(cell)]:
         print(f"empty cells ({len(empty)}): {', '.join(empty)}")
+
+
+def _print_table(title: str, pathologies: Iterable[Pathology], told: Callable[[Cell], str]) -> None:
+    """Print what is told of every cell, a line for each pathology."""
+    table = Table("pathology", title=title, title_justify="left")
+    for modality in Modality:
+        table.add_column(str(modality), justify="right")
+    for pathology in pathologies:
+        table.add_row(str(pathology), *(told(Cell(pathology, modality)) for modality in Modality))
+    Console().print(table)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
+from typing import Any
 
 import click
 
-from jobs.options import input_folder, output_location
-from jobs.placement import Placement, worker_options
+from jobs.options import input_folder, output_location, worker_options
+from jobs.placement import Placement
 from mrigen.labels import Cell
 from mrigen.solvers import SOLVERS
 
@@ -35,42 +36,28 @@ def command(
     seed: int,
     cells: str | None,
     allow_untrained: bool,
-    solver: str | None,
-    num_steps: int | None,
-    guidance_scale: float | None,
-    pathology_scale: float | None,
-    modality_scale: float | None,
     slice_mm: float | None,
     shard_size: int,
-    address: str | None,
-    num_workers: int,
-    use_gpu: bool,
+    placement: Placement,
+    **sampler: Any,
 ) -> None:
     """Generate a data set in OUT: BIDS, Parquet, a card and a page to look at it.
 
     The same command makes the same bytes on any number of workers; a killed one is resumed by calling it again.
     """
     from jobs.each_on_ray import EachOnRay
-    from jobs.summary import print_cohort
+    from jobs.showing import print_cohort
     from mrigen.stages.generate import generate_run
 
     folder = output_location(out)
-    given = {
-        "solver": solver,
-        "num_steps": num_steps,
-        "guidance_scale": guidance_scale,
-        "pathology_scale": pathology_scale,
-        "modality_scale": modality_scale,
-    }
-    placement = Placement(num_workers, use_gpu)
     cohort = generate_run(
         folder,
         input_folder(model, "--model") if model is not None else None,
-        EachOnRay(placement, address),
+        EachOnRay(placement),
         cells=[Cell.parse(text) for text in cells.split(",")] if cells is not None else None,
         per_cell=per_cell,
         seed=seed,
-        sampler={name: value for name, value in given.items() if value is not None},
+        sampler={name: value for name, value in sampler.items() if value is not None},
         slice_mm=slice_mm,
         shard_size=shard_size,
         allow_untrained=allow_untrained,

@@ -11,16 +11,19 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from jobs.serving.api import Format, Order
+from jobs.serve.api import Format, Order
 from mrigen import __version__
 from mrigen.report.sheets import SYNTHETIC_TEXT, upright
-from mrigen.volume import Volume, nifti_bytes
+from mrigen.volume import nifti_bytes
+
+if TYPE_CHECKING:
+    from mrigen.pipeline import Sample
 
 SUFFIXES: Mapping[Format, str] = {"nifti": ".nii.gz", "png": ".png", "npy": ".npy"}
 MEDIA_TYPES: Mapping[Format, str] = {
@@ -32,20 +35,6 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _DESCRIPTION_LIMIT = 79
 
 
-class MadeSample(Protocol):
-    """What this module asks of a sample of the pipeline."""
-
-    @property
-    def image(self) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The image, between -1 and 1."""
-
-    def volume(self) -> Volume:
-        """The image in space."""
-
-    def provenance(self) -> dict[str, Any]:
-        """All that makes the image again."""
-
-
 @dataclass(frozen=True)
 class SampleFile:
     """One sample as a file, with where it came from."""
@@ -55,7 +44,7 @@ class SampleFile:
     provenance: Mapping[str, Any]
 
 
-def sample_file(sample: MadeSample, order: Order, index: int) -> SampleFile:
+def sample_file(sample: Sample, order: Order, index: int) -> SampleFile:
     """Sample `index` of an order as a file."""
     provenance = sample.provenance() | {"request_seed": order.seed, "index": index}
     if order.format == "nifti":

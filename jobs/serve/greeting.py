@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jobs.serving.api import ModelInfo
-from jobs.serving.network import KEY_VARIABLE
+from jobs.serve.api import ModelInfo
+from jobs.serve.network import KEY_VARIABLE
 from mrigen.labels import Cell, Modality, Pathology
 
 _EXAMPLE = Cell(Pathology.GLIOBLASTOMA, Modality.FLAIR)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
-from jobs import generate
-from jobs.placement import worker_options
+from jobs.options import worker_options
+from jobs.placement import Placement
+from jobs.verbs import generate
 
 SLICE_MM = 8.0
 """Height of the demo's slices above the brain's centre: through the lateral ventricles."""
@@ -17,15 +20,7 @@ SLICE_MM = 8.0
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the data set.")
 @worker_options(default_workers=2)
 @click.pass_context
-def command(
-    context: click.Context,
-    out: str,
-    per_cell: int,
-    seed: int,
-    address: str | None,
-    num_workers: int,
-    use_gpu: bool,
-) -> None:
+def command(context: click.Context, out: str, per_cell: int, seed: int, placement: Placement) -> None:
     """Make a data set of all 20 cells with the embedded model, and a page to look at it.
 
     The same as `mrigen generate --allow-untrained --slice-mm 8 --out out/demo`: one slice height, through the
@@ -39,7 +34,5 @@ def command(
         seed=seed,
         allow_untrained=True,
         slice_mm=SLICE_MM,
-        address=address,
-        num_workers=num_workers,
-        use_gpu=use_gpu,
+        **dataclasses.asdict(placement),
     )

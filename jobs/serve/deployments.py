@@ -15,11 +15,11 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from jobs.placement import Placement
-from jobs.serving.api import ModelInfo, Order, Refused
-from jobs.serving.app import BUSY_RETRY_S, make_app
-from jobs.serving.batching import Batcher
-from jobs.serving.files import SampleFile, sample_file
+from jobs.serve.api import ModelInfo, Order, Refused
+from jobs.serve.app import BUSY_RETRY_S, make_app
+from jobs.serve.application import Args
+from jobs.serve.batching import Batcher
+from jobs.serve.files import SampleFile, sample_file
 from mrigen.storage import Location
 
 ONGOING = 32
@@ -106,35 +106,27 @@ class Front:
         return make_app(self._backend, self._model, **self._make)
 
 
-def application(
-    model: Location | None,
-    info: ModelInfo,
-    placement: Placement,
-    *,
-    max_queued: int,
-    request_timeout_s: float,
-    key_sha256: str | None,
-) -> serve.Application:
+def bind(args: Args, model: Location | None, info: ModelInfo, key_sha256: str | None) -> serve.Application:
     """Both deployments, bound; a full queue is answered by 429 and `Retry-After`."""
     busy = BackpressureConfig(status_code=429, retry_after_s=BUSY_RETRY_S)
     sampler = serve.deployment(
         name="Sampler",
-        num_replicas=placement.num_workers,
+        num_replicas=args.num_replicas,
         max_ongoing_requests=ONGOING,
-        max_queued_requests=max_queued,
+        max_queued_requests=args.max_queued,
         backpressure_config=busy,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10,
         # One core each: a sample's bits depend on the number of threads.
-        ray_actor_options={"num_cpus": 1, "num_gpus": int(placement.use_gpu)},
-    )(Sampler).bind(model, info.sha256, placement.device)
+        ray_actor_options={"num_cpus": 1, "num_gpus": int(args.use_gpu)},
+    )(Sampler).bind(model, info.sha256, "cuda" if args.use_gpu else "cpu")
     front = serve.deployment(
         name="Front",
-        max_ongoing_requests=ONGOING * placement.num_workers + max_queued + FRONT_SPARE,
+        max_ongoing_requests=ONGOING * args.num_replicas + args.max_queued + FRONT_SPARE,
         max_queued_requests=FRONT_SPARE,
         backpressure_config=busy,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=12,
         ray_actor_options={"num_cpus": 0.1},
     )(Front)
-    return front.bind(sampler, info, request_timeout_s, key_sha256)
+    return front.bind(sampler, info, args.request_timeout, key_sha256)

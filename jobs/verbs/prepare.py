@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from jobs.options import Settings, config_options, output_location
-from jobs.placement import Placement, cpu_worker_options
+from jobs.options import Settings, config_options, cpu_worker_options, output_location
+from jobs.placement import Placement
 
 if TYPE_CHECKING:
     from mrigen.sources.scans import Rejected
@@ -38,8 +38,7 @@ def command(
     allow_mixed_heads: bool,
     source_options: tuple[str, ...],
     settings: Settings,
-    address: str | None,
-    num_workers: int,
+    placement: Placement,
 ) -> None:
     """Turn the scans of each SRC into the training images of the folder RUN.
 
@@ -48,7 +47,7 @@ def command(
     their own. Files that cannot be used are listed with the reason in RUN/quarantine/quarantine.parquet; where nothing
     is left, the exit status is 65. A killed run is finished by the same command, which also adds new files.
     """
-    from jobs import prepare_summary as show
+    from jobs import showing
     from jobs.each_on_ray import EachOnRay
     from mrigen.prepare.survey import survey_sources
     from mrigen.sources.options import parse_options, read_sources
@@ -61,13 +60,13 @@ def command(
     folder = output_location(run) if run else None
     config = settings.resolve(folder)
     found = find_all_scans(read_sources(named, parse_options(source_options)))
-    show.print_found(found)
-    each, on_rejected = EachOnRay(Placement(num_workers), address), _teller(strict)
+    showing.print_found(found)
+    each, on_rejected = EachOnRay(placement), _teller(strict)
     fault, prepared = "", None
     try:
         if dry_run or folder is None:
             facts, rejected = survey_sources(found, config.data, each, on_rejected)
-            show.print_survey(facts, rejected, config.data)
+            showing.print_survey(facts, rejected, config.data)
             if facts:
                 return
             _end(f"nothing to use in {', '.join(named)}")
@@ -78,7 +77,7 @@ def command(
         fault = str(stopped)
     if prepared is None or folder is None:  # told here, after the work has come to rest and its progress was shown
         _end(f"{fault} (--strict)")
-    show.print_prepared(prepared, folder)
+    showing.print_prepared(prepared, folder)
     if not prepared.num_images:
         _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")
 

@@ -1,0 +1,80 @@
+"""What the verbs share that measure a run: their options, the command that their pages name, and how they end."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.options import (
+    Option,
+    Settings,
+    config_options,
+    input_folder,
+    output_location,
+    require_writable,
+    run_folder,
+    with_options,
+    worker_options,
+)
+from jobs.placement import Placement
+
+if TYPE_CHECKING:
+    from mrigen.report.publish import Published
+
+SAMPLES = click.option(
+    "--samples", metavar="DIR", help="A folder that `mrigen generate` wrote.  [default: RUN/samples]"
+)
+
+
+def split_option(purpose: str) -> Option:
+    """`--split`, the held-out images that serve a purpose."""
+    return click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help=purpose)
+
+
+def measuring_command(verb: str, result: str, *own: Option) -> Callable[[Callable[..., Published]], click.Command]:
+    """Make a command of a function that measures RUN by a stage and leaves RUN/`result`, or `--out`.
+
+    The function is given the run, its configuration, an `Each` on Ray, and by name the stage's `samples` and `split`
+    (or what else its `own` options ask), `out`, and `command`: the line to repeat, without `--out`. The exit status is
+    1 where the result is a failure.
+    """
+
+    def decorate(measure: Callable[..., Published]) -> click.Command:
+        def command(run: str, out: str | None, settings: Settings, placement: Placement, **asked: Any) -> int:
+            folder = run_folder(run)
+            config = settings.resolve(folder)
+            line = _command_line(verb, run, settings, asked)
+            if asked.get("samples"):
+                asked["samples"] = input_folder(asked["samples"], "--samples")
+            place = output_location(out) if out else require_writable(folder / result)
+            from jobs.each_on_ray import EachOnRay
+
+            published = measure(folder, config, EachOnRay(placement), out=place, command=line, **asked)
+            for notice in published.notices:
+                click.echo(f"note: {notice}", err=True)
+            for words in published.words:
+                click.echo(words)
+            click.echo(f"page: {published.page}")
+            return int(published.failed)
+
+        out_option = click.option("--out", metavar="DIR", help=f"Where to write the result.  [default: RUN/{result}]")
+        optioned = with_options(command, [*own, out_option, config_options, worker_options(default_workers=2)])
+        return click.command(verb, help=measure.__doc__)(click.argument("run")(optioned))
+
+    return decorate
+
+
+def _command_line(verb: str, run: str, settings: Settings, asked: dict[str, Any]) -> str:
+    """The command as a user would repeat it: with the options that are neither None nor False, and the overrides."""
+    words = ["mrigen", verb, run]
+    for name, value in asked.items():
+        if value is not None and value is not False:
+            words += [f"--{name}", *([value] if isinstance(value, str) else [])]
+    for flag, value in (("--preset", settings.preset), ("--config", settings.config_file)):
+        words += [flag, value] if value else []
+    for override in settings.overrides:
+        words += ["--set", override]
+    return shlex.join(words)

@@ -1,0 +1,9 @@
+"""What stands behind `mrigen serve`; `jobs.serve:build_app` is the same application for Serve's config files.
+
+application.py says what it can be told, and loads the model to tell its facts; api.py reads a request and refuses what
+is wrong with it; files.py makes the files that are answered; batching.py fills compute batches across clients; app.py
+is the HTTP side, with docs.html; network.py and greeting.py serve the command. None of these knows Ray. deployments.py
+puts them on Ray Serve: a light front, and the models.
+"""
+
+from jobs.serve.application import build_app as build_app

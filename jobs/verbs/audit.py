@@ -1,0 +1,25 @@
+"""`mrigen audit`: does the model copy its training images?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobs.measuring import SAMPLES, measuring_command, split_option
+
+if TYPE_CHECKING:
+    from mrigen.report.publish import Published
+
+HELD_OUT = split_option("Held-out images that tell how like new people are to training.")
+
+
+@measuring_command("audit", "audit", SAMPLES, HELD_OUT)
+def command(*run: Any, **asked: Any) -> Published:
+    """Look for copies of training images among the samples; leaves RUN/audit.
+
+    Every sample is compared with the training images and with the held-out images of its cell. Writes audit.json and
+    index.html, which stands alone and shows training images: keep it where they may be kept. Exit status 0: no copies
+    detected; 1: copies detected, or nothing could be decided. A killed run is resumed by the same command.
+    """
+    from mrigen.stages.audit import audit_run
+
+    return audit_run(*run, **asked)
