@@ -68,8 +68,8 @@ def sort_by_cell(tables: Iterable[pa.Table], shape: tuple[int, ...]) -> Describe
     rows = [_with_arrays(row, shape) for table in tables for row in table.to_pylist()]
     sums: dict[tuple[Group, Cell], Any] = {}
     for row in rows:
-        if row["error_sum"] is not None:
-            sums[row["key"]] = sums.get(row["key"], 0.0) + row["error_sum"]
+        if (errors := row.pop("error_sum")) is not None:
+            sums[row["key"]] = sums.get(row["key"], 0.0) + errors
     groups: dict[tuple[Group, Cell], list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: hash_order(row["id"])):
         groups[row["key"]].append(row)

@@ -67,7 +67,8 @@ def test_the_finished_models_autoencoder_goes_first(tmp_path: Path) -> None:
 def test_the_user_may_bring_a_network(tmp_path: Path) -> None:
     weights = tmp_path / "inception.safetensors"
     torch.manual_seed(0)
-    save_file(InceptionV3().state_dict(), weights)
+    state = InceptionV3().state_dict()
+    save_file(state, weights)
     write_data(tmp_path, [CELL], {"train": 1, "test": 1}, slices=1)
     config = tiny_config("evaluation.extractors=[inception]", f"evaluation.weights.inception={weights}")
     plan = plan_of(tmp_path, config)
@@ -78,9 +79,11 @@ def test_the_user_may_bring_a_network(tmp_path: Path) -> None:
     expected = load_pretrained("inception", Location.parse(weights))(image)[0].numpy()
     assert features == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
-    save_file({**InceptionV3().state_dict()}, weights)  # other weights of the same name
-    assert plan_of(tmp_path, config).identities != plan.identities
-    assert {shard.key for shard in plan_of(tmp_path, config).shards}.isdisjoint(shard.key for shard in plan.shards)
+    state["fc.bias"] += 1.0
+    save_file(state, weights)  # other weights of the same name
+    other = plan_of(tmp_path, config)
+    assert other.identities != plan.identities
+    assert {shard.key for shard in other.shards}.isdisjoint(shard.key for shard in plan.shards)
     weights.unlink()
     with pytest.raises(InputError, match=r"inception\.safetensors"):
         plan_of(tmp_path, config)

@@ -69,7 +69,7 @@ def check_stays_text(html: str, at_least: int) -> None:
     check_loads_nothing(html)
     words = Page(html).words
     assert words.count(HOSTILE) >= at_least
-    assert not re.search(r"\b49\b", words)
+    assert "alert(1)>49" not in words
 
 
 def picture(*key: int) -> np.ndarray:
