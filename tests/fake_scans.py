@@ -8,6 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mrigen.labels import Modality, Pathology
+from mrigen.sources.options import Source, SourceOptions
+from mrigen.sources.recognise import FoundScans, find_all_scans
+from mrigen.sources.scans import Scan
+from mrigen.storage import Location
 from mrigen.volume import Volume, nifti_bytes
 
 SPACING_MM = 4.0
@@ -55,3 +60,36 @@ def write_bids(
         json.dumps({"Name": "made up", "BIDSVersion": "1.10.0", "License": "CC0"})
     )
     return root
+
+
+def touch(root: Path, *paths: str) -> Location:
+    """Empty files below a folder, with the folders that they need."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return Location.parse(root)
+
+
+def found(place: Path | Location, **options: object) -> FoundScans:
+    """What is found in one source."""
+    folder = place if isinstance(place, Location) else Location.parse(place)
+    return find_all_scans([Source(folder, SourceOptions.model_validate(options))])
+
+
+def kind_of(table: FoundScans) -> str:
+    """What the one source was recognised as, in a line."""
+    (kinds,) = table.kinds
+    return ", ".join(kinds)
+
+
+def scan_at(
+    path: Path | str,
+    subject: str = "a",
+    *,
+    pathology: Pathology = Pathology.SCLEROSIS,
+    modality: Modality = Modality.T1W,
+    session: str = "",
+    source: str = "set",
+) -> Scan:
+    """A scan in a list of scans."""
+    return Scan(str(path), subject, session, source, pathology, modality, "CC0")

@@ -47,6 +47,8 @@ class Tree:
     scans: list[ExpectedScan] = field(default_factory=list)
     masks: list[str] = field(default_factory=list)
     # lesion masks and other labels
+    names_only: bool = False
+    # files of images are empty
 
     def scan(
         self,
@@ -62,6 +64,10 @@ class Tree:
     ) -> None:
         """Write a scan with its axes stored as told; an `.hdr` is big-endian Analyze with its `.img`."""
         file = self._file(path)
+        if expected:
+            self.expect(path, subject, modality, session=session, mask=mask)
+        if self.names_only:
+            return
         image = _image(_volume(str(file), stripped), axes)
         if file.suffix == ".hdr":
             header = nibabel.AnalyzeHeader(endianness=">")
@@ -72,8 +78,6 @@ class Tree:
             nibabel.AnalyzeImage(voxels, None, header).to_filename(file)
         else:
             _save(image, file)
-        if expected:
-            self.expect(path, subject, modality, session=session, mask=mask)
 
     def expect(
         self, path: str, subject: str, modality: str, *, session: str = "", mask: str = "", frame: int | None = None
@@ -113,6 +117,7 @@ class Tree:
     def _file(self, path: str) -> Path:
         file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
         return file
 
 
@@ -168,7 +173,7 @@ def _brats_2024(tree: Tree) -> None:
 def _msd(tree: Tree) -> None:
     tree.pathology = GLIOBLASTOMA
     file = tree.folder / "imagesTr/BRATS_001.nii.gz"
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     frames: list[NDArray[np.float32]] = [_volume(f"{file} {frame}", True).array for frame in range(4)]
     _save(nibabel.Nifti1Image(np.stack(frames, axis=-1).astype(np.float32), _base(True).affine), file)
     for frame, modality in enumerate(("FLAIR", "T1w", "T1ce", "T2w")):
@@ -375,10 +380,10 @@ _WRITERS: dict[str, Callable[[Tree], None]] = {
 TREES = tuple(_WRITERS)
 
 
-def write_whole_tree(name: str, folder: Path) -> Tree:
-    """Write the tree of that name into a new folder."""
+def write_whole_tree(name: str, folder: Path, *, names_only: bool = False) -> Tree:
+    """Write the tree of that name into a new folder; with `names_only` its images are empty files."""
     folder.mkdir(parents=True)
-    tree = Tree(folder)
+    tree = Tree(folder, names_only=names_only)
     _WRITERS[name](tree)
     return tree
 

@@ -56,7 +56,15 @@ def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Locatio
             participants.append(f"sub-{row['id']}\t{row['pathology']}\t{row['modality']}\t{trained_cell}")
     (folder / "participants.tsv").write_bytes(("\n".join(participants) + "\n").encode())
     (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS)
-    (folder / "dataset_description.json").write_json(_description(plan))
+    told = "Latent diffusion; plan: " + json.dumps(plan.to_json(), sort_keys=True)
+    (folder / "dataset_description.json").write_json(
+        {
+            "Name": "Synthetic brain MRI (no person was scanned)",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "mrigen", "Version": __version__, "Description": told}],
+        }
+    )
     (folder / ".bidsignore").write_bytes(_BIDSIGNORE.encode())
     (folder / "README.md").write_bytes(_card(plan, trained, counts, plane).encode())
     (folder / SUCCESS).write_json({"num_samples": plan.num_samples, "plan": plan.to_json(), "digest": plan.digest()})
@@ -68,21 +76,6 @@ _PARTICIPANT_COLUMNS = {
     "modality": {"Description": "Acquisition that the image was conditioned on", "Levels": {m: m for m in Modality}},
     "trained_cell": {"Description": "Whether the model saw this pathology in this modality in training"},
 }
-
-
-def _description(plan: CohortPlan) -> dict[str, object]:
-    return {
-        "Name": "Synthetic brain MRI (no person was scanned)",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [
-            {
-                "Name": "mrigen",
-                "Version": __version__,
-                "Description": "Latent diffusion; plan: " + json.dumps(plan.to_json(), sort_keys=True),
-            }
-        ],
-    }
 
 
 def _card(plan: CohortPlan, trained: Mapping[Cell, bool], counts: Mapping[Cell, int], plane: str) -> str:

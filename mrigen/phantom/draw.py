@@ -11,14 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from mrigen.labels import Modality, Pathology
-from mrigen.phantom.draw_lesions import draw_hyperintensity, draw_plaques, draw_tumour
-from mrigen.phantom.parameters import (
-    AnatomyParameters,
-    ScanParameters,
-    SubjectParameters,
-    Vector,
-    VesselParameters,
-)
+from mrigen.phantom.draw_lesions import as_vector, draw_hyperintensity, draw_plaques, draw_seed, draw_tumour
+from mrigen.phantom.parameters import AnatomyParameters, ScanParameters, SubjectParameters, VesselParameters
 from mrigen.phantom.signal import PROTOCOLS, RELAXATION, Protocol, Relaxation, Tissue
 
 # mean, standard deviation, lowest and highest age in years; Healthy is uniform between the last two
@@ -34,15 +28,7 @@ _VENTRICLE_FACTOR: Mapping[Pathology, float] = {Pathology.DEMENTIA: 1.5, Patholo
 _SMALLEST_VENTRICLE_ML, _LARGEST_VENTRICLE_ML = 7.0, 110.0
 
 
-def _seed(rng: np.random.Generator) -> int:
-    return int(rng.integers(2**31))
-
-
-def _vector(values: np.ndarray) -> Vector:
-    return (float(values[0]), float(values[1]), float(values[2]))
-
-
-def draw_age(rng: np.random.Generator, pathology: Pathology) -> float:
+def _draw_age(rng: np.random.Generator, pathology: Pathology) -> float:
     """Years. The four ranges overlap: age alone does not tell the pathology between 52 and 75."""
     mean, deviation, low, high = _AGE_YEARS[pathology]
     if pathology is Pathology.HEALTHY:
@@ -63,15 +49,15 @@ def _draw_anatomy(rng: np.random.Generator, pathology: Pathology, age: float) ->
     loss = rng.normal(0.004 * max(age - 45.0, 0.0), 0.04) + (rng.normal(0.24, 0.06) if demented else 0.0)
     whole = rng.uniform(0.87, 0.965)  # the template is larger than most brains
     return AnatomyParameters(
-        scale=_vector(whole * rng.uniform(0.955, 1.03, 3)),
-        rotation_deg=_vector(rng.normal(0.0, (2.5, 1.5, 2.0))),
-        warp_seed=_seed(rng),
+        scale=as_vector(whole * rng.uniform(0.955, 1.03, 3)),
+        rotation_deg=as_vector(rng.normal(0.0, (2.5, 1.5, 2.0))),
+        warp_seed=draw_seed(rng),
         warp_mm=float(rng.uniform(2.2, 3.4)),
         fold_warp_mm=float(rng.uniform(1.1, 1.7)),
         ventricle_ml=float(np.clip(ventricle, _SMALLEST_VENTRICLE_ML, _LARGEST_VENTRICLE_ML)),
         sulcal_widening=float(np.clip(widening, -0.1, 2.4)),
         hippocampal_loss=float(np.clip(loss, 0.0, 0.55)),
-        edge_seed=_seed(rng),
+        edge_seed=draw_seed(rng),
     )
 
 
@@ -90,8 +76,8 @@ def _draw_scan(rng: np.random.Generator, modality: Modality) -> ScanParameters:
         gain=float(rng.uniform(1000.0, 1300.0)),
         snr=float(cleaner * rng.uniform(38.0, 70.0)),
         bias=float(rng.uniform(0.03, 0.07)),
-        bias_seed=_seed(rng),
-        noise_seed=_seed(rng),
+        bias_seed=draw_seed(rng),
+        noise_seed=draw_seed(rng),
     )
 
 
@@ -112,16 +98,16 @@ def _draw_relaxation(rng: np.random.Generator) -> dict[Tissue, Relaxation]:
 
 def draw_parameters(rng: np.random.Generator, pathology: Pathology) -> SubjectParameters:
     """Draw a subject. Nothing after this call is random but what the seeds in the result name."""
-    age = draw_age(rng, pathology)
+    age = _draw_age(rng, pathology)
     return SubjectParameters(
         pathology=pathology,
         age=age,
         anatomy=_draw_anatomy(rng, pathology, age),
-        vessels=VesselParameters(float(rng.uniform(0.85, 1.0)), float(rng.uniform(0.10, 0.20)), _seed(rng)),
+        vessels=VesselParameters(float(rng.uniform(0.85, 1.0)), float(rng.uniform(0.10, 0.20)), draw_seed(rng)),
         tumour=draw_tumour(rng) if pathology is Pathology.GLIOBLASTOMA else None,
         plaques=draw_plaques(rng) if pathology is Pathology.SCLEROSIS else (),
         hyperintensity=draw_hyperintensity(rng, pathology, age),
-        texture_seed=_seed(rng),
+        texture_seed=draw_seed(rng),
         relaxation=_draw_relaxation(rng),
         scans={modality: _draw_scan(rng, modality) for modality in Modality},
     )

@@ -53,29 +53,26 @@ _VENTRICLE_WALL = np.array(
 )
 
 
-def _seed(rng: np.random.Generator) -> int:
+def draw_seed(rng: np.random.Generator) -> int:
+    """The seed of what a random field decides."""
     return int(rng.integers(2**31))
 
 
-def _vector(values: np.ndarray) -> Vector:
+def as_vector(values: np.ndarray) -> Vector:
+    """Three numbers as plain floats."""
     return (float(values[0]), float(values[1]), float(values[2]))
-
-
-def ball_radius_mm(volume_ml: float) -> float:
-    """Radius of the ball of a volume."""
-    return float((3000.0 * volume_ml / (4.0 * np.pi)) ** (1 / 3))
 
 
 def _draw_focus(rng: np.random.Generator, centre: np.ndarray, volume_ml: float) -> TumourFocus:
     """One mass of two to four lobules within half a radius of its centre."""
-    radius = ball_radius_mm(volume_ml)
+    radius = float((3000.0 * volume_ml / (4.0 * np.pi)) ** (1 / 3))  # of the ball of that volume
     number = int(rng.integers(2, 5))
     offsets = np.clip(rng.normal(0.0, 0.42, (number, 3)), -0.8, 0.8) * radius
     sizes = rng.uniform(0.5, 0.95, number) * radius
     return TumourFocus(
-        centre_mm=_vector(centre),
+        centre_mm=as_vector(centre),
         radius_mm=radius,
-        lobules=tuple((_vector(centre + o), float(s)) for o, s in zip(offsets, sizes, strict=True)),
+        lobules=tuple((as_vector(centre + o), float(s)) for o, s in zip(offsets, sizes, strict=True)),
     )
 
 
@@ -111,7 +108,7 @@ def draw_tumour(rng: np.random.Generator) -> TumourParameters:
         oedema_ml=float(np.clip(core * ratio, 4.0, 150.0)),
         irregularity=float(rng.uniform(0.14, 0.26)),
         mass_effect=float(rng.uniform(0.2, 0.5)),
-        seed=_seed(rng),
+        seed=draw_seed(rng),
     )
 
 
@@ -141,8 +138,8 @@ def _draw_plaque(rng: np.random.Generator, kind: str, state: str) -> PlaqueParam
     return PlaqueParameters(
         kind=kind,
         state=state,
-        centre_mm=_vector(centre * flip),
-        direction=_vector(direction * flip),
+        centre_mm=as_vector(centre * flip),
+        direction=as_vector(direction * flip),
         volume_ml=float(np.clip(volume, 0.02, 6.0)),
         elongation=elongation,
         severity=float(rng.uniform(0.65, 1.0)),
@@ -183,5 +180,5 @@ def draw_hyperintensity(rng: np.random.Generator, pathology: Pathology, age: flo
         volume_ml=volume,
         deep_share=float(rng.beta(3.0, 6.0)),
         fazekas=sum(volume >= limit for limit in FAZEKAS_ML),
-        seed=_seed(rng),
+        seed=draw_seed(rng),
     )

@@ -10,19 +10,16 @@ vessels are laid in `vessels.py`.
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata
-from pathlib import Path
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from mrigen.phantom.fields import FloatArray
 from mrigen.phantom.vessels import lay_choroid_plexus, lay_vessels
+from mrigen.preprocess.template import read_template
 
 # Corner voxels of the part of the 1 mm template that holds the brain with 6 mm around it.
 _CROP = (slice(20, 178), slice(21, 215), slice(0, 162))
@@ -73,14 +70,10 @@ class Template:
 
 def _read(name: str) -> tuple[FloatArray, NDArray[np.float64]]:
     """One template cropped to the brain, scaled to 0..1, and its affine."""
-    # Found through the wheel's record: importing nilearn would take a second and half of scikit-learn.
-    file = f"nilearn/datasets/data/mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
-    packed = Path(str(metadata.distribution("nilearn").locate_file(file)))
-    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(packed.read_bytes()))
-    values = np.asarray(image.dataobj, dtype=np.float32)[_CROP] / np.float32(255.0)
-    affine = np.array(image.affine, dtype=np.float64)
+    whole = read_template(name)
+    affine = whole.affine.copy()
     affine[:3, 3] += [s.start for s in _CROP]
-    return values, affine
+    return whole.array[_CROP], affine
 
 
 def _signed_distance(inside: NDArray[np.bool_], spacing_mm: float) -> FloatArray:
@@ -90,9 +83,8 @@ def _signed_distance(inside: NDArray[np.bool_], spacing_mm: float) -> FloatArray
     return distance
 
 
-def _ventricles(fluid: FloatArray, axes_mm: tuple[FloatArray, FloatArray, FloatArray]) -> NDArray[np.bool_]:
+def _ventricles(fluid: FloatArray, x: FloatArray, y: FloatArray, z: FloatArray) -> NDArray[np.bool_]:
     """Lateral and third ventricles: fluid within hand-set bounds that leave out the cisterns and the fissures."""
-    x, y, z = np.abs(axes_mm[0])[:, None, None], axes_mm[1][None, :, None], axes_mm[2][None, None, :]
     body = (x > 1) & (x < 32) & (y > -44) & (y < 36) & (z > 3) & (z < 32) & ~((x < 9) & (y < -26) & (z < 22))
     horns = (x > 14) & (x < 38) & (y > -72) & (y < -28) & (z > -4) & (z < 26)
     frontal = (x > 2) & (x < 18) & (y > 8) & (y < 38) & (z > -8) & (z < 20)
@@ -106,9 +98,8 @@ def _ventricles(fluid: FloatArray, axes_mm: tuple[FloatArray, FloatArray, FloatA
     return np.asarray(kept, dtype=np.bool_)
 
 
-def _growth_share(axes_mm: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
+def _growth_share(x: FloatArray, y: FloatArray, z: FloatArray) -> FloatArray:
     """How much of the growth each place of the ventricles takes: third ventricle and horns take less."""
-    x, y, z = np.abs(axes_mm[0])[:, None, None], axes_mm[1][None, :, None], axes_mm[2][None, None, :]
     third_or_occipital = ((x < 7) & (z < 9) & (y > -30) & (y < 8)) | ((x > 12) & (y < -58))
     temporal = (z < 0) & (y > -38) & (x > 12)
     share = np.where(third_or_occipital, 0.35, np.where(temporal, 0.12, 1.0)).astype(np.float32)
@@ -127,7 +118,8 @@ def load_template(spacing_mm: float) -> Template:
     white, _ = _read("wm")
     t1, _ = _read("t1")
     origin = (float(affine[0, 3]), float(affine[1, 3]), float(affine[2, 3]))
-    axes = tuple((o + np.arange(n)).astype(np.float32) for o, n in zip(origin, grey.shape, strict=True))
+    axes = [(o + np.arange(n)).astype(np.float32) for o, n in zip(origin, grey.shape, strict=True)]
+    sides = np.abs(axes[0])[:, None, None], axes[1][None, :, None], axes[2][None, None, :]  # both halves alike
     brain = (t1 > 0).astype(np.float32)
     # A wide blur bridges narrow grooves: there the meninges enclose fluid and the venous sinuses.
     bridged = np.clip((ndimage.gaussian_filter(brain, 4.0, truncate=3.0) - 0.40) * 8.0, 0.0, 1.0)
@@ -143,7 +135,8 @@ def load_template(spacing_mm: float) -> Template:
     grey, white, fluid = grey / total, white / total, fluid / total
 
     coarse = (slice(None, None, _COARSE),) * 3
-    ventricles = _ventricles(fluid, (axes[0], axes[1], axes[2]))
+    x, y, z = (axis[coarse] for axis in sides)
+    ventricles = _ventricles(fluid, *sides)
     # Half white, half fluid passes for grey in the templates' segmentation: no grey skin on white ventricle walls.
     wall = ndimage.binary_dilation(ventricles, iterations=4) & (axes[2] > -2.0)
     skin = np.where(wall, grey - np.minimum(grey, ndimage.grey_opening(grey, size=5)), 0.0).astype(np.float32)
@@ -151,7 +144,7 @@ def load_template(spacing_mm: float) -> Template:
     ventricles = ventricles[coarse]
     distance = ndimage.gaussian_filter(_signed_distance(ventricles, _COARSE), 1.0)
     fade = np.exp(-((np.maximum(distance, 0.0) / _FLOW_REACH_MM) ** 2))
-    fade *= _growth_share((axes[0][::_COARSE], axes[1][::_COARSE], axes[2][::_COARSE]))
+    fade *= _growth_share(x, y, z)
     flow = [(g * fade / _COARSE).astype(np.float32) for g in np.gradient(distance)]
     depth = np.maximum(-_signed_distance(enclosed[coarse] > 0.5, _COARSE), 0.0)
 
@@ -164,22 +157,19 @@ def load_template(spacing_mm: float) -> Template:
 
     smooth_white = ndimage.gaussian_filter(white, 2.0)[coarse]
     is_white = (white[coarse] > 0.7) & (depth > 6.0)
-    z_mm = axes[2][::_COARSE][None, None, :]
-    juxtacortical = is_white & (smooth_white < 0.68) & (distance > 14.0) & (depth < 24.0) & (z_mm > -22.0)
-    deep = is_white & (smooth_white > 0.85) & (distance > 6.0) & (z_mm > -12.0)
-    x_mm, y_mm = np.abs(axes[0][::_COARSE])[:, None, None], axes[1][::_COARSE][None, :, None]
-    below = is_white & (x_mm < 24.0) & (y_mm > -70.0) & (y_mm < -15.0) & (z_mm > -52.0) & (z_mm < -20.0)
+    juxtacortical = is_white & (smooth_white < 0.68) & (distance > 14.0) & (depth < 24.0) & (z > -22.0)
+    deep = is_white & (smooth_white > 0.85) & (distance > 6.0) & (z > -12.0)
+    below = is_white & (x < 24.0) & (y > -70.0) & (y < -15.0) & (z > -52.0) & (z < -20.0)
 
     def points(mask: NDArray[np.bool_]) -> FloatArray:
         found: FloatArray = (np.argwhere(mask) * _COARSE + np.asarray(origin)).astype(np.float32)
         return found
 
-    vessels = lay_vessels(enclosed, fluid, origin)
     return Template(
         enclosed=fine_map(enclosed),
         grey=fine_map(grey * enclosed),
         white=fine_map(white * enclosed),
-        vessels=fine_map(vessels),
+        vessels=fine_map(lay_vessels(enclosed, fluid, origin)),
         choroid=fine_map(lay_choroid_plexus(fluid, origin)),
         depth=coarse_map(depth),
         ventricle_distance=coarse_map(distance),

@@ -42,8 +42,8 @@ participants.tsv; all parameters and the hash of every file are in manifest/.
 """
 
 
-def subject_label(index: int) -> str:
-    """The BIDS label of subject `index`."""
+def _label(index: int) -> str:
+    """The BIDS label of a subject."""
     return f"phantom{index:04d}"
 
 
@@ -66,35 +66,22 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
             raise InputError(f"{out}: holds a data set {told}: name another folder for {identity}")
     elif out.files():
         raise InputError(f"{out}: holds other files: name a new folder, or an empty one")
-    beyond = [
-        file for file in (out / "manifest").files(".json") if file.name > f"{subject_label(num_subjects - 1)}.json"
-    ]
-    if beyond:
+    last = f"{_label(num_subjects - 1)}.json"
+    if any(file.name > last for file in (out / "manifest").files(".json")):
         raise InputError(f"{out}: holds more than {num_subjects} subjects: name another folder, or more --subjects")
+    generated = {"GeneratedBy": [{"Name": "mrigen phantom", "Version": __version__, "Description": _NOTICE}]}
     common = {
         "BIDSVersion": _BIDS_VERSION,
         "License": LICENCE,
         "Authors": ["mrigen", "the authors of the ICBM 152 templates"],
     }
-    generated = [{"Name": "mrigen phantom", "Version": __version__, "Description": _NOTICE}]
+    thanks = {"HowToAcknowledge": "Fonov et al., NeuroImage 54:313, 2011, for the templates."}
     # The description comes first: a run killed after it finds its own folder again.
     described.write_json(
-        {
-            "Name": "mrigen phantom cohort",
-            "DatasetType": "raw",
-            "GeneratedBy": generated,
-            "HowToAcknowledge": "Fonov et al., NeuroImage 54:313, 2011, for the templates.",
-            **common,
-            "Phantom": identity,
-        }
+        {"Name": "mrigen phantom cohort", "DatasetType": "raw", **generated, **thanks, **common, "Phantom": identity}
     )
     (out / LESIONS / "dataset_description.json").write_json(
-        {
-            "Name": "Lesions of the mrigen phantom cohort",
-            "DatasetType": "derivative",
-            "GeneratedBy": generated,
-            **common,
-        }
+        {"Name": "Lesions of the mrigen phantom cohort", "DatasetType": "derivative", **generated, **common}
     )
     label_rows = [f"{label}\t{name}\n" for name, label in LABELS.items()]
     (out / LESIONS / "desc-phantom_dseg.tsv").write_bytes(("index\tname\n" + "".join(label_rows)).encode())
@@ -106,7 +93,7 @@ def write_subject(out: Location, seed: int, spacing_mm: float, index: int) -> di
 
     Returns the subject's row of the table of participants, and whether it was made now.
     """
-    manifest = out / "manifest" / f"{subject_label(index)}.json"
+    manifest = out / "manifest" / f"{_label(index)}.json"
     if manifest.is_file():
         stored = manifest.read_json()
         files = [(out / path, digest) for path, digest in stored["files"].items()]
@@ -120,26 +107,20 @@ def write_subject(out: Location, seed: int, spacing_mm: float, index: int) -> di
         else:
             (out / path).write_json(content)
     participant = {
-        "participant_id": f"sub-{subject_label(index)}",
+        "participant_id": f"sub-{_label(index)}",
         "age": subject.age,
         "pathology": subject.pathology.value,
         **subject.measured,
     }
     digests = {path: (out / path).sha256() for path in contents}
-    manifest.write_json(
-        {
-            "participant": participant,
-            "files": digests,
-            "parameters": subject.parameters,
-            "measured": subject.measured,
-        }
-    )
+    told = {"parameters": subject.parameters, "measured": subject.measured}
+    manifest.write_json({"participant": participant, "files": digests, **told})
     return {**participant, "made": True}
 
 
 def _subject_files(subject: PhantomSubject, index: int) -> dict[str, Any]:
     """Path in the tree -> bytes, or what goes into a JSON file."""
-    label = subject_label(index)
+    label = _label(index)
     files: dict[str, Any] = {}
     for modality, image in subject.images.items():
         # Values reach 1000 and noise is far above 1, so whole numbers lose nothing; the brain stays above 0.
@@ -149,19 +130,17 @@ def _subject_files(subject: PhantomSubject, index: int) -> dict[str, Any]:
         files[path.replace(".nii.gz", ".json")] = _sidecar(subject, modality)
     stem = f"{LESIONS}/sub-{label}/anat/sub-{label}"
     source = {"Sources": [f"bids::{bids_path(label, Modality.T1W)}"], "Synthetic": True}
-    truths: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
-        (
-            f"{stem}_desc-lesion_mask",
+    truths = {
+        f"{stem}_desc-lesion_mask": (
             subject.lesions,
             {"Description": "Any lesion: voxels labelled 11 and above in the dseg file", "Type": "Lesion"},
         ),
-        (
-            f"{stem}_desc-phantom_dseg",
+        f"{stem}_desc-phantom_dseg": (
             subject.segmentation,
             {"Description": "The tissue or lesion that fills most of each voxel; names in desc-phantom_dseg.tsv"},
         ),
-    )
-    for path, values, described in truths:
+    }
+    for path, (values, described) in truths.items():
         volume = Volume(values.astype(np.float32), subject.affine)
         files[f"{path}.nii.gz"] = nifti_bytes(volume, description=SYNTHETIC_DESCRIPTION, dtype=np.uint8)
         files[f"{path}.json"] = {**described, **source}
@@ -185,27 +164,24 @@ def _sidecar(subject: PhantomSubject, modality: Modality) -> dict[str, Any]:
     return {**sidecar, "Phantom": {**parameters, "measured": subject.measured, "scan": scans[modality.value]}}
 
 
-def _columns() -> dict[str, dict[str, str]]:
-    """The table of participants: column -> what it is, in its order."""
-    volumes = {name: {"Description": told, "Units": "mL"} for name, (told, _) in MEASURES.items()}
-    return {
-        "age": {"Description": "Simulated age", "Units": "year"},
-        "pathology": {"Description": "Simulated pathology: Healthy, Glioblastoma, Sclerosis or Dementia"},
-        **volumes,
-        "lesion_count": {"Description": "26-connected components of the lesion mask"},
-        "midline_shift_mm": {
-            "Description": "Shift of the septum pellucidum, in millimetres of the template",
-            "Units": "mm",
-        },
-    }
+_COLUMNS = {
+    "age": {"Description": "Simulated age", "Units": "year"},
+    "pathology": {"Description": "Simulated pathology: Healthy, Glioblastoma, Sclerosis or Dementia"},
+    **{name: {"Description": told, "Units": "mL"} for name, (told, _) in MEASURES.items()},
+    "lesion_count": {"Description": "26-connected components of the lesion mask"},
+    "midline_shift_mm": {
+        "Description": "Shift of the septum pellucidum, in millimetres of the template",
+        "Units": "mm",
+    },
+}
+"""The table of participants: column -> what it is, in its order."""
 
 
 def close_tree(out: Location, participants: list[dict[str, Any]]) -> None:
     """Write what describes the whole cohort; `participants.tsv`, which `mrigen prepare` asks for, comes last."""
-    columns = _columns()
-    (out / "participants.json").write_json(columns)
+    (out / "participants.json").write_json(_COLUMNS)
     (out / "README").write_bytes(_README.encode())
     rows = sorted(participants, key=lambda row: str(row["participant_id"]))
-    header = ["participant_id", *columns]
+    header = ["participant_id", *_COLUMNS]
     lines = [header, *([str(row[name]) for name in header] for row in rows)]
     (out / "participants.tsv").write_bytes("".join("\t".join(line) + "\n" for line in lines).encode())

@@ -59,23 +59,23 @@ def add_plaques(
     shares = {tissue: np.zeros(anatomy.points_mm.shape[1], dtype=np.float32) for tissue in _TISSUES.values()}
     fine, slow = smooth_noise(seed, grid, 5.0)[0][anatomy.brain], smooth_noise(seed + 1, grid, 11.0)[0][anatomy.brain]
     jag = np.float32(0.7) * (fine + slow)
+
+    def keep_larger(tissue: Tissue, near: NDArray[np.intp], share: FloatArray) -> None:
+        shares[tissue][near] = np.maximum(shares[tissue][near], share)
+
     for plaque in plaques:
         near, depth = _depth_in_plaque(anatomy.tissue_mm, plaque, template, jag)
         share = np.float32(plaque.severity) * soft_step(depth + np.float32(0.6), 2.6)
         if plaque.state == "active" and plaque.width_mm >= _RING_MM:
             centre = np.float32(plaque.severity) * soft_step(depth - np.float32(2.4), 2.0)
-            _keep_larger(shares[Tissue.PLAQUE], near, centre)
+            keep_larger(Tissue.PLAQUE, near, centre)
             share = np.maximum(share - centre, 0.0)
-        _keep_larger(shares[_TISSUES[plaque.state]], near, share)
+        keep_larger(_TISSUES[plaque.state], near, share)
     held = np.clip(1.7 * template.white.at(anatomy.tissue_mm) - 0.1, 0.0, 0.95)
     fractions = anatomy.fractions.copy()
     for tissue, share in shares.items():
         replace_tissue(fractions, tissue, share * held)
     return fractions
-
-
-def _keep_larger(shares: FloatArray, near: NDArray[np.intp], share: FloatArray) -> None:
-    shares[near] = np.maximum(shares[near], share)
 
 
 def add_hyperintensity(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.prepare.histograms import Histograms
 from mrigen.prepare.scan_groups import ScanGroup, group_key
-from mrigen.preprocess import PreparedScan, lesions_on_grid, prepare_images, split_of
-from mrigen.preprocess.foreground import Mask
+from mrigen.preprocess import prepare_images, split_of
+from mrigen.preprocess.masks import lesions_on_grid
+from mrigen.preprocess.order import PreparedScan
 from mrigen.records import image_schema, pack_mask, to_table, write_table
 from mrigen.sources.reading import read_lesions, read_mask, read_scan
 from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
-from mrigen.volume import Volume, VolumeError
+from mrigen.volume import VolumeError
 
 
 def make_image_file(run: Location, data: DataConfig, places: Sequence[Location], group: ScanGroup) -> dict[str, Any]:
@@ -44,12 +45,9 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
     rejected: list[Rejected] = []
     for scan, content in group.items():
         try:
-            volume = read_scan(scan, places[scan.origin], max_bytes=data.max_scan_mb << 20)
-            lesions = _find_lesions(scan, volume, data, places[scan.origin], rejected)
-            prepared = prepare_scan(scan, volume, data, places[scan.origin], lesions=lesions)
+            prepared = _prepare_scan(scan, places[scan.origin], data, rejected)
         except InputError as error:
-            told = str(error) if scan.path in str(error) else f"{scan.path}: {error}"
-            rejected.append(Rejected(scan.path, told, getattr(error, "fault", "format")))
+            rejected.append(Rejected.by_error(scan.path, error))
             states.append(None)
             continue
         rows.extend(image_rows(scan, content, prepared, data))
@@ -73,36 +71,28 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
     return {**report, "made": True}
 
 
-def prepare_scan(
-    scan: Scan, volume: Volume, data: DataConfig, place: Location, *, lesions: Mask | None = None
-) -> PreparedScan:
-    """Read a scan's brain mask where one is wanted, and make the images of its `volume`.
+def _prepare_scan(scan: Scan, place: Location, data: DataConfig, rejected: list[Rejected]) -> PreparedScan:
+    """Read a scan, its brain mask where one is wanted, and its lesions, and make its images.
 
-    Raises VolumeError if the mask cannot be read, or no image of the scan shows enough.
+    A mask of lesions that cannot be used is `rejected`, and costs no image. Raises VolumeError if the scan or the brain
+    mask cannot be read, or no image of the scan shows enough.
     """
     max_bytes = data.max_scan_mb << 20
+    volume = read_scan(scan, place, max_bytes=max_bytes)
+    lesions = None
+    if scan.lesions:
+        try:
+            lesions = lesions_on_grid(read_lesions(scan, place, max_bytes=max_bytes), volume)
+        except VolumeError as error:
+            fault = Rejected.by_error(scan.lesions, error)
+            told = f"{fault.reason}; the images of {scan.path} go without a lesion mask"
+            rejected.append(replace(fault, reason=told))
     mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask and data.head == "strip" else None
     prepared = prepare_images(volume, data, subject=scan.subject, mask=mask, lesions=lesions)
     if not prepared.images:
         low, high = data.slice_range_mm
         raise VolumeError(f"no slice from {low:g} to {high:g} mm shows {data.min_foreground:.0%} of head", "voxels")
     return prepared
-
-
-def _find_lesions(
-    scan: Scan, volume: Volume, data: DataConfig, place: Location, rejected: list[Rejected]
-) -> Mask | None:
-    """The lesions of a scan on its grid, None if nobody marked them; a mask that cannot be used costs no image."""
-    if not scan.lesions:
-        return None
-    try:
-        labels = read_lesions(scan, place, max_bytes=data.max_scan_mb << 20)
-        return lesions_on_grid(labels, volume)
-    except VolumeError as error:
-        reason = str(error) if scan.lesions in str(error) else f"{scan.lesions}: {error}"
-        told = f"{reason}; the images of {scan.path} go without a lesion mask"
-        rejected.append(Rejected(scan.lesions, told, error.fault))
-        return None
 
 
 def image_rows(scan: Scan, content: str, prepared: PreparedScan, data: DataConfig) -> list[dict[str, Any]]:

@@ -85,33 +85,30 @@ def sum_reports(
     """Gather the reports of all `groups`, in their order; `facts` are those of every scan in them."""
     cells: Counter[str] = Counter()
     splits: Counter[str] = Counter()
-    num_marked = 0
     subjects: dict[str, str] = {}
+    of_pathology: dict[Pathology, set[str]] = defaultdict(set)
     traits: Counter[Traits] = Counter()
     geometry: Counter[tuple[Cell, str, str]] = Counter()
     histograms = Histograms()
     for group, report in zip(groups, reports, strict=True):
         cells.update(report["cells"])
         splits.update(report["splits"])
-        num_marked += report["num_marked"]
         subjects.update(report["subjects"])
         histograms.add_json(report["histograms"])
         for scan, state in zip(group, report["states"], strict=True):
+            subject = f"{scan.source}/{scan.subject}"
+            if subject in report["subjects"]:
+                of_pathology[scan.pathology].add(subject)
             if state is not None:
-                traits[facts[scan].traits(stripped=state == "stripped")] += 1
-                geometry[Cell(scan.pathology, scan.modality), facts[scan].spacing_text, facts[scan].orientation] += 1
+                fact = facts[scan]
+                traits[fact.traits(stripped=state == "stripped")] += 1
+                geometry[Cell(scan.pathology, scan.modality), fact.spacing_text, fact.orientation] += 1
     faulty = [*rejected, *(Rejected(**item) for report in reports for item in report["rejected"])]
     per_split = Counter(subjects.values())
-    of_pathology: dict[Pathology, set[str]] = defaultdict(set)
-    for group, report in zip(groups, reports, strict=True):
-        for scan in group:
-            name = f"{scan.source}/{scan.subject}"
-            if name in report["subjects"]:
-                of_pathology[scan.pathology].add(name)
     return PreparedData(
         cells={cell: cells[str(cell)] for cell in all_cells()},
         splits={split: splits[split] for split in SPLITS},
-        num_marked=num_marked,
+        num_marked=sum(report["num_marked"] for report in reports),
         subjects={split: per_split[split] for split in SPLITS},
         held_out={
             pathology: sum(subjects[name] == "test" for name in of_pathology[pathology])

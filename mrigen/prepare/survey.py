@@ -12,7 +12,7 @@ from mrigen.config import DataConfig
 from mrigen.each import Each
 from mrigen.prepare.confounds import Traits
 from mrigen.prepare.scan_groups import group_scans
-from mrigen.preprocess import find_foreground
+from mrigen.preprocess.foreground import find_foreground
 from mrigen.sources.reading import hash_scan, read_scan, scan_header
 from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan, drop_unusable
@@ -73,9 +73,9 @@ def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, loo
         if scan.mask and data.head == "strip":
             content = _hash_both(content, Location(place.filesystem, scan.mask))
     except VolumeError as error:
-        return Rejected(scan.path, _naming(scan, error), error.fault)
+        return Rejected.by_error(scan.path, error)
     except (OSError, ValueError) as error:  # a path with a NUL is the second to pyarrow
-        return Rejected(scan.path, f"{scan.path}: cannot be read: {' '.join(str(error).split())}", "missing")
+        return Rejected.because(scan.path, f"cannot be read: {' '.join(str(error).split())}", "missing")
     identity = _with_lesions(content, scan, place)
     return ScanFacts(scan, content, identity, header.spacing_mm, header.orientation, stripped)
 
@@ -91,11 +91,6 @@ def _with_lesions(content: str, scan: Scan, place: Location) -> str:
 
 def _hash_both(content: str, mask: Location) -> str:
     return hashlib.sha256(f"{content} {mask.sha256()}".encode()).hexdigest()
-
-
-def _naming(scan: Scan, error: VolumeError) -> str:
-    """The error's text, which names the file where it does not do so by itself."""
-    return str(error) if scan.path in str(error) else f"{scan.path}: {error}"
 
 
 OnRejected = Callable[[Rejected], None]

@@ -10,18 +10,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
-from mrigen.preprocess.foreground import Foreground, Mask, box_centre, voxel_litres
+from mrigen.preprocess.foreground import Foreground, Point, box_centre
+from mrigen.preprocess.masks import brain_on_grid
 from mrigen.preprocess.template import load_template, template_likeness, template_overlap
 from mrigen.volume import Volume, VolumeError, nifti_bytes, read_volume
 
-MIN_LITRES, MAX_LITRES = 0.3, 2.2
-"""A mask outside of this is not that of a brain; those of children's brains are within."""
-MIN_INSIDE = 0.8
-"""Share of a mask that must lie within the scan."""
 STRIP_TIMEOUT_S = 1800
 MIN_MNI_OVERLAP = 0.85
 _MNI_SHIFT_MM = 10.0
@@ -54,35 +50,16 @@ def strip_head(volume: Volume, foreground: Foreground, mask: Volume | None, data
     if foreground.stripped:
         return foreground
     if mask is not None:
-        brain = mask_on_grid(mask, volume)
+        brain = brain_on_grid(mask, volume)
     elif data.strip_command:
-        brain = mask_on_grid(run_skull_stripper(volume, data.strip_command), volume)
+        brain = brain_on_grid(run_skull_stripper(volume, data.strip_command), volume)
     elif in_mni_space(volume, foreground):
-        brain = mask_on_grid(_template_mask(), volume)
+        brain = brain_on_grid(_template_mask(), volume)
     else:
         raise VolumeError(
             "no brain mask: name one in a manifest, set data.strip_command, or register the scan to MNI space", "mask"
         )
     return Foreground(brain, True, box_centre(brain, volume.affine))
-
-
-def mask_on_grid(mask: Volume, volume: Volume) -> Mask:
-    """A mask on a grid of its own, in the same space -> on that of the volume, by the nearest voxel.
-
-    Raises VolumeError: of class `mask` if it does not lie on the volume or is no brain by its size.
-    """
-    inside = mask.array > 0.5 * float(mask.array.max())
-    litres = inside.sum() * voxel_litres(mask.affine)
-    if not MIN_LITRES <= litres <= MAX_LITRES:
-        raise VolumeError(f"a brain mask of {litres:.2f} litres: a brain has {MIN_LITRES} to {MAX_LITRES}", "mask")
-    to_mask = np.linalg.inv(mask.affine) @ volume.affine
-    brain: Mask = ndimage.affine_transform(
-        inside.astype(np.uint8), to_mask[:3, :3], to_mask[:3, 3], volume.array.shape, order=0, mode="constant", cval=0
-    ).astype(bool)
-    share = brain.sum() * voxel_litres(volume.affine) / litres
-    if share < MIN_INSIDE:
-        raise VolumeError(f"{share:.0%} of the brain mask lies within the scan, {MIN_INSIDE:.0%} are needed", "mask")
-    return brain
 
 
 def run_skull_stripper(volume: Volume, command: str) -> Volume:
@@ -124,8 +101,14 @@ def in_mni_space(volume: Volume, foreground: Foreground) -> bool:
         return False
     if not _holds_template(volume) or template_overlap(volume, foreground) < MIN_MNI_OVERLAP:
         return False
-    here = template_likeness(volume)
-    return all(template_likeness(_moved(volume, axis, way)) < here for axis in range(3) for way in (-1, 1))
+
+    def likeness(shift_mm: Point) -> float:
+        affine = volume.affine.copy()
+        affine[:3, 3] += shift_mm
+        return template_likeness(Volume(volume.array, affine))
+
+    here = likeness(np.zeros(3))
+    return all(likeness(way * _MNI_SHIFT_MM * axis) < here for axis in np.eye(3) for way in (-1, 1))
 
 
 def _holds_template(volume: Volume) -> bool:
@@ -134,12 +117,6 @@ def _holds_template(volume: Volume) -> bool:
     places = np.stack([brain.min(axis=0), brain.max(axis=0)]) @ template.affine[:3, :3].T + template.affine[:3, 3]
     voxels = (places - volume.affine[:3, 3]) @ np.linalg.inv(volume.affine[:3, :3]).T
     return bool((voxels >= -0.5).all() and (voxels <= np.array(volume.array.shape) - 0.5).all())
-
-
-def _moved(volume: Volume, axis: int, way: int) -> Volume:
-    affine = volume.affine.copy()
-    affine[axis, 3] += way * _MNI_SHIFT_MM
-    return Volume(volume.array, affine)
 
 
 def _template_mask() -> Volume:

@@ -6,11 +6,11 @@ SimpleITK counts space in LPS+ and arrays as (Z, Y, X); what comes in and goes o
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
@@ -26,6 +26,8 @@ MIN_OVERLAP = 0.8
 it that must lie within the template's."""
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MARGIN_MM = 6.0
+"""Around the template's brain, where the likeness counts."""
 _SEED = 1
 
 
@@ -38,28 +40,23 @@ def check_extras(data: DataConfig) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Itk:
+def _simpleitk() -> Any:
     """SimpleITK on one thread, so that sums are the same from run to run."""
+    import SimpleITK
 
-    module: Any
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    return SimpleITK
 
-    @classmethod
-    def load(cls) -> _Itk:
-        import SimpleITK
 
-        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-        return cls(SimpleITK)
-
-    def image(self, array: NDArray[Any], affine: NDArray[np.float64]) -> Any:
-        """A SimpleITK image of an array (X, Y, Z) and its affine to RAS+ mm."""
-        image = self.module.GetImageFromArray(np.ascontiguousarray(array.T))
-        lps = _LPS @ affine
-        spacing = np.linalg.norm(lps[:3, :3], axis=0)
-        image.SetSpacing(spacing.tolist())
-        image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-        image.SetOrigin(lps[:3, 3].tolist())
-        return image
+def _itk_image(sitk: Any, array: NDArray[Any], affine: NDArray[np.float64]) -> Any:
+    """A SimpleITK image of an array (X, Y, Z) and its affine to RAS+ mm."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    lps = _LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
 
 
 def correct_bias(volume: Volume, mask: Mask) -> Volume:
@@ -67,19 +64,19 @@ def correct_bias(volume: Volume, mask: Mask) -> Volume:
 
     Raises VolumeError if the mask holds too little that is brighter than 0.
     """
-    itk = _Itk.load()
+    sitk = _simpleitk()
     inside = mask & (volume.array > 0)
     if inside.sum() < 1000:
         raise VolumeError(f"N4 needs positive intensities, and only {int(inside.sum())} voxels have them", "voxels")
     # Beyond the mask the logarithm must exist as well.
-    image = itk.image(np.maximum(volume.array, 1e-3 * float(volume.array[inside].mean())), volume.affine)
+    image = _itk_image(sitk, np.maximum(volume.array, 1e-3 * float(volume.array[inside].mean())), volume.affine)
     factors = [min(SHRINK, max(1, size // 16)) for size in volume.array.shape]
-    n4 = itk.module.N4BiasFieldCorrectionImageFilter()
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetMaximumNumberOfIterations([50, 50, 50, 50])
     n4.Execute(
-        itk.module.Shrink(image, factors), itk.module.Shrink(itk.image(inside.astype(np.uint8), volume.affine), factors)
+        sitk.Shrink(image, factors), sitk.Shrink(_itk_image(sitk, inside.astype(np.uint8), volume.affine), factors)
     )
-    field = itk.module.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
+    field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
     field = np.exp(field - field[inside].mean())
     return Volume(np.ascontiguousarray(volume.array / field, np.float32), volume.affine)
 
@@ -91,11 +88,10 @@ def register(volume: Volume, foreground: Foreground, kind: Literal["rigid", "aff
 
     Raises VolumeError if the scan does not come to lie on the template.
     """
-    itk = _Itk.load()
-    sitk = itk.module
+    sitk = _simpleitk()
     template = load_template(TEMPLATE_MM)
-    fixed = itk.image(template.t1.array, template.t1.affine)
-    moving = itk.image(volume.array, volume.affine)
+    fixed = _itk_image(sitk, template.t1.array, template.t1.affine)
+    moving = _itk_image(sitk, volume.array, volume.affine)
     transform = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
     transform.SetCenter((_LPS[:3, :3] @ BRAIN_CENTRE_MM).tolist())
     transform.SetTranslation((_LPS[:3, :3] @ (foreground.centre_mm - BRAIN_CENTRE_MM)).tolist())
@@ -103,7 +99,8 @@ def register(volume: Volume, foreground: Foreground, kind: Literal["rigid", "aff
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentagePerLevel([0.5, 0.3, 0.08], _SEED)
-    method.SetMetricFixedMask(itk.image(_around(template.brain).astype(np.uint8), template.t1.affine))
+    around = ndimage.binary_dilation(template.brain, iterations=round(_MARGIN_MM / TEMPLATE_MM))
+    method.SetMetricFixedMask(_itk_image(sitk, around.astype(np.uint8), template.t1.affine))
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(2.0, 1e-3, 150, 0.6, 1e-5)
     method.SetOptimizerScalesFromPhysicalShift()
@@ -125,11 +122,3 @@ def register(volume: Volume, foreground: Foreground, kind: Literal["rigid", "aff
         told = f"they overlap by {overlap:.0%}, {MIN_OVERLAP:.0%} are needed"
         raise VolumeError(f"not registered to the template: {told}", "registration")
     return moved, Foreground(foreground.mask, foreground.stripped, np.array(BRAIN_CENTRE_MM))
-
-
-def _around(brain: Mask) -> Mask:
-    """The brain and a margin of 6 mm."""
-    from scipy import ndimage
-
-    wide: Mask = ndimage.binary_dilation(brain, iterations=round(6 / TEMPLATE_MM))
-    return wide

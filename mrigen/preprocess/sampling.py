@@ -107,22 +107,12 @@ def _sample(
 ) -> NDArray[np.float32]:
     """A slice, or a volume plane by plane, by linear interpolation; `beyond` is the value outside of the scan."""
     if data.spatial_dims == 2:
-        return _sample_plane(values, pixel_to_voxel, data.image_size, beyond)
-    planes = [
-        _sample_plane(values, _plane_affine(pixel_to_voxel, k), data.image_size, beyond) for k in range(data.image_size)
-    ]
-    return np.stack(planes, axis=2)
+        return _plane(values, _pixel_voxels(pixel_to_voxel, data), beyond)
+    heights = range(data.image_size)
+    return np.stack([_plane(values, _pixel_voxels(pixel_to_voxel, data, k), beyond) for k in heights], axis=2)
 
 
-def _plane_affine(affine: Affine, place: int) -> Affine:
-    """Affine of one plane across the third axis."""
-    plane = affine.copy()
-    plane[:3, 3] += place * affine[:3, 2]
-    return plane
-
-
-def _sample_plane(values: NDArray[np.float32], pixel_to_voxel: Affine, size: int, beyond: float) -> NDArray[np.float32]:
-    points = _pixel_voxels(pixel_to_voxel, size)
+def _plane(values: NDArray[np.float32], points: NDArray[np.float64], beyond: float) -> NDArray[np.float32]:
     plane: NDArray[np.float32] = ndimage.map_coordinates(
         values, points, np.float32, order=1, mode="constant", cval=beyond
     )
@@ -130,13 +120,14 @@ def _sample_plane(values: NDArray[np.float32], pixel_to_voxel: Affine, size: int
 
 
 def _foreground_share(mask: Mask, pixel_to_voxel: Affine, data: DataConfig) -> float:
-    points = _pixel_voxels(pixel_to_voxel, data.image_size)
+    points = _pixel_voxels(pixel_to_voxel, data)
     return float(ndimage.map_coordinates(mask, points, np.uint8, order=0, mode="constant", cval=0).mean())
 
 
-def _pixel_voxels(affine: Affine, size: int) -> NDArray[np.float64]:
-    """Voxel coordinates (3, S, S) of the pixels of a slice, by `affine` from pixels to voxels."""
-    steps = np.arange(size)
+def _pixel_voxels(affine: Affine, data: DataConfig, height: int = 0) -> NDArray[np.float64]:
+    """Voxel coordinates (3, S, S) of a slice's pixels, or of a volume's plane, by `affine` from pixels to voxels."""
+    steps = np.arange(data.image_size)
     first, second = affine[:3, 0, None, None] * steps[:, None], affine[:3, 1, None, None] * steps
-    points: NDArray[np.float64] = first + second + affine[:3, 3, None, None]
+    corner = affine[:3, 3] + height * affine[:3, 2]
+    points: NDArray[np.float64] = first + second + corner[:, None, None]
     return points

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mrigen.preprocess.foreground import Foreground, voxel_litres
+from mrigen.preprocess.masks import on_grid
 from mrigen.volume import Volume
 
 BRAIN_CENTRE_MM = (0.0, -17.5, 5.0)
@@ -34,7 +34,11 @@ class BrainTemplate:
     brain: NDArray[np.bool_]
 
 
-def _read(name: str) -> Volume:
+def read_template(name: str) -> Volume:
+    """The template `t1`, `gm` or `wm` with values from 0 to 1, on its 1 mm grid (197, 233, 189) in MNI space.
+
+    Raises FileNotFoundError if the installed nilearn does not carry the templates.
+    """
     # Found through the wheel's record: importing nilearn would take a second and half of scikit-learn.
     file = f"nilearn/datasets/data/mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
     packed = Path(str(metadata.distribution("nilearn").locate_file(file)))
@@ -45,41 +49,23 @@ def _read(name: str) -> Volume:
 
 @lru_cache(maxsize=3)
 def load_template(spacing_mm: int) -> BrainTemplate:
-    """The template with every `spacing_mm`-th voxel of its 1 mm grid (197, 233, 189), smoothed for that.
-
-    Raises FileNotFoundError if the installed nilearn does not carry the templates.
-    """
-    t1 = _read("t1")
+    """The template with every `spacing_mm`-th voxel of its 1 mm grid, smoothed for that."""
+    t1 = read_template("t1")
     stride = (slice(None, None, spacing_mm),) * 3
     brain = np.ascontiguousarray(ndimage.binary_fill_holes(t1.array > 0)[stride])
-    return BrainTemplate(_thin(t1, spacing_mm), brain)
-
-
-def _thin(volume: Volume, factor: int) -> Volume:
-    """Every `factor`-th voxel along each axis, after a filter of that width."""
-    if factor == 1:
-        return volume
-    smooth = ndimage.gaussian_filter(volume.array, 0.42 * factor)
-    affine = volume.affine.copy()
-    affine[:3, :3] *= factor
-    return Volume(np.ascontiguousarray(smooth[::factor, ::factor, ::factor]), affine)
-
-
-def on_template(volume: Volume, spacing_mm: int, values: NDArray[Any], *, order: int = 1) -> NDArray[Any]:
-    """Values on a volume's grid, sampled on the template's; 0 beyond the volume."""
-    affine = np.linalg.inv(volume.affine) @ load_template(spacing_mm).t1.affine
-    shape = load_template(spacing_mm).t1.array.shape
-    sampled: NDArray[Any] = ndimage.affine_transform(
-        values, affine[:3, :3], affine[:3, 3], shape, order=order, mode="constant", cval=0
-    )
-    return sampled
+    if spacing_mm > 1:
+        affine = t1.affine.copy()
+        affine[:3, :3] *= spacing_mm
+        smooth = ndimage.gaussian_filter(t1.array, 0.42 * spacing_mm)
+        t1 = Volume(np.ascontiguousarray(smooth[stride]), affine)
+    return BrainTemplate(t1, brain)
 
 
 def template_overlap(volume: Volume, foreground: Foreground) -> float:
     """How much of a whole head's volume, taken to be in MNI space, the template's brain finds: the share of the brain
     that the head covers; of a brain alone the share that lies within the template's, for brains may be small."""
     template = load_template(2)
-    covered = on_template(volume, 2, foreground.mask.astype(np.uint8), order=0) > 0
+    covered = on_grid(foreground.mask.astype(np.uint8), volume.affine, template.t1) > 0
     both = float((covered & template.brain).sum())
     if not foreground.stripped:
         return both / float(template.brain.sum())
@@ -95,7 +81,7 @@ def template_likeness(volume: Volume) -> float:
     """
     template = load_template(2)
     around = ndimage.binary_dilation(template.brain, iterations=5)
-    values = on_template(volume, 2, volume.array)[around].astype(np.float64)
+    values = on_grid(volume.array, volume.affine, template.t1, order=1)[around].astype(np.float64)
     levels = np.minimum((template.t1.array[around] * 32).astype(int), 31)
     counts = np.bincount(levels, minlength=32)
     means = np.bincount(levels, values, minlength=32) / np.maximum(counts, 1)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from mrigen.bids_names import SUFFIXES
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.label_tables import LABEL_COLUMNS, UserLabels, find_column, interpret, named_table
-from mrigen.sources.listing import is_scan_name, list_files
+from mrigen.sources.listing import is_scan_name
 from mrigen.sources.options import SourceOptions
 from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.sources.tables import read_rows
@@ -43,30 +42,27 @@ def bids_roots(files: Iterable[str]) -> tuple[str, ...]:
     marks = {posixpath.dirname(path) for path in files if posixpath.basename(path) in MARKS}
     roots: list[str] = []
     for root in sorted(marks, key=lambda path: (path.count("/") + bool(path), path)):
-        if not any(_within(root, above).split("/")[0] in NOT_RAW for above in roots if _is_below(root, above)):
+        not_raw = tuple(posixpath.join(above, name, "") for above in roots for name in NOT_RAW)
+        if not f"{root}/".startswith(not_raw):
             roots.append(root)
     return tuple(roots)
 
 
-def find_bids_scans(
-    root: Location, files: Iterable[str] | None = None, options: SourceOptions | None = None
-) -> ClaimedFiles:
-    """The anatomical scans of a BIDS tree that are T1w, T1ce, T2w, FLAIR or PD.
+def find_bids_scans(root: Location, files: Iterable[str], options: SourceOptions) -> ClaimedFiles:
+    """The anatomical scans of a BIDS tree that are T1w, T1ce, T2w, FLAIR or PD; `files` are paths relative to the root.
 
-    `files` are paths relative to the root; by default all that are there. The pathology is that of the session in
-    `sub-*/sub-*_sessions.tsv` where that tells one, else that of the subject in `participants.tsv`.
+    The pathology is that of the session in `sub-*/sub-*_sessions.tsv` where that tells one, else that of the subject in
+    `participants.tsv`.
 
     Raises InputError if no table tells the pathology.
     """
-    options = options or SourceOptions()
-    files = list_files(root).files if files is None else tuple(files)
+    files = tuple(files)
     label = _labeller(root, files, options)
     name, licence = _describe(root)
-    scans: list[Scan] = []
-    rejected: list[Rejected] = []
-    notes: Counter[str] = Counter()
-    mine = frozenset(path for path in files if path.startswith(("sub-", *(f"{name}/" for name in NOT_RAW))))
+    mine = {path for path in files if path.startswith(("sub-", *(f"{name}/" for name in NOT_RAW)))}
     lesions = _find_lesions(mine)
+    masks = [(root / path).path for path in sorted(set(lesions.values()))]
+    claim = ClaimedFiles("a BIDS tree", mine, masks=masks)
     for path in sorted(filter(is_scan_name, mine)):
         if not path.startswith("sub-") or _LESIONS.fullmatch(path):
             continue
@@ -74,38 +70,35 @@ def find_bids_scans(
         full = (root / path).path
         if modality is None or "sub" not in entities:
             if _ANAT.search(path):
-                rejected.append(Rejected(full, f"{full}: BIDS labels hold letters and digits only: rename it", "name"))
+                told = "BIDS labels hold letters and digits only: rename it"
+                claim.rejected.append(Rejected.because(full, told, "name"))
             else:
-                notes["other files left out"] += 1
+                claim.notes["other files left out"] += 1
             continue
         subject, session = entities["sub"], entities.get("ses", "")
         try:
             pathology = label(subject, session)
         except InputError as error:
-            rejected.append(Rejected(full, f"{full}: {error}", "label"))
+            claim.rejected.append(Rejected.because(full, error, "label"))
             continue
         if pathology is None:
-            notes["skipped"] += 1
+            claim.notes["skipped"] += 1
             continue
-        if options.modality:
-            modality = Modality(options.modality)
-        orientation = options.orientation if path.endswith(".hdr") else ""
         mask = lesions.get((subject, session), "")
-        scans.append(
+        claim.scans.append(
             Scan(
                 full,
                 subject,
                 session,
-                name,
-                pathology,
-                modality,
-                licence,
+                source=name,
+                pathology=pathology,
+                modality=Modality(options.modality or modality),
+                licence=licence,
                 lesions=(root / mask).path if mask else "",
-                orientation=orientation,
+                orientation=options.orientation if path.endswith(".hdr") else "",
             )
         )
-    masks = tuple((root / path).path for path in sorted(set(lesions.values())))
-    return ClaimedFiles("a BIDS tree", mine, tuple(scans), tuple(rejected), masks, notes=dict(notes))
+    return claim
 
 
 def _find_lesions(files: Iterable[str]) -> dict[tuple[str, str], str]:
@@ -115,14 +108,6 @@ def _find_lesions(files: Iterable[str]) -> dict[tuple[str, str], str]:
         if match := _LESIONS.fullmatch(path):
             found.setdefault((match["subject"], match["session"] or ""), []).append(path)
     return {place: paths[0] for place, paths in found.items() if len(paths) == 1}
-
-
-def _is_below(path: str, above: str) -> bool:
-    return not above or path.startswith(f"{above}/")
-
-
-def _within(path: str, above: str) -> str:
-    return path[len(above) + 1 :] if above else path
 
 
 def _read_name(path: str) -> tuple[dict[str, str], Modality | None]:
@@ -141,8 +126,7 @@ def _labeller(root: Location, files: Sequence[str], options: SourceOptions) -> C
     if options.table:
         labels = UserLabels(named_table(root, options), options)
         return lambda subject, session: labels({"subject": subject, "session": session})
-    tables = _Tables(root, files, options)
-    return tables.pathology
+    return _Tables(root, files, options).pathology
 
 
 class _Tables:

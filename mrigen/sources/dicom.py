@@ -1,11 +1,13 @@
-"""DICOM series, by SimpleITK (the extra `mrigen[dicom]`): geometry and voxels, and nothing else of their headers."""
+"""DICOM series: found by the mark that each DICOM file carries, labelled by the user's options, and read by SimpleITK
+(the extra `mrigen[dicom]`): geometry and voxels, and nothing else of their headers."""
 
 from __future__ import annotations
 
 import contextlib
 import locale
 import math
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrigen.errors import InputError
+from mrigen.labels import Modality, Pathology
+from mrigen.sources.options import SourceOptions
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
+from mrigen.storage import Location
 from mrigen.volume import MAX_SCAN_BYTES, MIN_VOXELS, ScanHeader, Volume, VolumeError
-from mrigen.volume.checks import check_affine, check_shape, check_size, check_voxels
+from mrigen.volume.checks import check_affine, check_shape, check_size, check_stored_size, check_voxels
 from mrigen.volume.scan import Affine, closest_ras
 
+_LIST_OF_FILES = "DICOMDIR"
+_SUFFIXES = ("", ".dcm", ".dicom", ".ima")
+_LOOKS = 3
+"""Files of a folder that are looked at: a README may stand before the first slice."""
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_PIXEL_TYPES = ("UInt8", "Int8", "UInt16", "Int16", "UInt32", "Int32", "Float32", "Float64")
 _MAX_UNEVENNESS = 0.1
 """Steps from slice to slice differ by no more than this share of their mean."""
 
@@ -31,6 +42,46 @@ class _Slice:
     size: tuple[int, ...]
     affine: Affine
     dtype: np.dtype[Any]
+
+
+def find_series(folder: Location, files: Iterable[str], options: SourceOptions) -> ClaimedFiles | None:
+    """The DICOM series among `files`, paths relative to `folder`: each folder with DICOM files is one scan.
+
+    The subject is the first folder below the source, or the source's own name. Without a pathology and a modality in
+    the options every series is left out with the remedy.
+    """
+    candidates: dict[str, list[str]] = {}
+    for path in sorted(files):
+        if _may_be_dicom(posixpath.basename(path)):
+            candidates.setdefault(posixpath.dirname(path), []).append(path)
+    claim = ClaimedFiles("DICOM series", set())
+    for around, paths in candidates.items():
+        if not any(_is_dicom(folder / path) for path in paths[:_LOOKS]):
+            continue
+        claim.paths.update(paths)
+        full = (folder / around).path
+        if not (options.pathology and options.modality):
+            told = "a DICOM series, whose labels are not known: give pathology and modality as options, or list it"
+            claim.rejected.append(Rejected.because(full, f"{told} in a manifest", "label"))
+            continue
+        subject = around.split("/")[0] or folder.name
+        pathology, modality = Pathology(options.pathology), Modality(options.modality)
+        claim.scans.append(Scan(full, subject, "", folder.name, pathology, modality, "unknown"))
+    return claim if claim.paths else None
+
+
+def _may_be_dicom(name: str) -> bool:
+    suffix = posixpath.splitext(name)[1].casefold()
+    return name != _LIST_OF_FILES and (suffix in _SUFFIXES or suffix[1:].isdigit())
+
+
+def _is_dicom(file: Location) -> bool:
+    """Whether a file has the mark `DICM` behind its preamble of 128 bytes (DICOM PS3.10, section 7.1)."""
+    try:
+        with file.filesystem.open_input_stream(file.path, compression=None) as stream:
+            return bool(stream.read(132)[128:] == b"DICM")
+    except OSError:
+        return False
 
 
 def read_series_header(folder: Path, *, max_bytes: int = MAX_SCAN_BYTES, min_voxels: int = MIN_VOXELS) -> ScanHeader:
@@ -85,10 +136,7 @@ def _slices(sitk: Any, folder: Path, max_bytes: int) -> list[_Slice]:
     for path in entries:
         if not path.is_file():  # to open a FIFO would be to wait
             raise VolumeError(f"{path}: not a regular file", "missing")
-    stored = sum(path.stat().st_size for path in entries)
-    if stored > max_bytes:
-        told = f"{stored / 2**20:.4g} MB in storage, over the limit of {max_bytes / 2**20:.4g} MB"
-        raise VolumeError(f"{folder}: {told}", "size")
+    check_stored_size(sum(path.stat().st_size for path in entries), folder, max_bytes)
     with _told(str(folder)):
         series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
         files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]) if series else ()
@@ -99,16 +147,11 @@ def _slices(sitk: Any, folder: Path, max_bytes: int) -> list[_Slice]:
         raise VolumeError(f"{folder}: no DICOM series in this folder")
     taken = {Path(file) for file in files}
     for path in entries:
-        if path not in taken and _claims_to_be_dicom(path):  # GDCM passes over what it cannot read
+        if path in taken or path.name == _LIST_OF_FILES:
+            continue
+        if path.suffix.casefold() in (".dcm", ".ima") or _is_dicom(Location.parse(path)):  # which GDCM could not read
             raise VolumeError(f"{path}: damaged, or no image", "truncated")
     return [_slice(sitk, file) for file in files]
-
-
-def _claims_to_be_dicom(path: Path) -> bool:
-    """By the name, or by the mark after the preamble of 128 bytes (DICOM PS3.10, 7.1). DICOMDIR is a list of files."""
-    with path.open("rb") as file:
-        mark = file.read(132)[128:]
-    return path.name != "DICOMDIR" and (mark == b"DICM" or path.suffix.casefold() in (".dcm", ".ima"))
 
 
 def _slice(sitk: Any, file: str) -> _Slice:
@@ -117,23 +160,14 @@ def _slice(sitk: Any, file: str) -> _Slice:
     reader.SetFileName(file)
     with _told(file):
         reader.ReadImageInformation()
-    dtypes = {
-        sitk.sitkUInt8: np.uint8,
-        sitk.sitkInt8: np.int8,
-        sitk.sitkUInt16: np.uint16,
-        sitk.sitkInt16: np.int16,
-        sitk.sitkUInt32: np.uint32,
-        sitk.sitkInt32: np.int32,
-        sitk.sitkFloat32: np.float32,
-        sitk.sitkFloat64: np.float64,
-    }
+    dtypes = {getattr(sitk, f"sitk{name}"): np.dtype(name.lower()) for name in _PIXEL_TYPES}
     if reader.GetPixelID() not in dtypes:
         told = sitk.GetPixelIDValueAsString(reader.GetPixelID())
         raise VolumeError(f"{file}: voxels are {told}: a scan has one real value each", "type")
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
     affine[:3, 3] = reader.GetOrigin()
-    return _Slice(file, reader.GetSize(), affine, np.dtype(dtypes[reader.GetPixelID()]))
+    return _Slice(file, reader.GetSize(), affine, dtypes[reader.GetPixelID()])
 
 
 def _voxels(sitk: Any, one: _Slice) -> NDArray[np.float32]:

@@ -71,7 +71,7 @@ class _Walk:
         self._linked_folders: list[str] = []
 
     def reject(self, path: str, reason: str, fault: str) -> None:
-        self.rejected.append(Rejected(_printable(path), f"{_printable(path)}: {reason}", fault))
+        self.rejected.append(Rejected.because(_printable(path), reason, fault))
 
     def run(self, folder: Path) -> None:
         self._walk(str(folder))

@@ -9,7 +9,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.label_tables import interpret
 from mrigen.sources.options import ORIENTATIONS, SourceOptions
-from mrigen.sources.scans import Rejected, Scan, ScanTable
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.sources.tables import TABLE_SUFFIXES, read_header, read_rows
 from mrigen.storage import Location
 
@@ -22,7 +22,7 @@ def is_manifest(file: Location) -> bool:
     return file.path.casefold().endswith(TABLE_SUFFIXES) and set(REQUIRED) <= set(read_header(file))
 
 
-def find_manifest_scans(file: Location, options: SourceOptions | None = None) -> ScanTable:
+def find_manifest_scans(file: Location, options: SourceOptions) -> ClaimedFiles:
     """The scans that a manifest lists. Relative paths are taken from the manifest's folder.
 
     A path may be a NIfTI file, the `.hdr` of an Analyze pair, or the folder of a DICOM series. A row with an unknown
@@ -31,7 +31,6 @@ def find_manifest_scans(file: Location, options: SourceOptions | None = None) ->
 
     Raises InputError if a column is missing or unknown, or there is no row.
     """
-    options = options or SourceOptions()
     rows = read_rows(file)
     if not rows:
         raise InputError(f"{file}: no rows: a manifest has the columns {','.join(REQUIRED)} and a line for each scan")
@@ -42,22 +41,24 @@ def find_manifest_scans(file: Location, options: SourceOptions | None = None) ->
         if any(";" in name for name in rows[0]):
             fault = "its columns are parted by semicolons: save it with commas"
         raise InputError(f"{file}: {fault}: needed are {','.join(REQUIRED)}; {','.join(OPTIONAL)} may follow")
-    scans: dict[tuple[str, int | None], Scan] = {}
-    rejected: list[Rejected] = []
+    claim = ClaimedFiles("a manifest", set())
+    listed: set[tuple[str, int | None]] = set()
     for number, row in enumerate(rows, start=2):
         path = _path(file, row["path"])
         try:
             scan = _scan(file, row, options)
         except InputError as error:
-            rejected.append(Rejected(path, f"{file.name}, row {number}: {error}", "label"))
+            claim.rejected.append(Rejected(path, f"{file.name}, row {number}: {error}", "label"))
             continue
         if scan is None:
             continue
-        if (path, scan.frame) in scans:
-            rejected.append(Rejected(path, f"{file.name}, row {number}: the file is listed before", "duplicate"))
+        if (path, scan.frame) in listed:
+            told = f"{file.name}, row {number}: the file is listed before"
+            claim.rejected.append(Rejected(path, told, "duplicate"))
             continue
-        scans[path, scan.frame] = scan
-    return ScanTable(("a manifest",), tuple(scans.values()), tuple(rejected))
+        listed.add((path, scan.frame))
+        claim.scans.append(scan)
+    return claim
 
 
 def _path(file: Location, told: str) -> str:

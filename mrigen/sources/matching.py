@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,9 +31,9 @@ class Profile:
     pattern: str
     """Of a scan; groups: subject; and where there are any: site (within which subjects are counted), session, token
     (the contrast), form (one of `forms`)."""
-    modalities: Mapping[str, Modality]
-    """Token, in small letters -> contrast; other tokens are left out."""
     pathology: Pathology | LabelTable
+    modalities: Mapping[str, Modality] = field(default_factory=dict)
+    """Token, in small letters -> contrast, where no usual spelling tells; tokens that nobody knows are left out."""
     licence: str = TERMS
     masks: tuple[str, ...] = ()
     """Names of lesion masks and other labels."""
@@ -89,74 +88,61 @@ def find_profile_scans(
     """
     known = frozenset(files)
     paths = sorted(filter(is_scan_name, known))
-    hallmarks = {profile.name: _folders_with(profile.beside, paths) for profile in profiles if profile.beside}
-    found = {profile.name: _ProfileFiles(profile) for profile in profiles}
+    hallmarks = {
+        profile.name: {posixpath.dirname(path) for path in paths if _is_named(profile.beside, path)}
+        for profile in profiles
+        if profile.beside
+    }
+    claims = {profile.name: ClaimedFiles(profile.name, set()) for profile in profiles}
     matches: list[_Match] = []
     for path in paths:
+        full = posixpath.join(folder.path, path)
         for profile in profiles:
             if profile.beside and posixpath.dirname(path) not in hallmarks[profile.name]:
                 continue
-            if found[profile.name].take(path, posixpath.join(folder.path, path), matches):
+            if _take(profile, path, full, claims[profile.name], matches):
+                claims[profile.name].paths.add(path)
                 break
     best = _best_forms(matches, profiles)
     label = _Labelling(folder, known, options)
     for match in matches:
-        into = found[match.profile.name]
+        claim = claims[match.profile.name]
         if match.path not in best:
-            into.notes["other forms of the same scans"] += 1
+            claim.notes["other forms of the same scans"] += 1
             continue
         full = posixpath.join(folder.path, match.path)
         try:
             pathology = label(match)
         except InputError as error:
-            into.rejected.append(Rejected(full, f"{full}: {error}", "label"))
+            claim.rejected.append(Rejected.because(full, error, "label"))
             continue
         if pathology is None:
-            into.notes["skipped"] += 1
+            claim.notes["skipped"] += 1
         else:
-            into.scans.extend(_scans(match, folder, known, pathology, options))
-    return [item.claim() for item in found.values() if item.paths]
+            claim.scans.extend(_scans(match, folder, known, pathology, options))
+    return [claim for claim in claims.values() if claim.paths]
 
 
-class _ProfileFiles:
-    """What one profile gathers."""
+def _take(profile: Profile, path: str, full: str, claim: ClaimedFiles, matches: list[_Match]) -> bool:
+    """Whether a profile knows the name of a file, which is then among the matches or told in the claim."""
+    refused = next((reason for name, reason in profile.refused.items() if _ends(name, full)), None)
+    match = None if refused else _match(profile, path, full)
+    if refused:
+        told = f"{refused}; if it is one of the four pathologies, list it in a manifest"
+        claim.rejected.append(Rejected.because(full, told, "label"))
+    elif match:
+        matches.append(match)
+    elif any(_ends(name, full) for name in profile.masks):
+        claim.masks.append(full)
+    elif any(_ends(name, full) for name in profile.others):
+        claim.notes["other files left out"] += 1
+    else:
+        return False
+    return True
 
-    def __init__(self, profile: Profile) -> None:
-        self.profile = profile
-        self.paths: set[str] = set()
-        self.scans: list[Scan] = []
-        self.rejected: list[Rejected] = []
-        self.masks: list[str] = []
-        self.notes: Counter[str] = Counter()
 
-    def take(self, path: str, full: str, matches: list[_Match]) -> bool:
-        """Take a file if the profile knows its name."""
-        profile = self.profile
-        refused = next((reason for name, reason in profile.refused.items() if _ends(name, full)), None)
-        match = None if refused else _match(profile, path, full)
-        if refused:
-            told = f"{refused}; if it is one of the four pathologies, list it in a manifest"
-            self.rejected.append(Rejected(full, f"{full}: {told}", "label"))
-        elif match:
-            matches.append(match)
-        elif any(_ends(name, full) for name in profile.masks):
-            self.masks.append(full)
-        elif any(_ends(name, full) for name in profile.others):
-            self.notes["other files left out"] += 1
-        else:
-            return False
-        self.paths.add(path)
-        return True
-
-    def claim(self) -> ClaimedFiles:
-        return ClaimedFiles(
-            kind=self.profile.name,
-            paths=frozenset(self.paths),
-            scans=tuple(self.scans),
-            rejected=tuple(self.rejected),
-            masks=tuple(self.masks),
-            notes=dict(self.notes),
-        )
+def _is_named(pattern: str, path: str, flags: re.RegexFlag = re.NOFLAG) -> bool:
+    return bool(re.fullmatch(pattern, posixpath.basename(path), flags))
 
 
 def _ends(pattern: str, path: str) -> re.Match[str] | None:
@@ -168,9 +154,14 @@ def _match(profile: Profile, path: str, full: str) -> _Match | None:
     if not found:
         return None
     groups = {name: text or "" for name, text in found.groupdict().items()}
-    modality = profile.modalities.get(groups.get("token", "").casefold())
-    modalities = profile.frames or ((modality,) if modality else ())
-    return _Match(profile, path, groups, modalities) if modalities else None
+    if profile.frames:
+        return _Match(profile, path, groups, profile.frames)
+    token = groups.get("token", "")
+    try:
+        modality = profile.modalities.get(token.casefold()) or Modality.parse(token)
+    except InputError:
+        return None
+    return _Match(profile, path, groups, (modality,))
 
 
 def _best_forms(matches: Sequence[_Match], profiles: Sequence[Profile]) -> set[str]:
@@ -255,7 +246,7 @@ class _Labelling:
         """Of the tables with the name that the profile tells, the one whose folder is nearest to the scan's."""
         assert isinstance(match.profile.pathology, LabelTable)
         wanted = match.profile.pathology.file
-        tables = [name for name in self._tables if re.fullmatch(wanted, posixpath.basename(name), re.IGNORECASE)]
+        tables = [name for name in self._tables if _is_named(wanted, name, re.IGNORECASE)]
         if not tables:
             told = wanted.replace(".*", "*").replace("\\", "")
             raise InputError(f"the pathology is in a table, {told}, which is not here: name it by table=FILE")
@@ -265,7 +256,3 @@ class _Labelling:
             return -len(shared), name.count("/"), name
 
         return self.folder / min(tables, key=distance)
-
-
-def _folders_with(pattern: str, paths: Iterable[str]) -> set[str]:
-    return {posixpath.dirname(path) for path in paths if re.fullmatch(pattern, posixpath.basename(path))}

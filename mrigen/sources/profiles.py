@@ -7,7 +7,7 @@ from mrigen.sources.label_tables import LabelTable, pathology_of_cdr
 from mrigen.sources.matching import Profile
 
 NII = r"\.nii(?:\.gz)?"
-T1W, T1CE, T2W, FLAIR, PD = Modality.T1W, Modality.T1CE, Modality.T2W, Modality.FLAIR, Modality.PD
+T1W, T1CE, T2W, FLAIR = Modality.T1W, Modality.T1CE, Modality.T2W, Modality.FLAIR
 OPEN_MS_LICENCE = "CC BY; Lesjak et al., Neuroinformatics 2017, doi 10.1007/s12021-017-9348-7"
 BRATS_CASE = r"[Bb]ra[Tt][Ss](?:17|18|19|20|2021)_\w+?"
 
@@ -20,7 +20,6 @@ PROFILES = (
     Profile(
         name="BraTS 2018-21",
         pattern=rf"(?P<subject>{BRATS_CASE})_(?P<token>t1|t1ce|t2|flair){NII}",
-        modalities={"t1": T1W, "t1ce": T1CE, "t2": T2W, "flair": FLAIR},
         pathology=Pathology.GLIOBLASTOMA,
         masks=(rf"{BRATS_CASE}_seg{NII}",),
         refused={rf"LGG/(?:[^/]+/)*{BRATS_CASE}_(?:t1|t1ce|t2|flair){NII}": "low-grade glioma by its folder LGG"},
@@ -30,7 +29,6 @@ PROFILES = (
         name="BraTS 2023+",
         # from 2024 on GLI is after treatment
         pattern=rf"(?P<subject>BraTS-GLI-\d+)-(?P<session>\d+)-(?P<token>t1n|t1c|t2w|t2f){NII}",
-        modalities={"t1n": T1W, "t1c": T1CE, "t2w": T2W, "t2f": FLAIR},
         pathology=Pathology.GLIOBLASTOMA,
         masks=(rf"BraTS-.*[-_](?:seg|gtv){NII}",),
         others=(rf"BraTS-GLI-\d+-\d+-.*{NII}",),
@@ -46,7 +44,6 @@ PROFILES = (
     Profile(
         name="MSD Task01",
         pattern=rf"images(?:Tr|Ts)/(?P<subject>BRATS_\d+){NII}",
-        modalities={},
         frames=(FLAIR, T1W, T1CE, T2W),
         pathology=Pathology.GLIOBLASTOMA,
         licence="CC BY-SA 4.0; Medical Segmentation Decathlon",
@@ -57,7 +54,6 @@ PROFILES = (
         name="UPENN-GBM",
         # session 11: before surgery, 21: after
         pattern=rf"(?P<subject>UPENN-GBM-\d+)_(?P<session>\d+)_(?P<token>T1|T1GD|T2|FLAIR)(?P<form>_unstripped)?{NII}",
-        modalities={"t1": T1W, "t1gd": T1CE, "t2": T2W, "flair": FLAIR},
         forms=("", "_unstripped"),
         pathology=Pathology.GLIOBLASTOMA,
         licence="CC BY 4.0; UPENN-GBM, The Cancer Imaging Archive, doi 10.7937/TCIA.709X-DN49",
@@ -77,7 +73,6 @@ PROFILES = (
             r"(?P<case>(?P<subject>UCSF-PDGM-\d+)(?:_(?P<session>FU\d+d))?)_"
             rf"(?P<token>T1|T1c|T2|FLAIR)(?P<form>_bias)?{NII}"
         ),
-        modalities={"t1": T1W, "t1c": T1CE, "t2": T2W, "flair": FLAIR},
         forms=("_bias", ""),
         pathology=Pathology.GLIOBLASTOMA,
         licence="CC BY 4.0; UCSF-PDGM, The Cancer Imaging Archive, doi 10.7937/tcia.bdgf-8v37",
@@ -89,7 +84,6 @@ PROFILES = (
     Profile(
         name="IXI",
         pattern=rf"(?P<subject>IXI\d{{3}})-(?:Guys|HH|IOP)-\d{{4}}-(?P<token>T1|T2|PD){NII}",
-        modalities={"t1": T1W, "t2": T2W, "pd": PD},
         pathology=Pathology.HEALTHY,
         licence="CC BY-SA 3.0; IXI data set, brain-development.org",
         others=(rf"IXI\d{{3}}-(?:Guys|HH|IOP)-\d{{4}}-(?:MRA|DTI.*){NII}",),
@@ -113,7 +107,6 @@ PROFILES = (
         name="OASIS-3",
         # runs are scans of their own
         pattern=rf"sub-(?P<subject>OAS3\d+)_sess?-(?P<session>d\d+)(?:_[a-z]+-[^_/]+)*_(?P<token>T1w|T2w|FLAIR){NII}",
-        modalities={"t1w": T1W, "t2w": T2W, "flair": FLAIR},
         pathology=LabelTable(
             file=r"OASIS3_UDSb4_cdr\.csv",
             keys={"OASISID": "{subject}"},
@@ -127,7 +120,6 @@ PROFILES = (
         name="ISBI-2015",
         # _pp: stripped and registered
         pattern=rf"(?P<subject>(?:training|test)\d\d)_(?P<session>\d\d)_(?P<token>mprage|t2|pd|flair)(?P<form>_pp)?{NII}",
-        modalities={"mprage": T1W, "t2": T2W, "pd": PD, "flair": FLAIR},
         forms=("_pp", ""),
         pathology=Pathology.SCLEROSIS,
         masks=(rf"(?:training|test)\d\d_\d\d_mask\d{NII}",),
@@ -137,7 +129,6 @@ PROFILES = (
     Profile(
         name="open_ms_data cross-sectional, MNI",
         pattern=rf"(?P<subject>patient\d+)/(?P<token>T1|T1POST|T2|FLAIR)_N4_\w*_brain_N4_regtoMNI{NII}",
-        modalities={"t1": T1W, "t1post": T1CE, "t2": T2W, "flair": FLAIR},
         pathology=Pathology.SCLEROSIS,
         licence=OPEN_MS_LICENCE,
         masks=(rf"patient\d+/GOLD_STANDARD_\w+{NII}",),
@@ -151,7 +142,6 @@ PROFILES = (
             r"(?:(?P<form>coregistered|raw)/)?(?P<subject>patient\d+)/(?:patient\d+_)?"
             rf"(?P<token>T1W|T1WKS|T2W|FLAIR){NII}"
         ),
-        modalities={"t1w": T1W, "t1wks": T1CE, "t2w": T2W, "flair": FLAIR},
         forms=("coregistered", "raw", ""),
         pathology=Pathology.SCLEROSIS,
         licence=OPEN_MS_LICENCE,
@@ -167,7 +157,6 @@ PROFILES = (
             r"(?:(?P<form>coregistered|raw)/)?(?P<subject>patient\d+)/(?:patient\d+_)?"
             rf"(?P<session>study\d)_(?P<token>T1W|T2W|FLAIR)(?:reg)?{NII}"
         ),
-        modalities={"t1w": T1W, "t2w": T2W, "flair": FLAIR},
         forms=("coregistered", "raw", ""),
         pathology=Pathology.SCLEROSIS,
         licence=OPEN_MS_LICENCE,
@@ -179,7 +168,7 @@ PROFILES = (
             r"(?P<subject>[^/]+)/(?:(?:[Rr]aw|[Pp]reprocessed)/)?"
             rf"(?P<token>3DFLAIR|3DT1|3DT1GADO|T2|DP)(?P<form>_preprocessed)?{NII}"
         ),
-        modalities={"3dflair": FLAIR, "3dt1": T1W, "3dt1gado": T1CE, "t2": T2W, "dp": PD},
+        modalities={"3dflair": FLAIR, "3dt1": T1W, "3dt1gado": T1CE},
         forms=("_preprocessed", ""),
         pathology=Pathology.SCLEROSIS,
         masks=(rf"(?:Consensus|ManualSegmentation_\d){NII}",),
@@ -193,7 +182,7 @@ PROFILES = (
             r"(?P<site>Center_\d+)/(?P<subject>Patient_\d+)/(?:Raw|Preprocessed)_Data/"
             rf"(?P<token>FLAIR|T1|GADO|T2|DP)(?P<form>_preprocessed)?{NII}"
         ),
-        modalities={"flair": FLAIR, "t1": T1W, "gado": T1CE, "t2": T2W, "dp": PD},
+        modalities={"gado": T1CE},
         forms=("_preprocessed", ""),
         pathology=Pathology.SCLEROSIS,
         masks=(rf"Center_\d+/Patient_\d+/Masks/\w+{NII}",),
@@ -207,7 +196,6 @@ PROFILES = (
             r"(?:(?P<site>(?:(?:best|ljubljana|lausanne|msseg)/)?(?:train|(?:dev|eval)_(?:in|out)))/(?:\w+/)?)?"
             rf"(?P<subject>\d+)_(?P<token>T1|T1CE|T2|FLAIR|PD)_isovox{NII}"
         ),
-        modalities={"t1": T1W, "t1ce": T1CE, "t2": T2W, "flair": FLAIR, "pd": PD},
         pathology=Pathology.SCLEROSIS,
         masks=(rf"\d+_gt_isovox{NII}",),
         others=(rf"\d+_isovox_fg_mask{NII}",),
@@ -218,7 +206,6 @@ PROFILES = (
         name="MSLesSeg",
         # the timepoint, T1 to T4, stands before the contrast; the test set has none
         pattern=rf"(?P<subject>P\d+)(?:_(?P<session>T\d))?_(?P<token>T1|T2|FLAIR){NII}",
-        modalities={"t1": T1W, "t2": T2W, "flair": FLAIR},
         pathology=Pathology.SCLEROSIS,
         masks=(rf"P\d+(?:_T\d)?_MASK{NII}",),
         lesions=("{subject}_{session}_MASK.nii.gz", "{subject}_MASK.nii.gz"),
@@ -228,18 +215,8 @@ PROFILES = (
         # flair_2: one more scan of the session
         pattern=(
             r"(?:(?P<dataset>[^/]+)/)?(?P<subject>sub_\w+)/(?P<session>ses_\w+)/"
-            rf"(?P<token>[a-z0-9]+)(?:_\d+)?{NII}"
+            rf"(?P<token>t1|mprage|t1c|t1ce|t1gd|t2|flair|pd)(?:_\d+)?{NII}"
         ),
-        modalities={
-            "t1": T1W,
-            "mprage": T1W,
-            "t1c": T1CE,
-            "t1ce": T1CE,
-            "t1gd": T1CE,
-            "t2": T2W,
-            "flair": FLAIR,
-            "pd": PD,
-        },
         pathology=LabelTable(
             file=r"participants\.tsv",
             keys={"dataset": "{dataset}", "participant_id": "{subject}", "session_id": "{session}"},

@@ -7,28 +7,20 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow.fs as pafs
 
 from mrigen.sources.dicom import read_series, read_series_header
+from mrigen.sources.listing import is_scan_name
 from mrigen.sources.scans import Scan
 from mrigen.storage import CHUNK, Location
 from mrigen.volume import MAX_SCAN_BYTES, ScanHeader, Volume, VolumeError, read_header, read_volume
+from mrigen.volume.checks import check_stored_size
 from mrigen.volume.reading import IMAGE_SUFFIXES
-
-FILE_SUFFIXES = (".nii", ".nii.gz", ".hdr")
-"""A scan whose path ends otherwise may be the folder of a DICOM series."""
 
 _HEAD_BYTES = 1 << 16
 _DEFAULT_ORIENTATION = "LAS"
-
-
-def scan_files(scan: Scan, place: Location) -> list[Location]:
-    """The files that hold a scan: one, a `.hdr` and its `.img`, or those of a DICOM series' folder, sorted.
-
-    They need not exist. `place` is the source; only its filesystem matters.
-    """
-    return _files(Location(place.filesystem, scan.path))
 
 
 def hash_scan(scan: Scan, place: Location) -> str:
@@ -36,7 +28,7 @@ def hash_scan(scan: Scan, place: Location) -> str:
 
     The SHA-256 of the one file, or one over the hashes of several and the number of the frame.
     """
-    files = scan_files(scan, place)
+    files = _files(Location(place.filesystem, scan.path))
     try:
         if not files or not all(file.is_file() for file in files):
             return ""
@@ -70,11 +62,10 @@ def read_scan(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -
     installed.
     """
     location = Location(place.filesystem, scan.path)
-    with _on_disk(location, max_bytes) as path:
-        if _is_series(location):
+    if _is_series(location):
+        with _on_disk(location, max_bytes) as path:
             return read_series(path, max_bytes=max_bytes)
-        orientation = scan.orientation or _DEFAULT_ORIENTATION
-        return read_volume(path, max_bytes=max_bytes, frame=scan.frame, orientation=orientation)
+    return _read(location, scan, max_bytes, frame=scan.frame)
 
 
 def read_mask(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -> Volume:
@@ -83,7 +74,7 @@ def read_mask(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -
     Raises VolumeError if it is no usable volume, or empty.
     """
     location = Location(place.filesystem, scan.mask)
-    mask = _read_labels(location, scan, max_bytes)
+    mask = _read(location, scan, max_bytes, allow_constant=True)
     if not mask.array.any():
         raise VolumeError(f"{location}: empty mask: every voxel is 0", "voxels")
     return mask
@@ -94,20 +85,20 @@ def read_lesions(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES
 
     Raises VolumeError if it is no usable volume.
     """
-    return _read_labels(Location(place.filesystem, scan.lesions), scan, max_bytes)
+    return _read(Location(place.filesystem, scan.lesions), scan, max_bytes, allow_constant=True)
 
 
-def _read_labels(location: Location, scan: Scan, max_bytes: int) -> Volume:
+def _read(location: Location, scan: Scan, max_bytes: int, **how: Any) -> Volume:
     with _on_disk(location, max_bytes) as path:
-        orientation = scan.orientation or _DEFAULT_ORIENTATION
-        return read_volume(path, max_bytes=max_bytes, orientation=orientation, allow_constant=True)
+        return read_volume(path, max_bytes=max_bytes, orientation=scan.orientation or _DEFAULT_ORIENTATION, **how)
 
 
 def _is_series(location: Location) -> bool:
-    return not location.path.casefold().endswith(FILE_SUFFIXES) and location.is_folder()
+    return not is_scan_name(location.path) and location.is_folder()
 
 
 def _files(location: Location) -> list[Location]:
+    """The files that hold a scan, which need not exist: one, a `.hdr` and its `.img`, or a series' own, sorted."""
     if _is_series(location):
         start = len(location.path.rstrip("/")) + 1
         return [file for file in location.files() if "/" not in file.path[start:] and not file.name.startswith(".")]
@@ -128,9 +119,8 @@ def _on_disk(location: Location, max_bytes: int, *, head_only: bool = False) -> 
         return
     files = _files(location)
     stored = _stored_bytes(files, location.filesystem)
-    if stored > max_bytes and not head_only:
-        told = f"{stored / 2**20:.4g} MB in storage, over the limit of {max_bytes / 2**20:.4g} MB"
-        raise VolumeError(f"{location}: {told}", "size")
+    if not head_only:
+        check_stored_size(stored, location, max_bytes)
     with tempfile.TemporaryDirectory(prefix="mrigen-") as folder:
         above = PurePosixPath(location.path).parent
         for file in files:

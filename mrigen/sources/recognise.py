@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from mrigen.errors import InputError
 from mrigen.sources.bids import NOT_RAW, bids_roots, find_bids_scans
+from mrigen.sources.dicom import find_series
 from mrigen.sources.listing import is_scan_name, list_files
 from mrigen.sources.manifest import find_manifest_scans, is_manifest
 from mrigen.sources.matching import find_profile_scans
 from mrigen.sources.options import Source, SourceOptions
 from mrigen.sources.profiles import PROFILES
-from mrigen.sources.scans import ClaimedFiles, Rejected, Scan, ScanTable, drop_contradicted, in_words
-from mrigen.sources.series import find_series
+from mrigen.sources.scans import ClaimedFiles, Rejected, Scan, drop_contradicted, in_words
 from mrigen.sources.tables import TABLE_SUFFIXES
 from mrigen.storage import Location
 
@@ -41,21 +41,7 @@ class FoundScans:
 
 
 def find_all_scans(sources: Sequence[Source]) -> FoundScans:
-    """List the scans of every source. Raises InputError as `find_scans` does."""
-    tables = [find_scans(source) for source in sources]
-    scans = [replace(scan, origin=origin) for origin, table in enumerate(tables) for scan in table.scans]
-    agreed, contradicted = drop_contradicted(scans)
-    return FoundScans(
-        kinds=tuple(table.kinds for table in tables),
-        places=tuple(source.place for source in sources),
-        scans=tuple(agreed),
-        masks=tuple(mask for table in tables for mask in table.masks),
-        rejected=(*(item for table in tables for item in table.rejected), *contradicted),
-    )
-
-
-def find_scans(source: Source) -> ScanTable:
-    """Understand a source, a folder or a manifest file, and list its scans.
+    """Understand every source, a folder or a manifest file, and list its scans.
 
     A folder may hold several things side by side. It is listed once; each file belongs to the first that knows it:
     a manifest in the folder, a BIDS tree, a data set known by its names, a DICOM series. Scans that nobody knows are
@@ -63,29 +49,39 @@ def find_scans(source: Source) -> ScanTable:
 
     Raises InputError if there is nothing, it is of no kind that is known, or it lists no scan at all.
     """
-    place, options = source.place, source.options
+    kinds: list[tuple[str, ...]] = []
+    scans: list[Scan] = []
+    masks: list[str] = []
+    rejected: list[Rejected] = []
+    for origin, source in enumerate(sources):
+        claims, left_out = _find(source.place, source.options)
+        kinds.append(in_words([claim for claim in claims if claim.scans or claim.rejected] or claims))
+        scans.extend(replace(scan, origin=origin) for claim in claims for scan in claim.scans)
+        masks.extend(mask for claim in claims for mask in claim.masks)
+        rejected.extend(item for claim in claims for item in claim.rejected)
+        rejected.extend(left_out)
+    agreed, contradicted = drop_contradicted(scans)
+    places = tuple(source.place for source in sources)
+    return FoundScans(tuple(kinds), places, tuple(agreed), tuple(masks), (*rejected, *contradicted))
+
+
+def _find(place: Location, options: SourceOptions) -> tuple[list[ClaimedFiles], list[Rejected]]:
+    """What is known in a source, and what of it is left out beside that."""
     if place.is_file():
         if not place.path.casefold().endswith(TABLE_SUFFIXES):
             raise InputError(f"{place}: neither a folder nor a {' or '.join(TABLE_SUFFIXES)} file; known are {KNOWN}")
-        return find_manifest_scans(place, options)
+        return [find_manifest_scans(place, options)], []
     if not place.is_folder():
         raise InputError(f"no file or folder {place}")
     listing = list_files(place, follow_links=options.links == "follow")
     claims, faults, unknown = _claims(place, listing.files, options)
-    recognised = [claim for claim in claims if claim.scans or claim.rejected]
-    if not recognised:
+    if not any(claim.scans or claim.rejected for claim in claims):
         raise _nothing(place, options, claims, faults)
     known = f"is no name of a scan of {options.kind}" if options.kind else "is of no data set that is known"
-    reason = f"its name {known}: list it in a manifest"
-    strangers = [Rejected((place / path).path, f"{(place / path).path}: {reason}", "name") for path in unknown]
+    told = f"its name {known}: list it in a manifest"
+    strangers = [Rejected.because((place / path).path, told, "name") for path in unknown]
     broken = [Rejected((place / root).path, str(fault), "label") for root, fault in faults.items()]
-    rejected = [item for claim in claims for item in claim.rejected]
-    return ScanTable(
-        kinds=in_words(recognised),
-        scans=tuple(scan for claim in claims for scan in claim.scans),
-        rejected=(*rejected, *broken, *strangers, *listing.rejected),
-        masks=tuple(mask for claim in claims for mask in claim.masks),
-    )
+    return claims, [*broken, *strangers, *listing.rejected]
 
 
 def _claims(
@@ -102,9 +98,10 @@ def _claims(
             claims.append(claim)
 
     kind = _kind(place, options)
-    roots = [root for root in bids_roots(left) if any(path.startswith(_below(root, "sub-")) for path in left)]
+    subjects = {root: posixpath.join(root, "sub-") for root in bids_roots(left)}
+    roots = [root for root, inside in subjects.items() if any(path.startswith(inside) for path in left)]
     if kind is None:
-        inside = tuple(_below(root, "sub-") for root in roots)
+        inside = tuple(subjects[root] for root in roots)
         tables = [path for path in left if path.casefold().endswith(TABLE_SUFFIXES) and not path.startswith(inside)]
         take([_manifest_claim(place, path, options) for path in sorted(tables) if is_manifest(place / path)])
     if kind in (None, BIDS):
@@ -113,7 +110,7 @@ def _claims(
                 take([_bids_claim(place, root, left, options)])
             except InputError as fault:
                 faults[root] = fault
-                not_raw = tuple(_below(root, f"{name}/") for name in NOT_RAW)
+                not_raw = tuple(posixpath.join(root, name, "") for name in NOT_RAW)
                 left.difference_update([path for path in left if path.startswith(not_raw)])
     if kind != BIDS:
         take(find_profile_scans(place, left, [p for p in PROFILES if kind in (None, p.name)], options))
@@ -121,13 +118,9 @@ def _claims(
         take(filter(None, [find_series(place, left, options)]))
     # A tree whose own tables do not tell is no fault where a profile knew its scans, as with OASIS-3.
     unknown = sorted(filter(is_scan_name, left))
-    faults = {root: fault for root, fault in faults.items() if any(p.startswith(_below(root, "sub-")) for p in unknown)}
-    broken = tuple(_below(root, "sub-") for root in faults)
-    return claims, faults, [path for path in unknown if not path.startswith(broken)]
-
-
-def _below(root: str, name: str) -> str:
-    return f"{root}/{name}" if root else name
+    broken = {root: posixpath.join(root, "sub-") for root in faults}
+    faults = {root: fault for root, fault in faults.items() if any(path.startswith(broken[root]) for path in unknown)}
+    return claims, faults, [path for path in unknown if not path.startswith(tuple(broken[root] for root in faults))]
 
 
 def _kind(place: Location, options: SourceOptions) -> str | None:
@@ -143,22 +136,17 @@ def _kind(place: Location, options: SourceOptions) -> str | None:
 
 
 def _manifest_claim(place: Location, path: str, options: SourceOptions) -> ClaimedFiles:
-    table = find_manifest_scans(place / path, options)
-    listed = [*(scan.path for scan in table.scans), *(item.path for item in table.rejected if item.path)]
-    return ClaimedFiles(
-        f"a manifest, {path}",
-        frozenset({path, *(posixpath.relpath(name, place.path) for name in listed)}),
-        table.scans,
-        table.rejected,
-    )
+    claim = find_manifest_scans(place / path, options)
+    listed = [*(scan.path for scan in claim.scans), *(item.path for item in claim.rejected if item.path)]
+    paths = {path, *(posixpath.relpath(name, place.path) for name in listed)}
+    return replace(claim, kind=f"a manifest, {path}", paths=paths)
 
 
 def _bids_claim(place: Location, root: str, left: Iterable[str], options: SourceOptions) -> ClaimedFiles:
-    start = len(_below(root, ""))
-    inside = [path[start:] for path in left if path.startswith(_below(root, ""))]
-    claim = find_bids_scans(place / root, inside, options)
+    within = posixpath.join(root, "")
+    claim = find_bids_scans(place / root, [path[len(within) :] for path in left if path.startswith(within)], options)
     kind = f"a BIDS tree, {root}" if root else claim.kind
-    return replace(claim, kind=kind, paths=frozenset(_below(root, path) for path in claim.paths))
+    return replace(claim, kind=kind, paths={within + path for path in claim.paths})
 
 
 def _nothing(

@@ -1,10 +1,13 @@
-"""What every source of scans comes to: a table of scans, and the files that were left out with their reasons."""
+"""What every source of scans comes to: scans, and the files that were left out with their reasons."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
+from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 
 
@@ -43,36 +46,31 @@ class Rejected:
     reason: str
     fault: str
 
+    @classmethod
+    def because(cls, path: str, told: object, fault: str) -> Self:
+        """Rejected for what is told, whose reason begins with the file."""
+        return cls(path, f"{path}: {told}", fault)
 
-@dataclass(frozen=True)
-class ScanTable:
-    """What a source holds; `kinds` says in words what was recognised."""
-
-    kinds: tuple[str, ...]
-    scans: tuple[Scan, ...]
-    rejected: tuple[Rejected, ...] = ()
-    masks: tuple[str, ...] = ()
-    """Paths of lesion masks and other labels."""
-
-    @property
-    def kind(self) -> str:
-        """All kinds in a line."""
-        return ", ".join(self.kinds)
+    @classmethod
+    def by_error(cls, path: str, error: InputError) -> Self:
+        """Rejected for an error of reading it, which may name the file itself."""
+        told = str(error) if path in str(error) else f"{path}: {error}"
+        return cls(path, told, getattr(error, "fault", "format"))
 
 
-@dataclass(frozen=True)
+@dataclass
 class ClaimedFiles:
     """The files that one kind of source knows, and what they are."""
 
     kind: str
     """In words."""
-    paths: frozenset[str]
+    paths: set[str]
     """All the files it knows, scans or not, relative to the folder."""
-    scans: tuple[Scan, ...] = ()
-    rejected: tuple[Rejected, ...] = ()
-    masks: tuple[str, ...] = ()
-    """Lesion masks and other labels."""
-    notes: Mapping[str, int] = field(default_factory=dict)
+    scans: list[Scan] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    masks: list[str] = field(default_factory=list)
+    """Paths of lesion masks and other labels."""
+    notes: Counter[str] = field(default_factory=Counter)
     """Files that were left out without a fault: in words -> how many."""
 
 
@@ -80,13 +78,13 @@ def in_words(claims: Sequence[ClaimedFiles]) -> tuple[str, ...]:
     """Each thing that was recognised, with counts; a BIDS tree or a manifest alone, all of it used, by its kind."""
     if len(claims) == 1 and not claims[0].notes and claims[0].kind.startswith("a "):
         return (claims[0].kind,)
-    return tuple(_words(claim) for claim in claims)
 
+    def words(claim: ClaimedFiles) -> str:
+        notes = "".join(f"; {what}: {count}" for what, count in sorted(claim.notes.items()))
+        plural = "" if len(claim.scans) == 1 else "s"
+        return f"{claim.kind} ({len(claim.scans)} scan{plural}{notes})"
 
-def _words(claim: ClaimedFiles) -> str:
-    notes = "".join(f"; {what}: {count}" for what, count in sorted(claim.notes.items()))
-    plural = "" if len(claim.scans) == 1 else "s"
-    return f"{claim.kind} ({len(claim.scans)} scan{plural}{notes})"
+    return tuple(words(claim) for claim in claims)
 
 
 def drop_contradicted(scans: Sequence[Scan]) -> tuple[list[Scan], list[Rejected]]:
@@ -100,8 +98,8 @@ def drop_contradicted(scans: Sequence[Scan]) -> tuple[list[Scan], list[Rejected]
         if len(pathologies) == 1:
             kept.append(scan)
         else:
-            reason = f"{scan.path}: subject {scan.subject} has several pathologies: {', '.join(pathologies)}"
-            rejected.append(Rejected(scan.path, reason, "label"))
+            reason = f"subject {scan.subject} has several pathologies: {', '.join(pathologies)}"
+            rejected.append(Rejected.because(scan.path, reason, "label"))
     return kept, rejected
 
 
@@ -120,12 +118,13 @@ def drop_unusable(scans: Sequence[Scan], digests: Sequence[str]) -> tuple[dict[S
         same = copies[digest]
         other = next((one for one in same if (one.pathology, one.modality) != (scan.pathology, scan.modality)), None)
         if not digest:
-            rejected.append(Rejected(scan.path, f"{scan.path}: no such file, or it cannot be read", "missing"))
+            rejected.append(Rejected.because(scan.path, "no such file, or it cannot be read", "missing"))
         elif other:
-            told = f"the same file as {other.path}, which is {other.pathology} {other.modality}"
-            rejected.append(Rejected(scan.path, f"{scan.path}: {scan.pathology} {scan.modality}, but {told}", "label"))
+            same_file = f"the same file as {other.path}, which is {other.pathology} {other.modality}"
+            told = f"{scan.pathology} {scan.modality}, but {same_file}"
+            rejected.append(Rejected.because(scan.path, told, "label"))
         elif scan is not same[0]:
-            rejected.append(Rejected(scan.path, f"{scan.path}: the same file as {same[0].path}", "duplicate"))
+            rejected.append(Rejected.because(scan.path, f"the same file as {same[0].path}", "duplicate"))
         else:
             kept[scan] = digest
     return kept, rejected

@@ -40,9 +40,18 @@ def check_frame(header: ScanHeader, path: Path, frame: int | None) -> None:
 def check_size(header: ScanHeader, path: Path, max_bytes: int) -> None:
     """All frames together, as float32 or as stored, whichever is more, stay within `max_bytes`."""
     claimed = math.prod(header.shape) * header.num_frames * max(4, header.dtype.itemsize)
-    if claimed > max_bytes:
-        told = f"{claimed / 2**20:.4g} MB of voxels by its header, over the limit of {max_bytes / 2**20:.4g} MB"
-        raise VolumeError(f"{path}: {told}", "size")
+    _check_bytes(claimed, "of voxels by its header", path, max_bytes)
+
+
+def check_stored_size(stored: int, place: object, max_bytes: int) -> None:
+    """The files of a scan at `place` stay within `max_bytes` together."""
+    _check_bytes(stored, "in storage", place, max_bytes)
+
+
+def _check_bytes(count: int, what: str, place: object, max_bytes: int) -> None:
+    if count > max_bytes:
+        told = f"{count / 2**20:.4g} MB {what}, over the limit of {max_bytes / 2**20:.4g} MB"
+        raise VolumeError(f"{place}: {told}", "size")
 
 
 def check_spacing(spacing_mm: Sequence[float], path: Path, origin: str) -> None:

@@ -7,6 +7,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel
@@ -19,11 +21,12 @@ from mrigen.each import one_by_one
 from mrigen.errors import InputError
 from mrigen.labels import Modality
 from mrigen.phantom import FIRST_LESION, LABELS, MEASURES, make_subject
+from mrigen.phantom import tree as tree_module
 from mrigen.phantom.tree import FORMAT, LESIONS
-from mrigen.sources.bids import find_bids_scans
 from mrigen.stages.phantom import phantom_run
 from mrigen.storage import Location
 from mrigen.volume import read_volume
+from tests.fake_scans import found
 
 SPACING_MM = 4.0
 VALIDATOR = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
@@ -35,6 +38,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("phantom")
     write_tree(Location.parse(path), 4)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _made_once() -> Iterator[None]:
+    """Subjects are made once: files are what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree_module, "make_subject", lru_cache(make_subject))
+        yield
 
 
 def write_tree(out: Location, subjects: int, seed: int = 3, spacing_mm: float = SPACING_MM) -> int:
@@ -65,7 +76,7 @@ def test_the_bids_validator_finds_no_error(tree: Path) -> None:
 
 
 def test_scans_are_found_again_with_their_labels(tree: Path) -> None:
-    table = find_bids_scans(Location.parse(tree))
+    table = found(tree)
     assert len(table.scans) == 20
     assert table.rejected == ()
     assert {scan.modality for scan in table.scans} == set(Modality)
@@ -221,7 +232,8 @@ def test_a_run_killed_at_any_file_finds_its_own_folder(tmp_path: Path, monkeypat
         written += 1
         write(self, data)
 
-    for limit in (1, 2, 3, 4, 10, 16, 19, 21):
+    limits = (1, 2, 3, 4, 10, 16, 19, 21)
+    for limit in limits:
         out = Location.parse(tmp_path / str(limit))
         written = 0
         with monkeypatch.context() as patch:
@@ -230,5 +242,5 @@ def test_a_run_killed_at_any_file_finds_its_own_folder(tmp_path: Path, monkeypat
                 write_tree(out, 1)
         assert not (out / "participants.tsv").is_file()
         write_tree(out, 1)
-    trees = [contents(tmp_path / str(limit)) for limit in (1, 2, 3, 4, 10, 16, 19, 21)]
+    trees = [contents(tmp_path / str(limit)) for limit in limits]
     assert all(found == trees[0] for found in trees)

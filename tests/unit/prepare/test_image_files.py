@@ -12,21 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrigen.config import load_config
-from mrigen.labels import Modality, Pathology
 from mrigen.prepare.image_files import make_image_file
-from mrigen.preprocess import scan_images, slice_heights, split_of
+from mrigen.preprocess import split_of
+from mrigen.preprocess.sampling import scan_images
+from mrigen.preprocess.splits import slice_heights
 from mrigen.records import image_schema, tensor_numpy, unpack_mask
 from mrigen.sources.reading import hash_scan
 from mrigen.sources.scans import Scan, drop_unusable
 from mrigen.storage import Location
 from mrigen.volume import Volume, nifti_bytes
-from tests.fake_scans import made_up_scan, write_scan
+from tests.fake_scans import made_up_scan, scan_at, write_scan
 
 DATA = load_config("tiny").data.model_copy(update={"image_size": 32, "spacing_mm": 6.0})
-
-
-def scan(path: Path, subject: str = "a", modality: Modality = Modality.T1W) -> Scan:
-    return Scan(str(path), subject, "", "made up", Pathology.SCLEROSIS, modality, "CC0")
 
 
 @pytest.fixture
@@ -41,7 +38,7 @@ def source(tmp_path: Path) -> Location:
 
 
 def work(source: Location, *names: str) -> dict[Scan, str]:
-    scans = [scan(Path(source.path) / name, subject=name[0]) for name in names]
+    scans = [scan_at(Path(source.path) / name, subject=name[0]) for name in names]
     return drop_unusable(scans, [hash_scan(one, source) for one in scans])[0]
 
 
@@ -69,7 +66,7 @@ def test_a_part_holds_the_images_of_its_scans(tmp_path: Path, source: Location) 
     assert np.median(np.abs(stored - expected)) < 0.01  # voxels were rounded to whole numbers, pixels to float16
     assert report["cells"] == {"Sclerosis:T1w": len(rows)}
     assert report["states"] == ["stripped", "whole"]
-    assert report["subjects"] == {f"made up/{s}": split_of(s, DATA) for s in "ab"}
+    assert report["subjects"] == {f"set/{s}": split_of(s, DATA) for s in "ab"}
     counts = report["histograms"]["Sclerosis:T1w"]
     assert sum(counts["before"]) == sum(counts["after"]) > 1000
 
@@ -78,7 +75,7 @@ def test_bad_scans_are_reported_and_do_not_hinder_the_good(tmp_path: Path, sourc
     run = Location.parse(tmp_path / "run")
     report = make_image_file(run, DATA, [source], work(source, "a.nii.gz", "text.nii.gz", "cut.nii.gz"))
     assert report["made"]
-    assert report["subjects"].keys() == {"made up/a"}
+    assert report["subjects"].keys() == {"set/a"}
     assert report["states"] == ["stripped", None, None]
     assert {Path(item["path"]).name: item["fault"] for item in report["rejected"]} == {
         "text.nii.gz": "format",
@@ -130,7 +127,7 @@ def test_a_whole_part_is_kept_and_a_damaged_one_made_again(
 
 def test_scans_are_read_from_storage_that_is_no_disk(tmp_path: Path, source: Location) -> None:
     store = Location(pafs.SubTreeFileSystem(source.path, pafs.LocalFileSystem()), "")
-    scans = [scan(Path(name), subject="a") for name in ("a.nii.gz", "text.nii.gz", "nothing.nii.gz")]
+    scans = [scan_at(Path(name), subject="a") for name in ("a.nii.gz", "text.nii.gz", "nothing.nii.gz")]
     kept, missing = drop_unusable(scans, [hash_scan(one, store) for one in scans])
     assert [item.path for item in missing] == ["nothing.nii.gz"]
     remote = make_image_file(Location.parse(tmp_path / "remote"), DATA, [store], kept)
@@ -148,9 +145,9 @@ def test_lesion_masks_go_into_the_images_and_a_broken_one_costs_no_image(tmp_pat
     (folder / "lesions.nii.gz").write_bytes(nifti_bytes(Volume(box, base.affine), description="made up"))
     (folder / "broken.nii.gz").write_bytes(b"hello")
     scans = {
-        replace(scan(folder / "a.nii.gz", "a"), lesions=str(folder / "lesions.nii.gz")): "1" * 64,
-        replace(scan(folder / "b.nii.gz", "b"), lesions=str(folder / "broken.nii.gz")): "2" * 64,
-        scan(folder / "b.nii.gz", "c"): "3" * 64,
+        replace(scan_at(folder / "a.nii.gz", "a"), lesions=str(folder / "lesions.nii.gz")): "1" * 64,
+        replace(scan_at(folder / "b.nii.gz", "b"), lesions=str(folder / "broken.nii.gz")): "2" * 64,
+        scan_at(folder / "b.nii.gz", "c"): "3" * 64,
     }
     report = make_image_file(Location.parse(tmp_path / "run"), DATA, [source], scans)
     table = pq.read_table(tmp_path / "run" / "data" / report["file"], columns=["subject", "slice_mm", "lesions"])

@@ -13,24 +13,20 @@ import pytest
 from mrigen.config import load_config
 from mrigen.each import one_by_one
 from mrigen.errors import InputError
-from mrigen.labels import Modality, Pathology
+from mrigen.labels import Pathology
 from mrigen.prepare.prepared_data import LATER_STAGES, PreparedData, sum_reports
 from mrigen.prepare.survey import ScanFacts
 from mrigen.report.data.words import warnings_of
 from mrigen.run import is_finished
-from mrigen.sources.options import Source
-from mrigen.sources.recognise import find_all_scans
-from mrigen.sources.scans import Scan
 from mrigen.stages.prepare import prepare_run
 from mrigen.storage import Location
-from tests.fake_scans import write_bids
+from tests.fake_scans import found, scan_at, touch, write_bids
 
 CONFIG = load_config("tiny", overrides=["data.image_size=32", "data.spacing_mm=6"])
 
 
 def prepare(folder: Path) -> PreparedData:
-    found = find_all_scans([Source(Location.parse(folder / "tree"))])
-    return prepare_run(Location.parse(folder / "run"), CONFIG, found, one_by_one)
+    return prepare_run(Location.parse(folder / "run"), CONFIG, found(folder / "tree"), one_by_one)
 
 
 def test_the_success_and_the_sums_tell_what_there_is(tmp_path: Path) -> None:
@@ -74,24 +70,25 @@ def test_where_no_scan_can_be_used_there_is_no_success(tmp_path: Path) -> None:
     assert not (tmp_path / "run/data/_SUCCESS.json").exists()
 
 
-@pytest.mark.parametrize("stage", LATER_STAGES)
-def test_scans_under_a_trained_model_are_not_exchanged(tmp_path: Path, stage: str) -> None:
+def test_scans_under_a_trained_model_are_not_exchanged(tmp_path: Path) -> None:
     write_bids(tmp_path / "tree", {"a": "MS"}, ("T1w",))
     prepare(tmp_path)
-    (tmp_path / "run" / stage).mkdir()
-    (tmp_path / "run" / stage / "x").touch()
     before = (tmp_path / "run/data/_SUCCESS.json").read_bytes()
+    touch(tmp_path / "run", *(f"{stage}/x" for stage in LATER_STAGES))
     prepare(tmp_path)
     write_bids(tmp_path / "tree", {"a": "MS", "b": "MS"}, ("T1w",))
-    with pytest.raises(InputError, match="another run folder"):
-        prepare(tmp_path)
+    for stage in LATER_STAGES:
+        with pytest.raises(InputError, match=f"{stage} was made from other scans than .*another run folder"):
+            prepare(tmp_path)
+        (tmp_path / "run" / stage / "x").unlink()
+        (tmp_path / "run" / stage).rmdir()
     assert (tmp_path / "run/data/_SUCCESS.json").read_bytes() == before
 
 
 def test_a_run_lies_in_no_source(tmp_path: Path) -> None:
     tree = Location.parse(write_bids(tmp_path / "tree", {"a": "MS"}, ("T1w",)))
     with pytest.raises(InputError, match="lies in the source"):
-        prepare_run(tree / "run", CONFIG, find_all_scans([Source(tree)]), one_by_one)
+        prepare_run(tree / "run", CONFIG, found(tree), one_by_one)
     assert not (tree / "run").is_folder()
 
 
@@ -100,7 +97,7 @@ def test_a_run_lies_in_no_source(tmp_path: Path) -> None:
     [(0, ["no subject fell into the test split"]), (4, ["few subjects in the test split (Healthy 4)"]), (5, [])],
 )
 def test_empty_splits_and_few_held_out_subjects_are_told(held_out: int, words: list[str]) -> None:
-    group = {scan_of(name): name for name in "abcdefg"}
+    group = {scan_at(name, name, pathology=Pathology.HEALTHY): name for name in "abcdefg"}
     splits = ["test"] * held_out + ["train"] * (6 - held_out) + ["val"]
     report = {
         "file": "part-0.parquet", "sha256": "0", "made": True, "num_marked": 0, "rejected": [], "histograms": {},
@@ -111,7 +108,3 @@ def test_empty_splits_and_few_held_out_subjects_are_told(held_out: int, words: l
     told = warnings_of(sum_reports(facts, [group], [report], []))
     assert len(told) == len(words)
     assert all(line.startswith(start) and "data.test_fraction" in line for line, start in zip(told, words, strict=True))
-
-
-def scan_of(name: str) -> Scan:
-    return Scan(f"/{name}.nii", name, "", "set", Pathology.HEALTHY, Modality.T1W, "CC0")

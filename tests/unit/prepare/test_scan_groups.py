@@ -21,13 +21,13 @@ from mrigen.prepare.scan_groups import (
 )
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
+from tests.fake_scans import scan_at
 
 DATA = DataConfig()
 
 
 def scan(subject: int, number: int = 0) -> Scan:
-    path = f"/x/{subject:03d}-{number}.nii"
-    return Scan(path, f"s{subject:03d}", "", "x", Pathology.HEALTHY, Modality.PD, "CC0")
+    return scan_at(f"/x/{subject:03d}-{number}.nii", f"s{subject:03d}", modality=Modality.PD)
 
 
 def contents(*subjects: int) -> dict[Scan, str]:
@@ -52,16 +52,16 @@ def test_a_scans_key_is_its_content_and_labels_and_not_its_place() -> None:
     one = scan(1)
     key = scan_key(one, "aa")
     assert scan_key(replace(one, path="/elsewhere", origin=3, mask="/m.nii"), "aa") == key
-    others = [
-        scan_key(one, "bb"),
-        scan_key(replace(one, modality=Modality.T1W), "aa"),
-        scan_key(replace(one, pathology=Pathology.SCLEROSIS), "aa"),
-        scan_key(replace(one, subject="s2"), "aa"),
-        scan_key(replace(one, frame=1), "aa"),
-        scan_key(replace(one, orientation="RAS"), "aa"),
-        scan_key(replace(one, licence="MIT"), "aa"),
-    ]
-    assert len({key, *others}) == 8
+    told = {
+        "modality": Modality.T1W,
+        "pathology": Pathology.HEALTHY,
+        "subject": "s2",
+        "frame": 1,
+        "orientation": "RAS",
+        "licence": "MIT",
+    }
+    others = [scan_key(replace(one, **{name: value}), "aa") for name, value in told.items()]
+    assert len({key, scan_key(one, "bb"), *others}) == 8
 
 
 def test_a_parts_name_follows_scans_settings_and_format(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,13 +82,10 @@ def test_added_scans_make_parts_of_their_own() -> None:
     assert after[2:] == [contents(0, 2)]
 
 
-def test_scans_that_are_gone_change_only_their_part() -> None:
+def test_scans_that_are_gone_change_only_their_part_and_a_changed_file_is_a_new_scan() -> None:
     before = regroup_scans(contents(1, 3, 5, 7), [], target=4)
     assert regroup_scans(contents(1, 5, 7), stored(before), target=4) == [contents(1), before[1]]
     assert regroup_scans(contents(5, 7), stored(before), target=4) == [before[1]]
-
-
-def test_a_changed_file_is_a_new_scan() -> None:
     before = regroup_scans(contents(1, 3), [], target=3)
     changed = {**contents(1, 3), scan(1, 0): "other"}
     assert regroup_scans(changed, stored(before), target=3) == [
@@ -98,12 +95,12 @@ def test_a_changed_file_is_a_new_scan() -> None:
     ]
 
 
-def test_the_plan_is_stored_in_the_run(tmp_path: Path) -> None:
+def test_groups_are_stored_in_the_run(tmp_path: Path) -> None:
     run = Location.parse(tmp_path)
     assert read_groups(run) == []
-    planned = regroup_scans(contents(1, 3), [], target=3)
-    store_groups(run, planned)
-    assert regroup_scans(contents(1, 3), read_groups(run), target=99) == planned
+    groups = regroup_scans(contents(1, 3), [], target=3)
+    store_groups(run, groups)
+    assert read_groups(run) == stored(groups)
 
 
 def test_large_images_make_smaller_parts() -> None:

@@ -9,23 +9,17 @@ import pytest
 
 from mrigen.config import DataConfig
 from mrigen.each import one_by_one
-from mrigen.labels import Modality, Pathology
+from mrigen.labels import Modality
 from mrigen.prepare.survey import LOOKS_PER_CELL, ScanFacts, scans_to_look_at, survey_scan, survey_sources
-from mrigen.sources.options import Source
-from mrigen.sources.recognise import find_all_scans
-from mrigen.sources.scans import Rejected, Scan
+from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
-from tests.fake_scans import write_bids, write_scan
+from tests.fake_scans import found, scan_at, write_bids, write_scan
 
 DATA = DataConfig()
 
 
-def scan(path: Path, subject: str = "a") -> Scan:
-    return Scan(str(path), subject, "", "set", Pathology.SCLEROSIS, Modality.T1W, "CC0")
-
-
 def test_a_few_of_every_source_and_cell_are_looked_at() -> None:
-    scans = [scan(Path(f"/{k}"), f"{k:02d}") for k in range(9)]
+    scans = [scan_at(Path(f"/{k}"), f"{k:02d}") for k in range(9)]
     others = [replace(one, modality=Modality.PD) for one in scans] + [replace(scans[0], origin=1)]
     looks = scans_to_look_at([*reversed(scans), *others])
     assert looks & set(scans) == set(scans[:LOOKS_PER_CELL])
@@ -34,7 +28,7 @@ def test_a_few_of_every_source_and_cell_are_looked_at() -> None:
 
 @pytest.mark.parametrize("stripped", [True, False])
 def test_facts_come_from_the_header_and_the_head_from_a_look(tmp_path: Path, stripped: bool) -> None:
-    one = scan(write_scan(tmp_path / "a.nii.gz", 1, stripped=stripped))
+    one = scan_at(write_scan(tmp_path / "a.nii.gz", 1, stripped=stripped))
     places = [Location.parse(tmp_path)]
     seen, header = (survey_scan(one, places, DATA, look=look) for look in (True, False))
     assert isinstance(seen, ScanFacts)
@@ -44,7 +38,7 @@ def test_facts_come_from_the_header_and_the_head_from_a_look(tmp_path: Path, str
 
 
 def test_a_mask_counts_in_the_hash_only_where_it_is_used(tmp_path: Path) -> None:
-    one = scan(write_scan(tmp_path / "a.nii.gz", 1))
+    one = scan_at(write_scan(tmp_path / "a.nii.gz", 1))
     mask = write_scan(tmp_path / "mask.nii.gz", 2)
     places = [Location.parse(tmp_path)]
 
@@ -61,13 +55,13 @@ def test_a_mask_counts_in_the_hash_only_where_it_is_used(tmp_path: Path) -> None
 def test_a_lesion_mask_counts_in_the_identity_alone_and_a_bad_one_costs_no_scan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = scan(write_scan(tmp_path / "a.nii.gz", 1))
+    one = scan_at(write_scan(tmp_path / "a.nii.gz", 1))
     places = [Location.parse(tmp_path)]
 
     def facts(lesions: str) -> ScanFacts:
-        found = survey_scan(replace(one, lesions=lesions), places, DATA, look=False)
-        assert isinstance(found, ScanFacts)
-        return found
+        seen = survey_scan(replace(one, lesions=lesions), places, DATA, look=False)
+        assert isinstance(seen, ScanFacts)
+        return seen
 
     masks = [str(write_scan(tmp_path / f"{name}.nii.gz", seed)) for seed, name in enumerate("xyz")]
     assert len({facts(mask).identity for mask in masks}) == 3
@@ -91,10 +85,10 @@ def test_a_lesion_mask_counts_in_the_identity_alone_and_a_bad_one_costs_no_scan(
 def test_bad_files_and_missing_masks_come_back_with_their_reason(tmp_path: Path) -> None:
     (tmp_path / "b.nii.gz").write_bytes(b"no scan")
     places = [Location.parse(tmp_path)]
-    bad = survey_scan(scan(tmp_path / "b.nii.gz"), places, DATA, look=False)
+    bad = survey_scan(scan_at(tmp_path / "b.nii.gz"), places, DATA, look=False)
     assert isinstance(bad, Rejected)
     assert (bad.fault, str(tmp_path / "b.nii.gz") in bad.reason) == ("format", True)
-    unmasked = replace(scan(write_scan(tmp_path / "a.nii.gz", 1)), mask=str(tmp_path / "none.nii.gz"))
+    unmasked = replace(scan_at(write_scan(tmp_path / "a.nii.gz", 1)), mask=str(tmp_path / "none.nii.gz"))
     missing = survey_scan(unmasked, places, DataConfig(head="strip"), look=False)
     assert isinstance(missing, Rejected)
     assert missing.fault == "missing"
@@ -107,8 +101,7 @@ def test_everything_left_out_is_told_once(tmp_path: Path) -> None:
     copy.write_bytes((tree / "sub-c/anat/sub-c_T1w.nii.gz").read_bytes())
     (tree / "sub-a/anat/sub-a_FLAIR.nii.gz").write_bytes(b"no scan")
     told: list[Rejected] = []
-    found = find_all_scans([Source(Location.parse(tree))])
-    facts, rejected = survey_sources(found, DATA, one_by_one, told.append)
+    facts, rejected = survey_sources(found(tree), DATA, one_by_one, told.append)
     assert told == rejected
     assert sorted(item.fault for item in told) == ["duplicate", "format", "label"]
     assert sorted(one.subject for one in facts) == ["a", "c"]

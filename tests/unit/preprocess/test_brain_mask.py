@@ -11,8 +11,10 @@ from scipy import ndimage
 
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
-from mrigen.preprocess import check_strip_command, find_foreground, prepare_images
-from mrigen.preprocess.brain_mask import in_mni_space, mask_on_grid, strip_head
+from mrigen.preprocess import check_strip_command, prepare_images
+from mrigen.preprocess.brain_mask import in_mni_space, strip_head
+from mrigen.preprocess.foreground import find_foreground
+from mrigen.preprocess.masks import brain_on_grid
 from mrigen.preprocess.template import load_template
 from mrigen.volume import Volume, VolumeError
 from tests.fake_scans import made_up_scan
@@ -162,4 +164,4 @@ def test_a_head_in_mni_space_gets_the_templates_brain() -> None:
 
 def test_a_mask_is_cut_where_the_scan_ends() -> None:
     short = Volume(HEAD.array[:, :, :40].copy(), HEAD.affine)
-    np.testing.assert_array_equal(mask_on_grid(mask_of(BRAIN), short), BRAIN[:, :, :40])
+    np.testing.assert_array_equal(brain_on_grid(mask_of(BRAIN), short), BRAIN[:, :, :40])

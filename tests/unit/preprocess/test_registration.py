@@ -9,7 +9,8 @@ import pytest
 
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
-from mrigen.preprocess import check_extras, find_foreground, prepare_images
+from mrigen.preprocess import check_extras, prepare_images
+from mrigen.preprocess.foreground import find_foreground
 from mrigen.preprocess.registration import correct_bias, register
 from mrigen.preprocess.template import load_template
 from mrigen.volume import Volume, VolumeError

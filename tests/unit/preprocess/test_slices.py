@@ -10,17 +10,11 @@ import numpy as np
 import pytest
 
 from mrigen.config import DataConfig
-from mrigen.preprocess import (
-    Foreground,
-    TrainingImage,
-    find_foreground,
-    normalise,
-    scan_images,
-    slice_affine,
-    slice_heights,
-    smoothing_sigmas,
-    split_of,
-)
+from mrigen.preprocess import split_of
+from mrigen.preprocess.foreground import Foreground, find_foreground
+from mrigen.preprocess.intensity import normalise, smoothing_sigmas
+from mrigen.preprocess.sampling import TrainingImage, scan_images
+from mrigen.preprocess.splits import slice_heights
 from mrigen.volume import Volume, VolumeError
 
 Array = np.ndarray[Any, Any]
@@ -280,14 +274,3 @@ def test_percentiles_become_the_ends_of_the_scale() -> None:
     assert (scaled[array >= high] == 1).all()
     between = mask & (array > low) & (array < high)
     np.testing.assert_allclose(scaled[between], (array[between] - low) / (high - low) * 2 - 1, atol=1e-5)
-
-
-def test_a_synthetic_slice_lies_centred_at_its_height() -> None:
-    affine = slice_affine(DATA, 12.5)
-    np.testing.assert_allclose(np.linalg.norm(affine[:3, :3], axis=0), 3.0)
-    corners = [affine @ [i, j, 0, 1] for i in (0, 63) for j in (0, 63)]
-    np.testing.assert_allclose(np.mean(corners, axis=0), [0, 0, 12.5, 1], atol=1e-9)
-    image = scan_images(GRIDS["2 mm"], DATA, subject="a")[0]
-    shift = image.affine - slice_affine(DATA, image.slice_mm)
-    np.testing.assert_allclose(shift[:3, 3], CENTRE, atol=1.1)
-    np.testing.assert_allclose(shift[:, :3], 0)

@@ -10,14 +10,16 @@ from mrigen.bids_names import bids_path
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.bids import bids_roots, find_bids_scans
+from mrigen.sources.listing import list_files
 from mrigen.sources.options import SourceOptions
+from mrigen.sources.scans import ClaimedFiles
 from mrigen.storage import Location
+from tests.fake_scans import touch
 
 
-def touch(root: Path, *paths: str) -> None:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
+def found(root: Path, **options: object) -> ClaimedFiles:
+    place = Location.parse(root)
+    return find_bids_scans(place, list_files(place).files, SourceOptions.model_validate(options))
 
 
 def participants(root: Path, text: str) -> None:
@@ -29,7 +31,7 @@ def test_our_names_are_read_back_as_what_they_say(tmp_path: Path, modality: Moda
     path = bids_path("a1", modality, description="synth", session="02")
     touch(tmp_path, path)
     participants(tmp_path, "participant_id\tgroup\nsub-a1\tMS\n")
-    (scan,) = find_bids_scans(Location.parse(tmp_path)).scans
+    (scan,) = found(tmp_path).scans
     assert (scan.modality, scan.subject, scan.session) == (modality, "a1", "02")
 
 
@@ -65,9 +67,11 @@ def test_a_tree_of_a_user(tmp_path: Path) -> None:
         "\ufeffparticipant_id\tage\tDiagnosis \r\nsub-01\t50\tGBM\r\n02\t40\tMS\r\nsub-03\t3\tflu\r\nsub-04\r\n",
     )
     (tmp_path / "dataset_description.json").write_text('{"Name": "mine", "License": "CC0"}')
-    table = find_bids_scans(Location.parse(tmp_path))
-    found = {Path(scan.path).relative_to(tmp_path).as_posix(): scan for scan in table.scans}
-    assert {path: (s.subject, s.session, s.pathology, s.modality) for path, s in found.items()} == {
+    table = found(tmp_path)
+    assert {
+        Path(scan.path).relative_to(tmp_path).as_posix(): (scan.subject, scan.session, scan.pathology, scan.modality)
+        for scan in table.scans
+    } == {
         "sub-01/anat/sub-01_T1w.nii.gz": ("01", "", Pathology.GLIOBLASTOMA, Modality.T1W),
         "sub-01/anat/sub-01_run-2_acq-mprage_T1w.nii": ("01", "", Pathology.GLIOBLASTOMA, Modality.T1W),
         "sub-01/anat/sub-01_ce-GADAVIST_T1w.nii.gz": ("01", "", Pathology.GLIOBLASTOMA, Modality.T1CE),
@@ -95,7 +99,7 @@ def test_a_tree_that_tells_no_pathology_is_refused(tmp_path: Path, text: str | N
     if text is not None:
         participants(tmp_path, text)
     with pytest.raises(InputError, match=words) as caught:
-        find_bids_scans(Location.parse(tmp_path))
+        found(tmp_path)
     assert "participants.tsv" in str(caught.value)
     assert "pathology" in str(caught.value)
 
@@ -104,12 +108,12 @@ def test_broken_tables_and_descriptions_are_told_by_name(tmp_path: Path) -> None
     touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
     (tmp_path / "participants.tsv").write_bytes(b"participant_id\tgroup\nsub-01\t\xff\xfe\n")
     with pytest.raises(InputError, match=r"participants\.tsv: not a table in UTF-8"):
-        find_bids_scans(Location.parse(tmp_path))
+        found(tmp_path)
     participants(tmp_path, "participant_id\tgroup\nsub-01\tMS\n")
     for text in ("[1]", "{"):
         (tmp_path / "dataset_description.json").write_text(text)
         with pytest.raises(InputError, match=r"dataset_description\.json"):
-            find_bids_scans(Location.parse(tmp_path))
+            found(tmp_path)
 
 
 def test_a_tree_is_known_by_its_table_or_its_description() -> None:
@@ -130,7 +134,7 @@ def test_a_session_may_have_a_diagnosis_of_its_own(tmp_path: Path) -> None:
     participants(tmp_path, "participant_id\tgroup\nsub-1\tMS\n")
 
     def labels() -> dict[str, Pathology]:
-        return {scan.session: scan.pathology for scan in find_bids_scans(Location.parse(tmp_path)).scans}
+        return {scan.session: scan.pathology for scan in found(tmp_path).scans}
 
     sessions = {"M00": Pathology.HEALTHY, "M24": Pathology.DEMENTIA}
     assert labels() == {**sessions, "M36": Pathology.SCLEROSIS}
@@ -141,14 +145,13 @@ def test_a_session_may_have_a_diagnosis_of_its_own(tmp_path: Path) -> None:
 def test_a_user_says_what_the_words_of_the_table_mean(tmp_path: Path) -> None:
     touch(tmp_path, *(f"sub-{subject}/anat/sub-{subject}_T1w.nii" for subject in "1234"))
     participants(tmp_path, "participant_id\tgroup\tarm\nsub-1\tMCI\tx\nsub-2\tEMCI\tx\nsub-3\tn/a\tx\nsub-4\tLMCI\tx\n")
-    options = SourceOptions(values={"mci": "Dementia", "EMCI": "skip", "": "Healthy"})
-    table = find_bids_scans(Location.parse(tmp_path), options=options)
+    table = found(tmp_path, values={"mci": "Dementia", "EMCI": "skip", "": "Healthy"})
     assert {scan.subject: scan.pathology for scan in table.scans} == {"1": Pathology.DEMENTIA, "3": Pathology.HEALTHY}
     assert table.notes == {"skipped": 1}
     (item,) = table.rejected
     assert item.reason.startswith(f"{item.path}: participants.tsv, column group, sub-4: unknown pathology 'LMCI'")
     assert item.reason.endswith("by values.LMCI=PATHOLOGY, or values.LMCI=skip")
-    table = find_bids_scans(Location.parse(tmp_path), options=SourceOptions(pathology_column="arm", values={"x": "MS"}))
+    table = found(tmp_path, pathology_column="arm", values={"x": "MS"})
     assert {scan.pathology for scan in table.scans} == {Pathology.SCLEROSIS}
     assert len(table.scans) == 4
 
@@ -157,27 +160,25 @@ def test_a_user_may_bring_a_table_or_force_the_labels(tmp_path: Path) -> None:
     touch(tmp_path, "sub-1/anat/sub-1_T1w.nii", "sub-1/anat/sub-1_T2w.nii", "dataset_description.json")
     (tmp_path / "dataset_description.json").write_text("{}")
     (tmp_path / "clinic.csv").write_text("who,told\n1,GBM\n")
-    options = SourceOptions(table="clinic.csv", subject_column="who", pathology_column="told")
-    found = find_bids_scans(Location.parse(tmp_path), options=options).scans
-    assert [scan.pathology for scan in found] == [Pathology.GLIOBLASTOMA] * 2
-    found = find_bids_scans(Location.parse(tmp_path), options=SourceOptions(pathology="AD", modality="PD")).scans
-    assert {(scan.pathology, scan.modality) for scan in found} == {(Pathology.DEMENTIA, Modality.PD)}
+    scans = found(tmp_path, table="clinic.csv", subject_column="who", pathology_column="told").scans
+    assert [scan.pathology for scan in scans] == [Pathology.GLIOBLASTOMA] * 2
+    scans = found(tmp_path, pathology="AD", modality="PD").scans
+    assert {(scan.pathology, scan.modality) for scan in scans} == {(Pathology.DEMENTIA, Modality.PD)}
 
 
 def test_rows_that_contradict_each_other_and_names_that_bids_does_not_know_are_told(tmp_path: Path) -> None:
-    for name in ("sub-1/anat/sub-1_T1w.nii.gz", "sub-é/anat/sub-é_T1w.nii.gz", "sub-1/anat/sub-1_T1map.nii.gz"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    names = ("sub-1/anat/sub-1_T1w.nii.gz", "sub-é/anat/sub-é_T1w.nii.gz", "sub-1/anat/sub-1_T1map.nii.gz")
+    touch(tmp_path, *names)
     table = tmp_path / "participants.tsv"
     table.write_text("participant_id\tdiagnosis\nsub-1\tMS\nsub-1\tAD\n")
-    claim = find_bids_scans(Location.parse(tmp_path))
+    claim = found(tmp_path)
     assert not claim.scans
     contradicted, misnamed = claim.rejected
     assert "sub-1: rows contradict each other" in contradicted.reason
     assert "letters and digits only" in misnamed.reason
     assert claim.notes == {"other files left out": 1}
     table.write_text("participant_id\tdiagnosis\nsub-1\tMS\nsub-1\tMS\n")
-    assert len(find_bids_scans(Location.parse(tmp_path)).scans) == 1
+    assert len(found(tmp_path).scans) == 1
 
 
 def test_lesions_in_the_space_of_the_scans_go_with_them(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_lesions_in_the_space_of_the_scans_go_with_them(tmp_path: Path) -> None:
     scans["2"] = "sub-2/ses-a/anat/sub-2_ses-a_FLAIR.nii.gz"
     touch(tmp_path, *scans.values(), *(path for paths in masks.values() for path in paths))
     participants(tmp_path, "participant_id\tgroup\n" + "".join(f"sub-{n}\tMS\n" for n in masks))
-    claim = find_bids_scans(Location.parse(tmp_path))
+    claim = found(tmp_path)
     assert {scan.subject: scan.lesions.removeprefix(f"{tmp_path}/") for scan in claim.scans} == {
         **{n: masks[n][0] for n in "1237"},
         **dict.fromkeys("456", ""),  # in another space; nobody can tell which; of the brain

@@ -11,12 +11,7 @@ import pytest
 
 from mrigen.sources.listing import Listing, list_files
 from mrigen.storage import Location
-
-
-def write(root: Path, *paths: str) -> None:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
+from tests.fake_scans import touch
 
 
 def faults(listing: Listing, root: Path) -> dict[str, tuple[str, str]]:
@@ -29,7 +24,7 @@ def faults(listing: Listing, root: Path) -> dict[str, tuple[str, str]]:
 
 
 def test_files_are_found_at_any_depth_but_no_hidden_ones(tmp_path: Path) -> None:
-    write(tmp_path, "b/c/2.nii.gz", "1.nii", "x.json", ".hidden/3.nii", "b/.4.nii.gz", "mit Ümlaut/ a b.nii")
+    touch(tmp_path, "b/c/2.nii.gz", "1.nii", "x.json", ".hidden/3.nii", "b/.4.nii.gz", "mit Ümlaut/ a b.nii")
     expected = ("1.nii", "b/c/2.nii.gz", "mit Ümlaut/ a b.nii", "x.json")
     assert list_files(Location.parse(tmp_path)) == Listing(expected)
     assert list_files(Location.parse(f"{tmp_path}/")) == Listing(expected)
@@ -41,7 +36,7 @@ def test_files_are_found_at_any_depth_but_no_hidden_ones(tmp_path: Path) -> None
 
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
-    write(tmp_path, "ok.nii", "holder.nii/inner.nii", "folder.nii.gz/notes.txt")
+    touch(tmp_path, "ok.nii", "holder.nii/inner.nii", "folder.nii.gz/notes.txt")
     os.mkfifo(tmp_path / "fifo.NII")
     os.mkfifo(tmp_path / "fifo.txt")
     with socket.socket(socket.AF_UNIX) as server:
@@ -57,8 +52,8 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
 
 def test_links_count_within_the_tree_alone(tmp_path: Path) -> None:
     root, outside = tmp_path / "tree", tmp_path / "outside"
-    write(root, ".git/annex/objects/aa", "real/1.nii", "sub/x.txt")
-    write(outside, "scan.nii", "more/2.nii", "table.csv")
+    touch(root, ".git/annex/objects/aa", "real/1.nii", "sub/x.txt")
+    touch(outside, "scan.nii", "more/2.nii", "table.csv")
     links = {
         "annexed.nii": ".git/annex/objects/aa",
         "linked": "real",
@@ -93,14 +88,14 @@ def test_links_count_within_the_tree_alone(tmp_path: Path) -> None:
 
 
 def test_a_tree_may_be_named_by_a_link(tmp_path: Path) -> None:
-    write(tmp_path, "real/1.nii", "real/objects/2")
+    touch(tmp_path, "real/1.nii", "real/objects/2")
     (tmp_path / "real/2.nii").symlink_to("objects/2")
     (tmp_path / "name").symlink_to("real")
     assert list_files(Location.parse(tmp_path / "name")) == Listing(("1.nii", "2.nii", "objects/2"))
 
 
 def test_names_that_cannot_be_printed_are_told_in_print(tmp_path: Path) -> None:
-    write(tmp_path, "ok.nii")
+    touch(tmp_path, "ok.nii")
     for name in (b"latin\xe9.nii", b"two\nlines.nii.gz", b"latin\xe9.txt"):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
     os.mkdir(os.fsencode(tmp_path) + b"/fold\xe9r")

@@ -12,24 +12,24 @@ from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.manifest import find_manifest_scans
 from mrigen.sources.options import SourceOptions
-from mrigen.sources.scans import Scan, ScanTable
+from mrigen.sources.scans import ClaimedFiles, Scan
 from mrigen.storage import Location
 
 HEADER = "path,subject,pathology,modality"
 
 
-def read(folder: Path, text: str, name: str = "scans.csv") -> ScanTable:
+def read(folder: Path, text: str, name: str = "scans.csv", **options: object) -> ClaimedFiles:
     (folder / name).write_text(text)
-    return find_manifest_scans(Location.parse(folder / name))
+    return find_manifest_scans(Location.parse(folder / name), SourceOptions.model_validate(options))
 
 
 def test_rows_become_scans_with_paths_from_the_manifests_folder(tmp_path: Path) -> None:
     rows = ["x/a.nii.gz,sub-1,GBM,t1c,s1,mine,CC0", "/abs/b.nii, 2 ,ms,Flair,,,"]
     text = "\r\n".join([f"\ufeff{HEADER},session,source,licence", *rows, ""])
-    assert read(tmp_path, text).scans == (
+    assert read(tmp_path, text).scans == [
         Scan(f"{tmp_path}/x/a.nii.gz", "1", "s1", "mine", Pathology.GLIOBLASTOMA, Modality.T1CE, "CC0"),
         Scan("/abs/b.nii", "2", "", "scans", Pathology.SCLEROSIS, Modality.FLAIR, "unknown"),
-    )
+    ]
 
 
 def test_tabs_will_do_in_a_tsv(tmp_path: Path) -> None:
@@ -106,19 +106,18 @@ def test_a_parquet_file_will_do(tmp_path: Path) -> None:
         {"path": "b.nii", "subject": 8, "pathology": "MS", "modality": "PD", "frame": 2},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "scans.parquet")
-    scans = find_manifest_scans(Location.parse(tmp_path / "scans.parquet")).scans
+    scans = find_manifest_scans(Location.parse(tmp_path / "scans.parquet"), SourceOptions()).scans
     assert [(Path(scan.path).name, scan.subject, scan.frame) for scan in scans] == [
         ("a.nii", "7", None),
         ("b.nii", "8", 2),
     ]
     (tmp_path / "scans.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(InputError, match=r"scans\.parquet: not a Parquet table"):
-        find_manifest_scans(Location.parse(tmp_path / "scans.parquet"))
+        find_manifest_scans(Location.parse(tmp_path / "scans.parquet"), SourceOptions())
 
 
 def test_options_go_before_the_table(tmp_path: Path) -> None:
-    (tmp_path / "scans.csv").write_text(f"{HEADER}\na.nii,1,case,T1\nb.nii,2,other,T1\n")
-    options = SourceOptions(values={"case": "GBM", "other": "skip"}, modality="FLAIR")
-    table = find_manifest_scans(Location.parse(tmp_path / "scans.csv"), options)
+    text = f"{HEADER}\na.nii,1,case,T1\nb.nii,2,other,T1\n"
+    table = read(tmp_path, text, values={"case": "GBM", "other": "skip"}, modality="FLAIR")
     assert [(scan.pathology, scan.modality) for scan in table.scans] == [(Pathology.GLIOBLASTOMA, Modality.FLAIR)]
-    assert table.rejected == ()
+    assert not table.rejected

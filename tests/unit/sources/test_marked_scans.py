@@ -14,12 +14,10 @@ from scipy import ndimage
 from mrigen.config import load_config
 from mrigen.each import one_by_one
 from mrigen.records import unpack_mask
-from mrigen.sources.options import Source
-from mrigen.sources.recognise import find_all_scans
 from mrigen.stages.phantom import phantom_run
 from mrigen.stages.prepare import prepare_run
 from mrigen.storage import Location
-from tests.fake_scans import write_bids
+from tests.fake_scans import found, write_bids
 
 CONFIG = load_config("tiny")
 CONFIG = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"image_size": 48, "spacing_mm": 4.0})})
@@ -29,7 +27,7 @@ HEALTHY, GLIOBLASTOMA = 0, 1
 
 def prepare(tree: Path, run: Path) -> list[dict[str, Any]]:
     """The rows of the run that a tree gives, with `lesions` unpacked."""
-    prepare_run(Location.parse(run), CONFIG, find_all_scans([Source(Location.parse(tree))]), one_by_one)
+    prepare_run(Location.parse(run), CONFIG, found(tree), one_by_one)
     rows = pq.read_table(run / "data", columns=["id", "subject", "modality", "affine", "lesions"]).to_pylist()
     for row in rows:
         row["lesions"] = None if row["lesions"] is None else unpack_mask(row["lesions"], (48, 48))
@@ -61,11 +59,11 @@ def test_the_phantoms_masks_come_into_the_rows_of_all_its_scans(phantom: Path, t
     truth = nibabel.load(file)
     marked = [row for row in rows if row["subject"] == subject]
     expected = np.array([at_pixels(truth, row["affine"]) for row in marked])
-    found = np.array([row["lesions"] for row in marked])
+    shown = np.array([row["lesions"] for row in marked])
     for modality in ("T1w", "T1ce", "T2w", "FLAIR", "PD"):
         mine = np.array([row["modality"] == modality for row in marked])
         assert expected[mine].sum() > 50, modality
-        assert (found ^ expected)[mine].sum() <= 2, modality  # some lie on one half exactly
+        assert (shown ^ expected)[mine].sum() <= 2, modality  # some lie on one half exactly
 
 
 def test_another_mask_makes_other_rows_and_no_mask_tells_nothing(tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ import pytest
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.matching import Profile, find_profile_scans
-from mrigen.sources.options import Source, SourceOptions
+from mrigen.sources.options import SourceOptions
 from mrigen.sources.profiles import PROFILES
-from mrigen.sources.recognise import find_scans
-from mrigen.sources.scans import ScanTable
 from mrigen.storage import Location
+from tests.fake_scans import found, kind_of, touch
 
 OPEN_MS = [
     f"patient{number}/{token}_N4_noneck_reduced_winsor_regtoFLAIR_brain_N4_regtoMNI.nii.gz"
@@ -21,17 +20,6 @@ OPEN_MS = [
     for token in ("T1", "T1POST", "T2", "FLAIR")
 ]
 GOLD = "patient19/GOLD_STANDARD_N4_noneck_reduced_winsor_regtoFLAIR_regtoMNI.nii.gz"
-
-
-def found(place: Location) -> ScanTable:
-    return find_scans(Source(place))
-
-
-def touch(root: Path, *paths: str) -> Location:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
-    return Location.parse(root)
 
 
 def test_other_files_among_them_are_told(tmp_path: Path) -> None:
@@ -62,7 +50,7 @@ def test_a_data_set_is_one_declaration(tmp_path: Path) -> None:
     assert (scan.subject, scan.session, scan.modality, scan.source) == ("p7", "v2", Modality.PD, "mine")
     assert scan.mask == f"{tmp_path}/p7/v2_brain.nii"
     assert scan.lesions == f"{tmp_path}/p7/lesions.nii"
-    assert claim.masks == (f"{tmp_path}/p7/lesions.nii",)
+    assert claim.masks == [f"{tmp_path}/p7/lesions.nii"]
     assert claim.paths == {"p7/v2_pd.nii", "p7/lesions.nii"}
 
 
@@ -113,7 +101,7 @@ def test_another_session_or_run_is_another_scan(tmp_path: Path) -> None:
     (tmp_path / "fomo/participants.tsv").write_text("participant_id\tgroup\nsub_1\tControl\n")
     table = found(folder)
     assert len(table.scans) == 2
-    assert table.kind == "FOMO60K (2 scans; other files left out: 1)"
+    assert kind_of(table) == "FOMO60K (2 scans; other files left out: 1)"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +144,7 @@ def test_a_scan_has_the_lesions_of_its_own_visit_and_space(
 
 def test_tables_of_several_sets_are_not_mixed_up(tmp_path: Path) -> None:
     for name, told in (("a", "Control"), ("b", "MS")):
-        touch(tmp_path / name, "sub_1/ses_1/t1.nii.gz")
+        touch(tmp_path / name, f"sub_1/ses_{name}/t1.nii.gz")
         (tmp_path / name / "participants.tsv").write_text(f"participant_id\tgroup\nsub_1\t{told}\n")
     scans = found(Location.parse(tmp_path)).scans
     assert [scan.pathology for scan in scans] == [Pathology.HEALTHY, Pathology.SCLEROSIS]
@@ -190,7 +178,7 @@ def test_dementia_by_the_rating(
 ) -> None:
     folder = touch(tmp_path, OASIS, "IXI012-HH-1211-T1.nii.gz")
     (tmp_path / "oasis_cross-sectional.csv").write_text(f"ID,CDR\n{rows}\n")
-    table = find_scans(Source(folder, SourceOptions(values=values, orientation="RAS")))
+    table = found(folder, values=values, orientation="RAS")
     scans = [scan for scan in table.scans if scan.source == "OASIS-1"]
     assert len(table.scans) - len(scans) == 1
     if isinstance(outcome, Pathology):
@@ -199,7 +187,7 @@ def test_dementia_by_the_rating(
     elif outcome is None:
         assert table.rejected == ()
         assert scans == []
-        assert table.kind == "IXI (1 scan)"
+        assert kind_of(table) == "IXI (1 scan)"
     else:
         assert outcome in table.rejected[0].reason
         assert table.rejected[0].fault == "label"
@@ -221,25 +209,24 @@ def test_a_missing_table_is_told_and_can_be_named(tmp_path: Path) -> None:
     told = "the pathology is in a table, oasis_cross-sectional*.csv, which is not here: name it by table=FILE"
     assert item.reason == f"{item.path}: {told}"
     (tmp_path / "cdr.csv").write_text("ID,CDR\nOAS1_0001_MR1,1\n")
-    (scan,) = find_scans(Source(folder, SourceOptions(table=str(tmp_path / "cdr.csv")))).scans
+    (scan,) = found(folder, table=str(tmp_path / "cdr.csv")).scans
     assert scan.pathology is Pathology.DEMENTIA
     (tmp_path / "oasis/mine.tsv").write_text("subject\tdx\nOAS1_0001\tMS\n")
-    options = SourceOptions(table="mine.tsv", subject_column="subject")
-    (scan,) = find_scans(Source(folder, options)).scans
+    (scan,) = found(folder, table="mine.tsv", subject_column="subject").scans
     assert scan.pathology is Pathology.SCLEROSIS
     with pytest.raises(InputError, match=r"table 'gone\.tsv': no such file"):
-        find_scans(Source(folder, SourceOptions(table="gone.tsv")))
+        found(folder, table="gone.tsv")
 
 
 def test_a_users_table_goes_before_the_sets_own_word(tmp_path: Path) -> None:
     names = [f"IXI{number:03d}-HH-1211-T1.nii.gz" for number in (1, 2, 3, 4)]
     folder = touch(tmp_path, *names)
     (tmp_path / "t.csv").write_text("ID,dx\nIXI001,AD\nIXI002,flu\nIXI003,HC\nIXI003,AD\n")
-    table = find_scans(Source(folder, SourceOptions(table="t.csv")))
+    table = found(folder, table="t.csv")
     assert [(scan.subject, scan.pathology) for scan in table.scans] == [("IXI001", Pathology.DEMENTIA)]
     reasons = [item.reason.split(".nii.gz: ")[1] for item in table.rejected]
     assert reasons[0].startswith("t.csv, column dx, IXI002: unknown pathology 'flu'")
     assert reasons[1] == "t.csv, column dx, IXI003: rows contradict each other: AD, HC"
     assert reasons[2] == "IXI004 is not in t.csv"
-    (item, *_) = find_scans(Source(folder, SourceOptions(table="t.csv", pathology_column="group"))).rejected
+    (item, *_) = found(folder, table="t.csv", pathology_column="group").rejected
     assert "t.csv: columns ID, dx: it needs ID and group: name others by subject_column" in item.reason

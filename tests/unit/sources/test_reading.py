@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow.fs as pafs
 import pytest
 
-from mrigen.labels import Modality, Pathology
 from mrigen.sources import reading
-from mrigen.sources.reading import hash_scan, read_mask, read_scan, scan_files, scan_header
+from mrigen.sources.reading import hash_scan, read_mask, read_scan, scan_header
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
 from mrigen.volume import VolumeError, read_header, read_volume
 from tests.dicom_series import write_series
+from tests.fake_scans import scan_at as listed
 from tests.malformed import SHAPE, analyze_header, good_array, nifti, packed
 
 NAMES = ["a.nii.gz", "series4d.nii", "oasis.hdr", "dicom"]
@@ -54,8 +54,7 @@ PLACES = pytest.mark.parametrize("place_of", [on_disk, in_store])
 
 def scan_at(place: Location, name: str, **fields: object) -> Scan:
     path = (place / name).path if place.local else name
-    scan = Scan(path, "a", "", "made up", Pathology.HEALTHY, Modality.T1W, "CC0")
-    return replace(scan, frame=1 if "4d" in name else None, **fields)
+    return replace(listed(path), frame=1 if "4d" in name else None, **fields)
 
 
 def fault_of(read: object, scan: Scan, place: Location, **limits: int) -> tuple[str, str]:
@@ -65,20 +64,6 @@ def fault_of(read: object, scan: Scan, place: Location, **limits: int) -> tuple[
     assert "\n" not in message
     assert "mrigen-" not in message  # the name of a temporary copy
     return caught.value.fault, message
-
-
-@PLACES
-def test_a_scan_is_one_file_a_pair_or_a_folder(folder: Path, place_of: object) -> None:
-    place = place_of(folder)  # type: ignore[operator]
-    files = {name: [file.name for file in scan_files(scan_at(place, name), place)] for name in NAMES}
-    assert files == {
-        "a.nii.gz": ["a.nii.gz"],
-        "series4d.nii": ["series4d.nii"],
-        "oasis.hdr": ["oasis.hdr", "oasis.img"],
-        "dicom": [f"IM{number:04d}.dcm" for number in range(1, 15)],
-    }
-    (folder / "oasis.img").rename(folder / "oasis.img.gz")
-    assert [file.name for file in scan_files(scan_at(place, "oasis.hdr"), place)] == ["oasis.hdr", "oasis.img.gz"]
 
 
 @PLACES
@@ -108,7 +93,12 @@ def test_the_hash_is_that_of_the_content(folder: Path) -> None:
         assert hash_scan(scan_at(store, name), store) == hashes[name]
     frames = [hash_scan(replace(scan_at(place, "series4d.nii"), frame=frame), place) for frame in (None, 0, 1)]
     assert len(set(frames)) == 3
-    for name, changed in (("oasis.hdr", "oasis.img"), ("dicom", "dicom/IM0003.dcm")):
+    for other in ("dicom/.DS_Store", "dicom/deeper/notes.txt"):
+        (folder / other).write_text("changed")
+    (folder / "oasis.img").rename(folder / "oasis.img.gz")
+    for name in NAMES:
+        assert hash_scan(scan_at(place, name), place) == hashes[name]
+    for name, changed in (("oasis.hdr", "oasis.img.gz"), ("dicom", "dicom/IM0003.dcm")):
         with (folder / changed).open("ab") as file:
             file.write(b"x")
         assert hash_scan(scan_at(place, name), place) != hashes[name]

@@ -9,23 +9,10 @@ import pytest
 
 from mrigen.errors import InputError
 from mrigen.labels import Pathology
-from mrigen.sources.options import Source, SourceOptions
-from mrigen.sources.recognise import find_scans
-from mrigen.sources.scans import ScanTable
 from mrigen.storage import Location
-from tests.fake_scans import write_bids
+from tests.fake_scans import found, kind_of, touch, write_bids
 
 IXI = "IXI012-HH-1211-T1.nii.gz"
-
-
-def found(place: Path, **options: object) -> ScanTable:
-    return find_scans(Source(Location.parse(place), SourceOptions.model_validate(options)))
-
-
-def touch(root: Path, *paths: str) -> None:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
 
 
 def write_series(folder: Path) -> None:
@@ -50,11 +37,11 @@ def test_what_is_not_known_is_refused_with_what_is(tmp_path: Path) -> None:
 
 def test_trees_and_manifests_are_recognised(tmp_path: Path) -> None:
     write_bids(tmp_path / "tree", {"01": "AD"}, ("T2w",))
-    assert found(tmp_path / "tree").kind == "a BIDS tree"
+    assert kind_of(found(tmp_path / "tree")) == "a BIDS tree"
     write_bids(tmp_path / "less", {"01": "AD", "02": "MCI"}, ("T2w",))
-    assert found(tmp_path / "less", values={"MCI": "skip"}).kind == "a BIDS tree (1 scan; skipped: 1)"
+    assert kind_of(found(tmp_path / "less", values={"MCI": "skip"})) == "a BIDS tree (1 scan; skipped: 1)"
     (tmp_path / "list.csv").write_text("path,subject,pathology,modality\na.nii,1,HC,T1\n")
-    assert found(tmp_path / "list.csv").kind == "a manifest"
+    assert kind_of(found(tmp_path / "list.csv")) == "a manifest"
     write_bids(tmp_path / "bare", {"01": "AD"}, ())
     touch(tmp_path / "bare", "sub-01/dwi/sub-01_dwi.nii.gz")
     with pytest.raises(InputError, match="without any"):
@@ -67,7 +54,7 @@ def test_several_things_side_by_side(tmp_path: Path) -> None:
     write_bids(tmp_path / "deep" / "er", {"02": "MS"}, ("T1w",))
     (tmp_path / "mine/list.tsv").write_text("path\tsubject\tpathology\tmodality\na.nii\t1\tHC\tPD\n")
     table = found(tmp_path)
-    assert table.kind == (
+    assert kind_of(table) == (
         "a manifest, mine/list.tsv (1 scan), a BIDS tree, deep/er (1 scan), a BIDS tree, tree (2 scans), IXI (1 scan)"
     )
     assert {(scan.subject, scan.pathology) for scan in table.scans} == {
@@ -98,14 +85,14 @@ def test_a_set_in_bids_names_needs_no_participants(tmp_path: Path) -> None:
     (tmp_path / "dataset_description.json").write_text("{}")
     (tmp_path / "OASIS3_UDSb4_cdr.csv").write_text("OASISID,days_to_visit,CDRTOT\nOAS30001,0,0\n")
     table = found(tmp_path)
-    assert table.kind == "OASIS-3 (1 scan)"
+    assert kind_of(table) == "OASIS-3 (1 scan)"
     assert table.rejected == ()
 
 
 def test_the_kind_can_be_forced(tmp_path: Path) -> None:
     touch(tmp_path, IXI, "sub-01/anat/sub-01_T1w.nii", "BraTS2021_00000_t1.nii.gz")
     table = found(tmp_path, kind="ixi")
-    assert table.kind == "IXI (1 scan)"
+    assert kind_of(table) == "IXI (1 scan)"
     assert {Path(item.path).name for item in table.rejected} == {"sub-01_T1w.nii", "BraTS2021_00000_t1.nii.gz"}
     assert "its name is no name of a scan of ixi" in table.rejected[0].reason
     (scan,) = found(tmp_path, kind="bids", pathology="AD").scans
@@ -122,7 +109,7 @@ def test_a_folder_of_dicom_files_is_one_scan(tmp_path: Path) -> None:
     touch(tmp_path, "p2/notes.txt")
     (tmp_path / "p2/DICOMDIR").write_bytes(bytes(128) + b"DICM")
     table = found(tmp_path, pathology="AD", modality="T1")
-    assert table.kind == "DICOM series (2 scans)"
+    assert kind_of(table) == "DICOM series (2 scans)"
     assert [(scan.path, scan.subject) for scan in table.scans] == [
         (f"{tmp_path}/p1/t1", "p1"),
         (f"{tmp_path}/p2/t1", "p2"),
@@ -142,8 +129,8 @@ def test_a_tree_on_other_storage(tmp_path: Path) -> None:
     write_bids(tmp_path / "data" / "tree", {"01": "AD"}, ("T2w",))
     write_series(tmp_path / "data" / "p1")
     remote = Location(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "data")
-    table = find_scans(Source(remote))
-    assert table.kind == "a BIDS tree, tree (1 scan), IXI (1 scan), DICOM series (0 scans)"
+    table = found(remote)
+    assert kind_of(table) == "a BIDS tree, tree (1 scan), IXI (1 scan), DICOM series (0 scans)"
     assert [scan.path for scan in table.scans] == ["data/tree/sub-01/anat/sub-01_T2w.nii.gz", f"data/ixi/{IXI}"]
     assert {item.path for item in table.rejected} == {"data/p1", "data/ixi/IXI012-HH-1211-T1.NII"}
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.scans import Scan, drop_contradicted, drop_unusable
+from tests.fake_scans import scan_at
 
 
 def scan(subject: int, number: int = 0) -> Scan:
-    path = f"/x/{subject:03d}-{number}.nii"
-    return Scan(path, f"s{subject:03d}", "", "x", Pathology.HEALTHY, Modality.PD, "CC0")
+    return scan_at(f"/x/{subject:03d}-{number}.nii", f"s{subject:03d}", pathology=Pathology.HEALTHY)
 
 
 def test_unreadable_files_and_copies_are_dropped() -> None:
@@ -29,7 +29,7 @@ def test_a_file_under_two_labels_is_dropped_altogether() -> None:
     kept, rejected = drop_unusable(scans, ["aa", "aa", "bb"])
     assert kept == {scans[2]: "bb"}
     assert [(item.path, item.fault) for item in rejected] == [(scans[0].path, "label"), (scans[1].path, "label")]
-    assert "Healthy PD, but the same file as /x/001-1.nii, which is Healthy FLAIR" in rejected[0].reason
+    assert "Healthy T1w, but the same file as /x/001-1.nii, which is Healthy FLAIR" in rejected[0].reason
 
 
 def test_a_subject_with_two_pathologies_is_left_out() -> None:

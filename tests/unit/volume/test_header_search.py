@@ -30,7 +30,7 @@ HEADERS = {
 IMAGE = good_array().tobytes(order="F")
 search = settings(
     deadline=None,
-    max_examples=200,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
