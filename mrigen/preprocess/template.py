@@ -73,16 +73,22 @@ def template_overlap(volume: Volume, foreground: Foreground) -> float:
     return both * ratio / max(1.0, float(foreground.mask.sum()))
 
 
+@lru_cache(maxsize=1)
+def _template_levels() -> tuple[NDArray[np.bool_], NDArray[np.int_]]:
+    """The brain of the template of 2 mm with 10 mm around it, and which of 32 levels each voxel there has."""
+    template = load_template(2)
+    around = ndimage.binary_dilation(template.brain, iterations=5)
+    return around, np.minimum((template.t1.array[around] * 32).astype(int), 31)
+
+
 def template_likeness(volume: Volume) -> float:
     """How well the template's intensities tell the volume's, from 0 to 1, whatever the modality.
 
     The correlation ratio (Roche et al., MICCAI 1998) over the template's brain and 10 mm around it: the share of the
     volume's variance that lies between 32 levels of the template.
     """
-    template = load_template(2)
-    around = ndimage.binary_dilation(template.brain, iterations=5)
-    values = on_grid(volume.array, volume.affine, template.t1, order=1)[around].astype(np.float64)
-    levels = np.minimum((template.t1.array[around] * 32).astype(int), 31)
+    around, levels = _template_levels()
+    values = on_grid(volume.array, volume.affine, load_template(2).t1, order=1)[around].astype(np.float64)
     counts = np.bincount(levels, minlength=32)
     means = np.bincount(levels, values, minlength=32) / np.maximum(counts, 1)
     total = values.var()

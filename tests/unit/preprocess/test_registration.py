@@ -49,8 +49,9 @@ def test_a_known_displacement_is_undone(kind: str, inverted: bool) -> None:
     assert largest_error_mm(back.affine, scan.affine) < 1.5
     assert back.array is away.array
     assert foreground.stripped
-    again, _ = register(away, find_foreground(away), kind)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(again.affine, back.affine)
+    if inverted:  # once will do
+        again, _ = register(away, find_foreground(away), kind)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(again.affine, back.affine)
 
 
 def test_registered_scans_show_the_same_slices() -> None:

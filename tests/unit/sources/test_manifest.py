@@ -68,21 +68,22 @@ def test_a_table_of_other_columns_is_refused(tmp_path: Path, text: str, words: s
     assert HEADER in str(caught.value)
 
 
-def test_masks_frames_and_orientations_may_follow(tmp_path: Path) -> None:
-    rows = "a.nii,1,HC,T1,m/a.nii.gz,,\nb.nii,2,HC,T1,,0,\nb.nii,2,HC,T2,,3,\nc.hdr,3,HC,T1,,,ras\nd.hdr,3,HC,T1,,,\n"
-    scans = read(tmp_path, f"{HEADER},mask,frame,orientation\n{rows}").scans
-    assert [(scan.mask, scan.frame, scan.orientation) for scan in scans] == [
-        (f"{tmp_path}/m/a.nii.gz", None, ""),
-        ("", 0, ""),
-        ("", 3, ""),
-        ("", None, "RAS"),
-        ("", None, "LAS"),
+def test_masks_lesions_frames_and_orientations_may_follow(tmp_path: Path) -> None:
+    rows = [
+        "a.nii,1,HC,T1,m/a.nii,s/a.nii,,",
+        "b.nii,2,HC,T1,,,0,",
+        "b.nii,2,HC,T2,,,3,",
+        "c.hdr,3,HC,T1,,,,ras",
+        "d.hdr,3,HC,T1,,,,",
     ]
-
-
-def test_lesions_may_be_named(tmp_path: Path) -> None:
-    scans = read(tmp_path, f"{HEADER},lesions\na.nii,1,MS,T1,seg/a.nii.gz\nb.nii,2,HC,T1,\n").scans
-    assert [scan.lesions for scan in scans] == [f"{tmp_path}/seg/a.nii.gz", ""]
+    scans = read(tmp_path, "\n".join([f"{HEADER},mask,lesions,frame,orientation", *rows])).scans
+    assert [(scan.mask, scan.lesions, scan.frame, scan.orientation) for scan in scans] == [
+        (f"{tmp_path}/m/a.nii", f"{tmp_path}/s/a.nii", None, ""),
+        ("", "", 0, ""),
+        ("", "", 3, ""),
+        ("", "", None, "RAS"),
+        ("", "", None, "LAS"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -96,11 +96,6 @@ def test_the_sform_goes_before_the_qform(tmp_path: Path) -> None:
     assert read_volume(tmp_path / "a.nii").spacing_mm == (3.0, 3.0, 3.0)
 
 
-def test_a_trailing_axis_of_one_is_dropped(tmp_path: Path) -> None:
-    array = scan_array((*SHAPE, 1, 1))
-    assert read_volume(save(tmp_path / "a.nii", array)).array.shape == SHAPE
-
-
 @pytest.mark.parametrize(("slope", "expected"), [(2.0, 7.0), (0.0, 3.0)])
 def test_values_are_scaled_and_a_slope_of_zero_means_not(tmp_path: Path, slope: float, expected: float) -> None:
     array = np.zeros(SHAPE, np.int16)
@@ -153,8 +148,12 @@ def test_a_frame_of_a_series_is_read_by_its_number(tmp_path: Path, suffix: str) 
         assert fault_of(path, frame=frame) == ("dimensions", f"{path}: no frame {frame}: frames are 0 to 3")
 
 
-def test_the_only_frame_may_be_named(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.nii", scan_array())
+@pytest.mark.parametrize("shape", [SHAPE, (*SHAPE, 1, 1)])
+def test_the_only_frame_may_be_named_and_trailing_axes_of_one_do_not_count(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    path = save(tmp_path / "a.nii", scan_array(shape))
+    assert read_volume(path).array.shape == SHAPE
     assert read_volume(path, frame=0).array.shape == SHAPE
     assert fault_of(path, frame=1)[0] == "dimensions"
 
