@@ -82,11 +82,15 @@ def _with_arrays(row: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
     def array(name: str, kind: type[np.generic]) -> Any:
         return None if row[name] is None else np.frombuffer(row[name], kind)
 
-    image, errors, features = array("image", np.float16), array("error_sum", np.float64), row["features"]
+    def vectors(name: str) -> Any:
+        return row[name] and [np.frombuffer(vector, np.float32) for vector in row[name]]
+
+    image, errors = array("image", np.float16), array("error_sum", np.float64)
     return {
         **row,
         "key": (Group(row["group"]), Cell.parse(row["cell"])),
-        "features": features and [np.frombuffer(vector, np.float32) for vector in features],
+        "features": vectors("features"),
+        "restored_features": vectors("restored_features"),
         "answers": array("answers", np.float64),
         "image": None if image is None else image.reshape(shape).astype(np.float32),
         "error_sum": None if errors is None else errors.reshape(shape),

@@ -19,7 +19,7 @@ from mrigen.images.index import Group
 from mrigen.images.labelled import cell_codes, pathology_codes
 from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, all_cells
-from mrigen.metrics.comparison import DISTANCES, MIN_IMAGES, compare
+from mrigen.metrics.comparison import DISTANCES, MIN_IMAGES, compare, compare_by_kid
 from mrigen.metrics.figure import Figure, not_finite
 from mrigen.metrics.image_quality import draw_pairs, pairwise_ms_ssim
 from mrigen.metrics.resampling import ImageSet, seeded
@@ -85,7 +85,11 @@ def do_task(
 
 
 def scope_figures(images: ComparedImages, task: ScopeByExtractor) -> dict[str, Figure]:
-    """Each figure of a scope, and with `_floor` in its name the one of real images against real ones."""
+    """Each figure of a scope, and with `_floor` in its name the one of real images against real ones.
+
+    By the leading extractor also `kid_restored`, of held-out images as the autoencoder restores them. It is taken
+    against images of the train split, as the floor is: of one subject on both sides, it would come out too low.
+    """
     scope, number = task.scope, images.plan.extractors.index(task.extractor)
     infinity = scope.cell is None
     held_out, generated, reference = (
@@ -108,6 +112,12 @@ def scope_figures(images: ComparedImages, task: ScopeByExtractor) -> dict[str, F
             key = (images.config.seed, scope.name, task.extractor, suffix)
             found = compare(real, fake, images.config.evaluation, *key, infinity=infinity)
         figures |= {f"{name}{suffix}": figure for name, figure in found.items()}
+    if number == 0 and not num_broken([*held_out, *reference])[0] and any(c.values("psnr") for c in held_out):
+        rows = list(zip(scope.cells, held_out, reference, counts, strict=True))
+        real = image_set([(c, b, n) for c, _, b, n in rows], number)
+        fake = image_set([(c, a, n) for c, a, _, n in rows], number, "restored_features")
+        key = (images.config.seed, scope.name, task.extractor, "restored")
+        figures["kid_restored"] = compare_by_kid(real, fake, images.config.evaluation, *key)
     return figures
 
 
@@ -139,9 +149,9 @@ def matched_counts(
     return counts
 
 
-def image_set(chosen: Sequence[tuple[Cell, DescribedCell, int]], number: int) -> ImageSet:
+def image_set(chosen: Sequence[tuple[Cell, DescribedCell, int]], number: int, column: str = "features") -> ImageSet:
     """The first images of some cells, as many as stand with each, by the features of extractor `number`."""
-    features = [vectors[number] for _, described, count in chosen for vectors in described.values("features")[:count]]
+    features = [vectors[number] for _, described, count in chosen for vectors in described.values(column)[:count]]
     named = [(owner, cell) for cell, described, count in chosen for owner in described.owners()[:count]]
     cells = [cell for _, cell in named]
     stacked = torch.from_numpy(np.stack(features)) if features else torch.empty(0, 1)

@@ -27,7 +27,7 @@ from mrigen.sampling import sample_noise
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
 
 COMPUTE_BATCH = 32
-_RESTORED = ("psnr", "ssim", "mae", "lesion_pixels", "lesion_mae", "error_sum")
+_RESTORED = ("psnr", "ssim", "mae", "lesion_pixels", "lesion_mae", "error_sum", "restored_features")
 
 
 class ShardDescriber:
@@ -70,7 +70,7 @@ class ShardDescriber:
         finite = [bool(np.isfinite(image).all()) for image in pixels]
         with torch.inference_mode():
             images = torch.from_numpy(np.nan_to_num(pixels))[:, None].to(self._device)
-            features = [extract(images).float().cpu().numpy() for extract in self._extractors]
+            features = self._features(images)
             logits = torch.cat(self._classifier(images), dim=1).double().cpu().numpy() if self._classifier else None
             restored = self._restored(chosen, images, lesions) if chosen[0].group == Group.HELD_OUT else None
         for i, row in enumerate(chosen):
@@ -81,7 +81,7 @@ class ShardDescriber:
                 "owner": row.owner,
                 "slice_mm": row.slice_mm,
                 **(restored[i] if restored is not None and finite[i] else dict.fromkeys(_RESTORED)),
-                "features": [vectors[i].tobytes() for vectors in features] if finite[i] else None,
+                "features": features[i] if finite[i] else None,
                 "answers": logits[i].tobytes() if logits is not None and finite[i] else None,
                 "image": pixels[i].astype(np.float16).tobytes() if row.kept and finite[i] else None,
             }
@@ -97,6 +97,7 @@ class ShardDescriber:
         restored = self._autoencoder.decode(self._autoencoder.encode(images).mean, grain).clamp(-1.0, 1.0)
         errors = (restored.double() - images.double()).abs().cpu().numpy()
         decibels, likeness = psnr(restored, images).tolist(), ssim(restored, images).tolist()
+        features = self._features(restored)
         masks = [None if packed is None else unpack_mask(packed, images.shape[2:]) for packed in lesions]
         return [
             {
@@ -106,9 +107,15 @@ class ShardDescriber:
                 "lesion_pixels": None if mask is None else int(mask.sum()),
                 "lesion_mae": None if mask is None or not mask.any() else float(errors[i, 0][mask].mean()),
                 "error_sum": errors[i, 0],
+                "restored_features": features[i],
             }
             for i, mask in enumerate(masks)
         ]
+
+    def _features(self, images: Tensor) -> list[list[bytes]]:
+        """Of each image, those of each extractor."""
+        by_extractor = [extract(images).float().cpu().numpy() for extract in self._extractors]
+        return [[vectors[i].tobytes() for vectors in by_extractor] for i in range(len(images))]
 
 
 def describe_once(files: ShardFiles, describer: ShardDescriber, shard: ImageShard) -> None:

@@ -2,10 +2,11 @@
 
 A row has `group, id, cell, owner, slice_mm`, `psnr`, `ssim` and `mae` (held-out images, where there is an autoencoder),
 `lesion_pixels` (as many as the image's mask marks; null without a mask) and `lesion_mae` (the error within them),
-`features` (bytes of float32 for each extractor; null for an image that is not finite), `answers` (bytes of float64: the
-condition classifier's logits of pathology, then of modality; null likewise, or without a classifier) and `image` (bytes
-of float16; only of those kept). The last held-out row of each cell carries `error_sum`: the absolute error of the
-restored images, pixel by pixel, summed in float64 over the cell's rows here.
+`features` (bytes of float32 for each extractor; null for an image that is not finite) and `restored_features` (the same
+of the restored image), `answers` (bytes of float64: the condition classifier's logits of pathology, then of modality;
+null likewise, or without a classifier) and `image` (bytes of float16; only of those kept). The last held-out row of
+each cell carries `error_sum`: the absolute error of the restored images, pixel by pixel, summed in float64 over the
+cell's rows here.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SHARD_SCHEMA = pa.schema(
         ("lesion_pixels", pa.int32()),
         ("lesion_mae", pa.float64()),
         ("error_sum", pa.binary()),
+        ("restored_features", pa.list_(pa.binary())),
         ("features", pa.list_(pa.binary())),
         ("answers", pa.binary()),
         ("image", pa.binary()),

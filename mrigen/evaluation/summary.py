@@ -33,7 +33,8 @@ NO_LESIONS = "no lesion in these images, by their masks"
 class Row:
     """One row of the report. `images` counts the images of its cells by group, and the held-out subjects.
 
-    Figures are named `GROUP/NAME`: `autoencoder-quality/psnr_db`, `diversity/ms_ssim_real`, and for each extractor
+    Figures are named `GROUP/NAME`: `autoencoder-quality/psnr_db`, and `kid_restored` by the leading extractor;
+    `diversity/ms_ssim_real`, and for each extractor
     `EXTRACTOR/kid` with its `EXTRACTOR/kid_floor`, and so on; `fidelity/` with the names of
     `mrigen.condition_classifier.fidelity`.
     """
@@ -98,9 +99,10 @@ def summarise(
     """All figures. `results` are those of all tasks, `absent` the reasons for networks that are not there, by name."""
     described, plan, config, absent = images.described, images.plan, images.config, absent or {}
     named = _fidelity(images, classifier) if classifier else None
+    nothing_restored = absent.get(AUTOENCODER, f"no image in the {images.split} split")
     rows = []
     for scope in all_scopes(plan.untrained):
-        figures = _quality(scope, images, absent.get(AUTOENCODER, f"no image in the {images.split} split"))
+        figures = _quality(scope, images, nothing_restored)
         figures |= _diversity(scope, images, results)
         figures |= _named(scope, named, absent.get(MRI, "no classifier"), images.no_samples)
         for extractor in config.evaluation.extractors:
@@ -109,6 +111,10 @@ def summarise(
                 figures |= {f"{extractor}/{name}": figure for name, figure in found.items()}
             else:
                 figures[f"{extractor}/kid"] = Figure.missing(absent.get(extractor, "no such network"))
+        lead = next(iter(plan.extractors), None)
+        figures["autoencoder-quality/kid_restored"] = figures.pop(
+            f"{lead}/kid_restored", Figure.missing(nothing_restored)
+        )
         rows.append(Row(scope, _counts(scope, described), figures))
     return Evaluation(
         images.split,

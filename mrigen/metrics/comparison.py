@@ -30,13 +30,7 @@ def compare(
     `key` seeds what is random. Without `infinity` there is no `fid_infinity`: one cell has too few images for it.
     """
     names = [name for name in DISTANCES if infinity or name != "fid_infinity"]
-    reason = None
-    if min(len(real), len(fake)) < MIN_IMAGES:
-        sizes = f"{len(real)} real and {len(fake)} to compare"
-        reason = f"a comparison needs {MIN_IMAGES} images on each side, here are {sizes}"
-    elif bool((real.features == real.features[0]).all()):
-        reason = "the features of the real images are all the same"
-    if reason:
+    if reason := _not_comparable(real, fake):
         return dict.fromkeys(names, Figure.missing(reason, len(fake)))
     some_real, some_fake = limited(real), limited(fake)
     figures = {
@@ -50,6 +44,20 @@ def compare(
             extrapolated = frechet_infinity(real, fake, seeded(*key, "sizes"))
             figures["fid_infinity"] = _frechet_figure(extrapolated, real, fake, settings, *key, "fid_infinity")
     return {**figures, **support_figures(some_real, some_fake)}
+
+
+def compare_by_kid(real: ImageSet, fake: ImageSet, settings: EvaluationConfig, *key: object) -> Figure:
+    """The `kid` of `compare` alone."""
+    if reason := _not_comparable(real, fake):
+        return Figure.missing(reason, len(fake))
+    return _kid(limited(real), limited(fake), settings, *key)
+
+
+def _not_comparable(real: ImageSet, fake: ImageSet) -> str | None:
+    if min(len(real), len(fake)) < MIN_IMAGES:
+        sizes = f"{len(real)} real and {len(fake)} to compare"
+        return f"a comparison needs {MIN_IMAGES} images on each side, here are {sizes}"
+    return "the features of the real images are all the same" if (real.features == real.features[0]).all() else None
 
 
 def limited(images: ImageSet) -> ImageSet:

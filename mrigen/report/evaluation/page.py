@@ -43,6 +43,7 @@ _QUALITY = [
     Column("SSIM", "autoencoder-quality/ssim"),
     Column("Absolute error", "autoencoder-quality/mae"),
     Column("Error in lesions", "autoencoder-quality/lesion_mae"),
+    Column("KID", "autoencoder-quality/kid_restored"),
 ]
 
 

@@ -26,6 +26,7 @@ def evaluation_lines(evaluation: Evaluation) -> str:
         "diversity/ms_ssim_real": "of real",
         **{f"{FIDELITY}/{target}": target for target in TARGETS},
         "autoencoder-quality/psnr_db": "AE PSNR",
+        "autoencoder-quality/kid_restored": "AE KID",
     }
     lines = [["cell", "real", "made", *columns.values(), "test"]]
     for row in (

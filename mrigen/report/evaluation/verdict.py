@@ -145,7 +145,9 @@ def _autoencoder(row: Row) -> Iterator[str]:
     if figure.value is not None:
         decibels = figure_and_interval("psnr_db", figure)
         restores = f"The autoencoder restores held-out real images to {decibels} dB"
-        yield f"{restores}: what it loses, generated images lack too."
+        kid = row.figures["autoencoder-quality/kid_restored"]
+        far = f", at a KID of {figure_and_interval('kid', kid)}" if kid.value is not None else ""
+        yield f"{restores}{far}: what it loses, generated images lack too."
 
 
 def _overlap(first: Figure, second: Figure) -> str:

@@ -21,11 +21,13 @@ from mrigen.evaluation.planning import EvaluationPlan
 from mrigen.evaluation.summary import NO_LESIONS, NO_MASKS, Evaluation, pair_interval
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.networks import find_networks
-from mrigen.images.index import Group, index_generated, index_real
+from mrigen.images.index import Group, hash_order, index_generated, index_real
 from mrigen.images.labelled import LabelledImages
 from mrigen.images.scopes import ScopeKind
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.metrics.distribution import frechet
+from mrigen.metrics.kernel import kid
+from mrigen.metrics.resampling import ImageSet, seeded
 from mrigen.records import pack_mask
 from mrigen.storage import Location
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_autoencoder, write_data, write_samples
@@ -83,8 +85,11 @@ def evaluation(plan: EvaluationPlan, tables: list[pa.Table], trained: Trained) -
     return figures_of(tables, plan, CONFIG, classifier=trained)
 
 
-def held_out_images() -> torch.Tensor:
-    names = [f"test{n:03d}Healthy-T1w-{k}" for n in range(5) for k in range(3)]
+def image_names(split: str = "test", subjects: int = 5) -> list[str]:
+    return [f"{split}{n:03d}Healthy-T1w-{k}" for n in range(subjects) for k in range(3)]
+
+
+def real_images(names: list[str]) -> torch.Tensor:
     return torch.stack([torch.from_numpy(made_up_image("real", name)) for name in names])[:, None].half().float()
 
 
@@ -107,7 +112,7 @@ def test_a_full_cell_has_every_figure_with_n_and_interval(evaluation: Evaluation
             assert figure.n == 5
             continue
         assert figure.value is not None, name
-        assert figure.n == numbers[name.partition("/")[0]], name
+        assert figure.n == (11 if "/kid" in name else numbers[name.partition("/")[0]]), name
         assert figure.low is not None, name
         assert figure.low <= figure.high, name
     measured = {name.partition("/")[2] for name in row.figures if name.startswith(LEAD)}
@@ -159,7 +164,7 @@ def test_pairs_are_as_many_for_generated_as_for_real(plan: EvaluationPlan, table
 def test_distances_and_autoencoder_figures_are_those_computed_by_hand(
     evaluation: Evaluation, run: Path, trained: Trained
 ) -> None:
-    real = held_out_images()
+    real = real_images(image_names())
     fake = torch.stack([torch.from_numpy(made_up_image("fake", str(FULL), i)) for i in range(11)])[:, None]
     fake = fake.half().float()
     extractor, autoencoder = FeatureExtractor(32), load_autoencoder(run / "vae")
@@ -178,6 +183,20 @@ def test_distances_and_autoencoder_figures_are_those_computed_by_hand(
     assert figures["autoencoder-quality/psnr_db"].value == pytest.approx(expected, rel=1e-4)
     mae = float((restored - real).abs().mean())
     assert figures["autoencoder-quality/mae"].value == pytest.approx(mae, rel=1e-4)
+
+
+def test_the_kid_of_reconstructions_is_against_real_images_of_others(evaluation: Evaluation, run: Path) -> None:
+    extractor, autoencoder = FeatureExtractor(32), load_autoencoder(run / "vae")
+    held_out, reference = (sorted(image_names(*of), key=hash_order)[:11] for of in (("test", 5), ("train", 6)))
+    with torch.inference_mode():
+        restored = autoencoder.decode(autoencoder.encode(real_images(held_out)).mean).clamp(-1, 1)
+        features = extractor(real_images(reference)), extractor(restored)
+    sets = [
+        ImageSet.of(some, [name.partition("-")[0] for name in names], [0] * 11, [0] * 11)
+        for some, names in zip(features, (reference, held_out), strict=True)
+    ]
+    figure = row_named(evaluation, FULL).figures["autoencoder-quality/kid_restored"]
+    assert figure.value == pytest.approx(kid(*sets, 2, seeded(0)).value, rel=1e-3)
 
 
 def test_fidelity_is_what_the_classifier_says_of_the_same_images(
@@ -223,7 +242,7 @@ def test_cells_are_held_against_lazy_answers_where_that_is_asked_for(
 
 
 def test_the_error_in_lesions_is_taken_where_the_mask_says(evaluation: Evaluation, run: Path) -> None:
-    lowest, autoencoder = held_out_images()[0::3], load_autoencoder(run / "vae")
+    lowest, autoencoder = real_images(image_names())[0::3], load_autoencoder(run / "vae")
     with torch.inference_mode():
         error = (autoencoder.decode(autoencoder.encode(lowest).mean).clamp(-1, 1) - lowest).abs()
     figures = {
@@ -236,7 +255,7 @@ def test_the_error_in_lesions_is_taken_where_the_mask_says(evaluation: Evaluatio
 
 
 def test_error_maps_are_means_over_all_images_of_a_modality(evaluation: Evaluation, run: Path) -> None:
-    autoencoder, real = load_autoencoder(run / "vae"), held_out_images()
+    autoencoder, real = load_autoencoder(run / "vae"), real_images(image_names())
     with torch.inference_mode():
         error = (autoencoder.decode(autoencoder.encode(real).mean).clamp(-1, 1) - real).abs().mean(dim=(0, 1))
     assert set(evaluation.error_maps) == {Modality.T1W, Modality.T2W, Modality.PD}

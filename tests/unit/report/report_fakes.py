@@ -92,6 +92,7 @@ def some_figures(kind: ScopeKind) -> dict[str, Figure]:
     figures["diversity/ms_ssim_real"] = Figure.of(0.4, 17, (0.35, 0.44))
     figures |= {f"autoencoder-quality/{name}": Figure.of(25.0, 17, (24.0, 26.0)) for name in ("psnr_db", "ssim", "mae")}
     figures["autoencoder-quality/lesion_mae"] = Figure.missing("no masks")
+    figures["autoencoder-quality/kid_restored"] = Figure.of(0.04, 17, (0.03, 0.05))
     return figures
 
 

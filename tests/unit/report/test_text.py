@@ -29,15 +29,15 @@ def test_the_terminal_table_lists_every_row_and_marks_the_untrained() -> None:
     assert len(table) == 1 + 20 + 4 + 5 + 2
     assert len({len(line) for line in table}) == 1
     assert [line.split()[0] for line in table if "*" in line] == ["Sclerosis:PD"]
-    assert next(line for line in table if line.startswith("Dementia:PD")).split()[-12:] == ["-"] * 12
+    assert next(line for line in table if line.startswith("Dementia:PD")).split()[-13:] == ["-"] * 13
     assert "generated images can be told from real ones" in lines[len(table) + 2]
 
 
 def test_the_terminal_table_has_the_accuracies_of_generated_images() -> None:
     changes = {"fidelity/pathology": Figure.of(0.625, 17), "fidelity/modality_real": Figure.of(0.111, 17)}
     head, first, *_ = evaluation_lines(some_evaluation(changes)).splitlines()
-    assert head.split()[-5:] == ["pathology", "modality", "AE", "PSNR", "test"]
-    assert first.split()[-6:-3] == ["0.625", "0.750", "25.00"]
+    assert head.split()[-7:] == ["pathology", "modality", "AE", "PSNR", "AE", "KID", "test"]
+    assert first.split()[-7:-3] == ["0.625", "0.750", "25.00", "0.040"]
 
 
 def test_the_terminal_shows_how_unseen_cells_were_answered() -> None:
