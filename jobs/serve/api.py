@@ -27,6 +27,8 @@ Format = Literal["nifti", "png", "npy"]
 MAX_BODY_BYTES = 16 * 1024
 MAX_COUNT = 64
 MAX_LABEL = 64
+SAMPLER_FIELDS = ("solver", "num_steps", "guidance_scale", "pathology_scale", "modality_scale")
+"""What a request may say of the sampler."""
 _JAVASCRIPT_SAFE_BITS = 53
 _SHOWN_FAULTS = 5
 
@@ -75,6 +77,10 @@ class SampleBody(BaseModel):
     guidance_scale: float | None = Field(
         None, ge=0.0, le=50.0, description="1 is no guidance, more follows the labels more closely."
     )
+    pathology_scale: float | None = Field(
+        None, ge=0.0, le=50.0, description="Guidance by the pathology alone, beside that by both labels."
+    )
+    modality_scale: float | None = Field(None, ge=0.0, le=50.0, description="The same by the modality alone.")
     solver: SolverName | None = Field(None, description="The model's own default if left out.")
     slice_mm: float | None = Field(
         None, description="Height of the slice above the brain's centre. Drawn by the seed if left out."
@@ -214,17 +220,13 @@ def place_order(body: SampleBody, model: ModelInfo) -> Order:
         raise Refused(
             422, f"slice_mm: {shown(body.slice_mm)} lies outside {low:g} to {high:g}, where the model was trained"
         )
-    chosen = {
-        "solver": body.solver,
-        "num_steps": body.num_steps,
-        "guidance_scale": body.guidance_scale,
-    }
+    chosen = {name: value for name in SAMPLER_FIELDS if (value := getattr(body, name)) is not None}
     return Order(
         cell=cell,
         count=body.count,
         # Small enough for a JavaScript client to read it back exactly.
         seed=secrets.randbits(_JAVASCRIPT_SAFE_BITS) if body.seed is None else body.seed,
-        sampler=model.defaults.model_copy(update={key: value for key, value in chosen.items() if value is not None}),
+        sampler=model.defaults.model_copy(update=chosen),
         slice_mm=body.slice_mm,
         format=body.format,
     )

@@ -3,7 +3,7 @@
 No latent of a few channels holds the noise of each pixel, so a decoder gives the mean of the images that a latent
 stands for. That has no noise, and this alone tells it from real images: so an image is the mean and noise on it. By the
 residual's likelihood the noise would be learned too strong, since most of the residual are edges that the decoder has
-not learned (docs/benchmarks/README.md). It is learned from how much fine detail the mean lacks.
+not learned (docs/decisions/0012-noise-is-drawn.md). It is learned from how much fine detail the mean lacks.
 """
 
 from __future__ import annotations

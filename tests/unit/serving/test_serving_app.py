@@ -78,9 +78,10 @@ def test_a_seed_left_out_is_drawn_and_told(client: TestClient) -> None:
 
 
 def test_settings_that_were_sent_replace_the_defaults_and_the_rest_stay(client: TestClient, backend: Any) -> None:
-    post(client, {**GOOD, "num_steps": 9, "guidance_scale": 1, "solver": "ddim", "slice_mm": -3.5})
+    scales = {"guidance_scale": 1.0, "pathology_scale": 2.0, "modality_scale": 0.5}
+    post(client, {**GOOD, **scales, "num_steps": 9, "solver": "ddim", "slice_mm": -3.5})
     sent = backend.orders[-1]
-    assert sent.sampler == SamplerConfig(solver="ddim", num_steps=9, guidance_scale=1.0, compute_batch=8)
+    assert sent.sampler == SamplerConfig(solver="ddim", num_steps=9, **scales, compute_batch=8)
     assert sent.slice_mm == -3.5
 
 
