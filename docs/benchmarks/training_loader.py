@@ -29,7 +29,7 @@ from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.records import latent_schema, write_table
 from mrigen.storage import Location
-from mrigen.training.data import Places, TrainingRows, batch_rows
+from mrigen.training.data import Places, RowOrder, TrainingRows
 from mrigen.training.objective import Draw, denoiser_loss
 from mrigen.training.prefetch import prefetched
 
@@ -110,7 +110,7 @@ def compare(rows: TrainingRows, config: Config, world: int) -> tuple[float, floa
     statistics = statistics_of(config)
     size, before = config.denoiser.training.batch_size, RowByRow(rows, config, statistics)
     row_by_row, now = best(
-        lambda step: before.draw(batch_rows(len(rows), size, 0, step), step, 0, world),
+        lambda step: before.draw(RowOrder(len(rows)).batch(size, 0, step), step, 0, world),
         lambda step: draw_share(rows, config, step, world),
     )
     return row_by_row, now
@@ -118,7 +118,7 @@ def compare(rows: TrainingRows, config: Config, world: int) -> tuple[float, floa
 
 def draw_share(rows: TrainingRows, config: Config, step: int, world: int) -> Draw:
     places = Places.of_rank(0, world, config.denoiser.training.batch_size, 0, step)
-    return Draw.of(rows, places.rows(len(rows)), places, config, statistics_of(config))
+    return Draw.of(rows, places.rows(rows.order()), places, config, statistics_of(config))
 
 
 def statistics_of(config: Config) -> LatentStatistics:

@@ -160,6 +160,9 @@ class DenoiserConfig(Section):
     """The same of the height of its slice."""
     joint_dropout: float = Field(0.1, ge=0.0, le=1.0)
     """Chance that pathology and modality are dropped together: what guidance is measured from."""
+    cell_balance: Share = 0.0
+    """How far rare cells are trained on more often than they come: 0 not at all, 1 until all cells come equally often,
+    0.5 by the square root of their numbers."""
     training: TrainingConfig = TrainingConfig(num_steps=1000, learning_rate=5e-4, ema_decay=0.995)
     """Its training loop."""
 

@@ -84,9 +84,19 @@ class TrainingRows:
     def counts(self) -> dict[Cell, int]:
         """Number of rows of every cell."""
         cells = all_cells()
-        pathology, modality = (self._conditions.values[name].numpy() for name in ("pathology", "modality"))
-        numbers = np.bincount(pathology * len(Modality) + modality, minlength=len(cells))
+        numbers = np.bincount(self._cells, minlength=len(cells))
         return dict(zip(cells, numbers.tolist(), strict=True))
+
+    def order(self, cell_balance: float = 0.0) -> RowOrder:
+        """In which the rows are trained on; a cell of n rows counts as n ** (1 - cell_balance)."""
+        if not cell_balance:
+            return RowOrder(len(self))
+        return RowOrder(len(self), np.bincount(self._cells)[self._cells] ** -cell_balance)
+
+    @property
+    def _cells(self) -> Array:
+        pathology, modality = (self._conditions.values[name].numpy() for name in ("pathology", "modality"))
+        return np.asarray(pathology * len(Modality) + modality)
 
     def tensor(self, name: str, rows: Array) -> torch.Tensor:
         """The named tensor column at `rows`, float32 (rows, *shape)."""
@@ -133,16 +143,28 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> Array:
     return np.asarray(np.memmap(path, np.float16, "r", shape=shape)) if shape[0] else np.empty(shape, np.float16)
 
 
-def batch_rows(num_rows: int, batch_size: int, seed: int, step: int) -> Array:
-    """Rows of the global batch of `step`: a window of the endless permutation(seed, 0), permutation(seed, 1), ..."""
-    epochs, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), num_rows)
-    pieces = [_permutation(num_rows, seed, int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)]
-    return np.concatenate(pieces)
+class RowOrder:
+    """The endless order of training rows: in each epoch as many rows as there are, anew permuted by seed and epoch."""
 
+    def __init__(self, num_rows: int, weights: Array | None = None) -> None:
+        """Each row comes once an epoch, or by `weights` (num_rows,) as often as its share tells, rounded up or down."""
+        self._num_rows, self._weights = num_rows, weights
+        self._epoch = functools.lru_cache(maxsize=2)(self._drawn)
 
-@functools.lru_cache(maxsize=2)
-def _permutation(num_rows: int, seed: int, epoch: int) -> Array:
-    return np.random.default_rng([seed, epoch]).permutation(num_rows)
+    def batch(self, batch_size: int, seed: int, step: int) -> Array:
+        """Rows of the global batch of `step`: a window of the order."""
+        epochs, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), self._num_rows)
+        return np.concatenate([self._epoch(seed, int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
+
+    def _drawn(self, seed: int, epoch: int) -> Array:
+        generator = np.random.default_rng([seed, epoch])
+        order = generator.permutation(self._num_rows)
+        if self._weights is None:
+            return order
+        # Systematic sampling: equal steps through the cumulated shares, from a random start.
+        edges = np.cumsum(self._weights) / np.sum(self._weights) * self._num_rows
+        marks = np.arange(self._num_rows) + generator.random()
+        return np.minimum(np.searchsorted(edges, marks, side="right"), self._num_rows - 1)[order]
 
 
 def evenly_spaced(num_rows: int, most: int) -> Array:
@@ -164,9 +186,9 @@ class Places:
         """What worker `rank` of `world` computes: every `world`-th place."""
         return cls(seed, step, batch_size, range(rank, batch_size, world))
 
-    def rows(self, num_rows: int) -> Array:
-        """The training rows at these places, of `num_rows` in all."""
-        return batch_rows(num_rows, self.batch_size, self.seed, self.step)[self.taken]
+    def rows(self, order: RowOrder) -> Array:
+        """The training rows at these places."""
+        return order.batch(self.batch_size, self.seed, self.step)[self.taken]
 
     def strata(self) -> Array:
         """For each place another of `batch_size` strata, by a permutation of the step that all workers share."""

@@ -60,9 +60,11 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
         state = TrainingState(model, settings, accelerator, checkpoints)
         journal = Journal(run / "ldm", settings, state.first_step, report) if accelerator.is_main_process else None
 
+        order = rows.order(config.denoiser.cell_balance)
+
         def prepare(step: int) -> Draw:
             places = Places.of_rank(rank, world, settings.batch_size, config.seed, step)
-            return Draw.of(rows, places.rows(len(rows)), places, config, statistics).to(device)
+            return Draw.of(rows, places.rows(order), places, config, statistics).to(device)
 
         for step, draw in prefetched(prepare, range(state.first_step, settings.num_steps)):
             loss = denoiser_loss(state.network, draw, schedule, config)

@@ -22,7 +22,7 @@ from mrigen.records import prepared_parts
 from mrigen.run import finish, is_finished, stage_digest
 from mrigen.sampling import sample_noise
 from mrigen.storage import Location
-from mrigen.training.data import Places, TrainingRows, evenly_spaced
+from mrigen.training.data import Array, Places, TrainingRows, evenly_spaced
 from mrigen.training.journal import Journal, Report
 from mrigen.training.prefetch import prefetched, to_device
 from mrigen.training.state import Checkpoints, TrainingState
@@ -58,9 +58,11 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
         state = TrainingState(objective, settings, accelerator, checkpoints)
         journal = Journal(run / "vae", settings, state.first_step, report) if accelerator.is_main_process else None
 
+        order = rows.order()
+
         def prepare(step: int) -> AutoencoderBatch:
             places = Places.of_rank(rank, world, settings.batch_size, config.seed, step)
-            return AutoencoderBatch.of(rows, places, config).to(device)
+            return AutoencoderBatch.of(rows, places.rows(order), places, config).to(device)
 
         for step, batch in prefetched(prepare, range(state.first_step, settings.num_steps)):
             terms = state.network(batch.images, batch.noise, batch.grain, batch.lesions, step)
@@ -98,9 +100,9 @@ class AutoencoderBatch:
     lesions: Tensor | None
 
     @classmethod
-    def of(cls, rows: TrainingRows, places: Places, config: Config) -> AutoencoderBatch:
-        """What stands at some places of a global batch, cut to crops where the configuration says so."""
-        settings, numbers = config.autoencoder, places.rows(len(rows))
+    def of(cls, rows: TrainingRows, numbers: Array, places: Places, config: Config) -> AutoencoderBatch:
+        """The rows of these numbers, which stand at `places`, cut to crops where the configuration says so."""
+        settings = config.autoencoder
         side = settings.crop_size or config.data.image_size
         dims = config.data.spatial_dims
         latent, spatial = (settings.latent_channels, *[side // settings.downsampling] * dims), (1, *[side] * dims)

@@ -16,7 +16,7 @@ from mrigen.labels import Cell, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.records import image_schema, read_table, tensor_numpy, write_table
 from mrigen.storage import Location
-from mrigen.training.data import Places, TrainingRows, batch_rows, evenly_spaced
+from mrigen.training.data import Places, RowOrder, TrainingRows, evenly_spaced
 from tests.fake_run import write_data
 
 CELLS = all_cells()[:4]
@@ -30,19 +30,41 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Location:
 
 
 def test_every_epoch_sees_every_row_once_across_batches():
-    rows = np.concatenate([batch_rows(20, 5, seed=3, step=step) for step in range(12)])
+    rows = np.concatenate([RowOrder(20).batch(5, seed=3, step=step) for step in range(12)])
     for epoch in range(3):
         assert sorted(rows[20 * epoch : 20 * epoch + 20]) == list(range(20))
     assert rows[:20].tolist() != rows[20:40].tolist()
 
 
 def test_a_batch_larger_than_the_data_repeats_it_evenly():
-    counts = Counter(batch_rows(3, 10, seed=0, step=0).tolist())
+    counts = Counter(RowOrder(3).batch(10, seed=0, step=0).tolist())
     assert set(counts.values()) <= {3, 4}
 
 
 def test_the_order_is_what_it_was_in_the_first_release():
-    assert batch_rows(50, 8, seed=1, step=9).tolist() == [7, 23, 9, 26, 41, 45, 39, 10]
+    assert RowOrder(50).batch(8, seed=1, step=9).tolist() == [7, 23, 9, 26, 41, 45, 39, 10]
+
+
+@pytest.mark.parametrize(("balance", "shares"), [(0.5, [3, 1]), (1.0, [1, 1])])
+def test_rare_cells_come_more_often_where_that_is_asked_for(tmp_path, balance, shares):
+    write_data(tmp_path, CELLS[:1], {"train": 9}, num_files=1)
+    write_data(tmp_path / "rare", CELLS[1:2], {"train": 1}, num_files=1)
+    [rare_file] = (tmp_path / "rare" / "data").glob("*.parquet")
+    rare_file.rename(tmp_path / "data" / "rare.parquet")
+    rows = TrainingRows(Location.parse(tmp_path / "data"), "train", [], tmp_path)
+    assert [rows.counts[cell] for cell in CELLS[:2]] == [27, 3]
+    order = rows.order(balance)
+    drawn = np.concatenate([order.batch(30, seed=0, step=epoch) for epoch in range(200)])
+    counts = Counter(drawn.tolist())
+    assert len(counts) == 30
+    common, rare = sum(counts[row] for row in range(27)), sum(counts[row] for row in range(27, 30))
+    assert common / rare == pytest.approx(shares[0] / shares[1], rel=0.02)
+    assert max(counts[row] for row in range(27)) < 1.2 * min(counts[row] for row in range(27))
+
+
+def test_equal_weights_give_each_row_once():
+    drawn = RowOrder(20, np.full(20, 0.3)).batch(20, seed=1, step=0)
+    assert sorted(drawn.tolist()) == list(range(20))
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
@@ -51,7 +73,7 @@ def test_ranks_share_out_the_rows_and_draw_what_one_worker_would(world):
     uniform, normal = alone.draw(3, (2, 3))
     for rank in range(world):
         share = Places.of_rank(rank, world, 8, seed=5, step=7)
-        assert share.rows(20).tolist() == batch_rows(20, 8, 5, 7)[rank::world].tolist()
+        assert share.rows(RowOrder(20)).tolist() == RowOrder(20).batch(8, 5, 7)[rank::world].tolist()
         assert share.strata().tolist() == alone.strata()[rank::world].tolist()
         numbers = share.draw(3, (2, 3))
         assert torch.equal(numbers[0], uniform[rank::world])

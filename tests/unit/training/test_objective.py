@@ -52,7 +52,7 @@ def latents(run: Location, tmp_path: Path) -> TrainingRows:
 
 
 def draw_of(latents: TrainingRows, run: Location, places: Places, config: Config = CONFIG) -> Draw:
-    return Draw.of(latents, places.rows(len(latents)), places, config, read_statistics(run / "latents"))
+    return Draw.of(latents, places.rows(latents.order()), places, config, read_statistics(run / "latents"))
 
 
 def assert_gradients_add_up(model: nn.Module, loss_of_rank: Callable[[int, int], Tensor]) -> None:
@@ -108,11 +108,16 @@ def test_an_image_and_its_noise_are_the_same_in_any_worker_and_the_gradients_add
         for parameter in objective.parameters():
             nn.init.normal_(parameter, std=0.1)
     rows = TrainingRows(run / "data", "train", ["image", "lesions"], tmp_path)
-    alone = AutoencoderBatch.of(rows, Places.of_rank(0, 1, BATCH, 3, 1), config)
+
+    def batch_of_rank(rank: int, world: int) -> AutoencoderBatch:
+        places = Places.of_rank(rank, world, BATCH, 3, 1)
+        return AutoencoderBatch.of(rows, places.rows(rows.order()), places, config)
+
+    alone = batch_of_rank(0, 1)
     assert alone.images.shape[-1] == (config.autoencoder.crop_size or SIZE)
 
     def loss_of_rank(rank: int, world: int) -> Tensor:
-        batch = AutoencoderBatch.of(rows, Places.of_rank(rank, world, BATCH, 3, 1), config)
+        batch = batch_of_rank(rank, world)
         for name in ("images", "noise", "grain", "lesions"):
             if (whole := getattr(alone, name)) is not None:
                 assert torch.equal(getattr(batch, name), whole[rank::world])
