@@ -22,6 +22,7 @@ os.environ.pop("RAY_ADDRESS", None)
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several test processes (`make test`) one has all tests that share the Ray cluster; others share by files.
 
