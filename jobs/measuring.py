@@ -46,10 +46,11 @@ def measuring_command(verb: str, result: str, *own: Option) -> Callable[[Callabl
         def command(run: str, out: str | None, settings: Settings, placement: Placement, **asked: Any) -> int:
             folder = run_folder(run)
             config = settings.resolve(folder)
-            line = _command_line(verb, run, settings, asked)
-            if asked.get("samples"):
+            names = [option.name for option in click.get_current_context().command.params]
+            line = _command_line(verb, run, settings, {name: asked[name] for name in names if name in asked})
+            if asked.get("samples") is not None:
                 asked["samples"] = input_folder(asked["samples"], "--samples")
-            place = output_location(out) if out else require_writable(folder / result)
+            place = output_location(out) if out is not None else require_writable(folder / result)
             from jobs.each_on_ray import EachOnRay
 
             published = measure(folder, config, EachOnRay(placement), out=place, command=line, **asked)

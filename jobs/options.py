@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from typing import Any
 import click
 
 from jobs.placement import Placement, usable_cpus
-from mrigen.config import Config, load_config
-from mrigen.config.files import PRESETS, read_settings
+from mrigen.config import Config
+from mrigen.config.files import PRESETS
 from mrigen.errors import InputError
+from mrigen.run import resolve_config
 from mrigen.storage import Location
 
 Command = Callable[..., Any]
@@ -52,19 +52,9 @@ class Settings:
     print_config: bool
 
     def resolve(self, run: Location | None) -> Config:
-        """The configuration of a run: from the options, else the one that the run's `config.json` holds.
-
-        The first stage of a run writes `config.json`; a later one takes it up, and its own overrides are laid
-        over it. With `--print-config` it is printed as YAML and the command ends.
-        """
-        stored = run / "config.json" if run else None
-        if self.config_file is not None:
-            text = read_settings(self.config_file)
-            config = load_config(self.preset or "quick", text, self.overrides, source=self.config_file)
-        elif self.preset is None and stored and stored.is_file():
-            config = load_config("quick", json.dumps(stored.read_json()), self.overrides, source=str(stored))
-        else:
-            config = load_config(self.preset or "quick", None, self.overrides)
+        """The configuration of a run, by `mrigen.run.resolve_config`. With `--print-config` it is printed as YAML and
+        the command ends."""
+        config = resolve_config(run, self.preset, self.config_file, self.overrides)
         if self.print_config:
             click.echo(config.to_yaml(), nl=False)
             raise click.exceptions.Exit(0)

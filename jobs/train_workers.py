@@ -19,7 +19,7 @@ from jobs.placement import Placement, connect
 from jobs.progress import ProgressLine
 from mrigen.config import Config, parse_config
 from mrigen.errors import InputError
-from mrigen.run import store_config
+from mrigen.run import is_finished, store_config
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.journal import Report
@@ -46,13 +46,17 @@ class ProgressBoard:
         return self._last
 
 
-def train(loop: Loop, title: str, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
-    """Store the configuration, run `loop` on every worker of `placement` and show its progress.
+def train(loop: Loop, stage: str, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
+    """Store the configuration, run `loop` on every worker of `placement` and show its progress, unless the stage that
+    it makes (vae or ldm) is finished.
 
     Raises InputError as the loop raised it; a worker that dies is replaced and resumes.
     """
-    connect(placement)
+    finished = is_finished(run, config, stage)
     store_config(run, config)
+    if finished:
+        return
+    connect(placement)
     board = ray.remote(num_cpus=0)(ProgressBoard).remote()
     scratch = run / ".ray_train"
     # A run name of its own each time: Ray's snapshot of a killed run may be half-written.
@@ -78,7 +82,7 @@ def train(loop: Loop, title: str, num_steps: int, config: Config, run: Location,
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
-    with _shown(board, title, num_steps):
+    with _shown(board, f"train-{stage}", num_steps):
         fault = trainer.fit().return_value
     scratch.delete()
     if fault is not None:

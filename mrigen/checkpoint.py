@@ -111,7 +111,10 @@ def save_model(
     statistics: LatentStatistics,
     seen: TrainingFacts,
 ) -> None:
-    """Publish a model folder in half precision, `SHA256SUMS` last. An older model there is replaced."""
+    """Publish a model folder in half precision, `SHA256SUMS` last. An older model there is replaced.
+
+    Raises InputError for weights that are not finite in half precision.
+    """
     quantiles = np.quantile(seen.slice_mm, np.linspace(0, 1, NUM_QUANTILES)).round(3).tolist()
     (folder / SUMS).delete()
     with tempfile.TemporaryDirectory(prefix="mrigen-") as name:
@@ -119,13 +122,14 @@ def save_model(
         if isinstance(codec, Autoencoder):
             vae = _copied(codec.vae)
             vae.register_to_config(latents_mean=list(statistics.mean), latents_std=list(statistics.std))
-            vae.half().save_pretrained(root / "vae")
+            _finite(vae.half()).save_pretrained(root / "vae")
         else:
             _write_json(root / STATISTICS, {"mean": statistics.mean, "std": statistics.std})
-        _copied(denoiser.unet).half().save_pretrained(root / "unet")
+        _finite(_copied(denoiser.unet).half()).save_pretrained(root / "unet")
         scheduler(config).save_pretrained(root / "scheduler")
         (root / "conditioning").mkdir()
-        tokens = {k: v.detach().cpu().half().contiguous() for k, v in denoiser.conditioner.state_dict().items()}
+        conditioner = _finite(denoiser.conditioner)
+        tokens = {k: v.detach().cpu().half().contiguous() for k, v in conditioner.state_dict().items()}
         save_file(tokens, root / "conditioning" / "model.safetensors")
         _write_json(root / "conditioning" / "config.json", {"channels": denoiser.conditioner.channels})
         labels = {
@@ -148,12 +152,13 @@ def subject_digest(subject: str) -> str:
     return hashlib.sha256(f"mrigen-subject/{subject}".encode()).hexdigest()[:16]
 
 
-def training_subjects(folder: Location) -> frozenset[str]:
-    """The `subject_digest` of all whom the model in `folder` was trained on. Raises InputError if it does not tell."""
-    subjects = (folder / "labels.json").read_json().get("training_subjects")
-    if not isinstance(subjects, list):
-        raise InputError(f"{folder / 'labels.json'} does not tell whom the model was trained on: train it anew")
-    return frozenset(map(str, subjects))
+def training_subjects(folder: Location) -> frozenset[str] | None:
+    """The `subject_digest` of all whom the model in `folder` was trained on; None if it does not tell."""
+    labels = (folder / "labels.json").read_json()
+    subjects = labels.get("training_subjects") if isinstance(labels, dict) else None
+    if not isinstance(subjects, list) or not all(isinstance(name, str) and len(name) == 16 for name in subjects):
+        return None
+    return frozenset(subjects) or None
 
 
 def scheduler(config: Config) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
@@ -211,7 +216,8 @@ def load_model(folder: Path) -> Model:
         conditioner.load_state_dict(load_file(folder / "conditioning" / "model.safetensors"))
     except (RuntimeError, SafetensorError, OSError) as error:
         raise InputError(f"{folder / 'conditioning'}: {' '.join(str(error).split())[:200]}") from None
-    denoiser = Denoiser(_load_network(UNet2DConditionModel, folder / "unet"), conditioner.float())
+    unet = _load_network(UNet2DConditionModel, folder / "unet")
+    denoiser = Denoiser(unet, _finite(conditioner).float())
     return Model(
         config=config,
         codec=codec,
@@ -249,6 +255,14 @@ def _load_network(kind: Any, folder: Path) -> Any:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).replace(str(folder), "").split())[:200]
         raise InputError(f"{folder} holds no whole network ({reason}): make or copy it anew") from None
+    return _finite(network)
+
+
+def _finite(network: Any) -> Any:
+    """The same network. Raises InputError if one of its weights is not finite."""
+    for name, weights in network.state_dict().items():
+        if not bool(torch.isfinite(weights).all()):
+            raise InputError(f"{type(network).__name__}.{name} is not finite: the training broke down, train anew")
     return network
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 
-from mrigen.config import Config
+from mrigen.config import Config, load_config
+from mrigen.config.files import read_settings
 from mrigen.errors import InputError
 from mrigen.storage import Location
 
@@ -54,6 +56,19 @@ def require_finished(run: Location, config: Config, stage: str, verb: str) -> No
 def finish(run: Location, config: Config, stage: str) -> None:
     """Close `stage`: everything in it is published."""
     (run / stage / SUCCESS).write_json({"stage": stage, "digest": stage_digest(config, stage)})
+
+
+def resolve_config(run: Location | None, preset: str | None, file: str | None, overrides: Iterable[str]) -> Config:
+    """The configuration of a run: a preset (`quick`), then a YAML file, then `key.path=value`, laid over one another.
+
+    The first stage of a run writes `config.json`; where neither preset nor file are named, a later one takes that up in
+    their place. Raises InputError as `load_config`.
+    """
+    stored = run / "config.json" if run else None
+    if file is None and preset is None and stored and stored.is_file():
+        return load_config("quick", json.dumps(stored.read_json()), overrides, source=str(stored))
+    text = read_settings(file) if file is not None else None
+    return load_config(preset or "quick", text, overrides, source=file or "configuration")
 
 
 def store_config(run: Location, config: Config) -> None:

@@ -17,6 +17,7 @@ from mrigen.config import Config, load_config
 from mrigen.labels import Cell
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.records import image_schema, sample_schema, to_table, write_table
+from mrigen.run import stage_digest
 from mrigen.storage import Location
 
 SIZE = 32
@@ -84,7 +85,8 @@ def close_data(run: Path) -> None:
     """`data/_SUCCESS.json`, over the files that are there."""
     files = sorted((run / "data").glob("*.parquet"))
     parts = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    (run / "data" / "_SUCCESS.json").write_text(json.dumps({"parts": parts}))
+    mark = {"parts": parts, "digest": stage_digest(tiny_config(), "data")}
+    (run / "data" / "_SUCCESS.json").write_text(json.dumps(mark))
 
 
 def sample_row(cell: Cell, index: int, *, trained: bool = True, image: Any = None) -> dict[str, Any]:

@@ -93,6 +93,8 @@ class Config(Section):
             )
         if self.autoencoder.crop_size is not None and self.autoencoder.crop_size > self.data.image_size:
             raise ValueError(f"autoencoder.crop_size {self.autoencoder.crop_size} is more than data.image_size")
+        if (most := self.diffusion.num_train_timesteps) < self.sampler.num_steps:
+            raise ValueError(f"sampler.num_steps {self.sampler.num_steps} is more than num_train_timesteps {most}")
         if (side := self.latent_shape[-1]) % 2 ** (len(self.denoiser.block_channels) - 1):
             raise ValueError(f"a latent of side {side} cannot be halved by every level of denoiser.block_channels")
         return self

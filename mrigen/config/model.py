@@ -95,7 +95,7 @@ class AutoencoderConfig(Section):
     block_channels it halves the image once more."""
     latent_channels: PositiveInt = 4
     """Channels of a latent."""
-    block_channels: tuple[PositiveInt, ...] = (16, 32, 64)
+    block_channels: tuple[PositiveInt, ...] = Field((16, 32, 64), min_length=1)
     """Channels of each level, the finest first; each level but the last halves the image."""
     layers_per_block: PositiveInt = 1
     """Residual blocks of each level of the encoder; the decoder has one more."""
@@ -111,7 +111,7 @@ class AutoencoderConfig(Section):
     """Weight of a patch discriminator's word, in lengths of the other losses' gradient; 0 is without one."""
     adversarial_start: Share = 0.5
     """Part of the training after which the autoencoder hears the discriminator, within a twentieth fully."""
-    crop_size: PositiveInt | None = None
+    crop_size: int | None = Field(None, ge=16)
     """Side of the crops of the foreground that are trained on; null takes whole images."""
     training: TrainingConfig = TrainingConfig(num_steps=500)
     """Its training loop."""
@@ -140,7 +140,7 @@ class AutoencoderConfig(Section):
 class DenoiserConfig(Section):
     """The conditional U-Net (diffusers' UNet2DConditionModel) and its conditioning."""
 
-    block_channels: tuple[PositiveInt, ...] = (64, 96, 128)
+    block_channels: tuple[PositiveInt, ...] = Field((64, 96, 128), min_length=1)
     """Channels of each level; each level but the last halves the latent."""
     attention_levels: tuple[bool, ...] = (False, True, True)
     """Which levels, the finest first, attend to themselves and to the conditions; the middle always does."""

@@ -12,6 +12,7 @@ PHANTOM_NOTICE = (
     "The real images here are of a phantom cohort: brains computed from an atlas, not scanned. "
     "The figures say how well the model learned the phantom."
 )
+_TAKEN_FOR_GRANTED = "that it was not trained on the held-out subjects is taken for granted here, not known."
 INCOMPLETE_NOTICE = "The samples are not complete: run `mrigen generate` to its end, then evaluate again."
 
 
@@ -29,17 +30,18 @@ def model_notices(model: Location, samples: Provenance, held_out: Collection[str
     """Of whether the `held_out` subjects of this data were held out from the model too, where that is not so or not
     known.
 
-    `model` is the run's own, which knows its training subjects; `samples` are those evaluated. Raises InputError if the
-    model does not tell them.
+    `model` is the run's own, which knows its training subjects; `samples` are those evaluated.
     """
     sums = model / SUMS
     own = sums.sha256() if sums.is_file() else None
     if any(name != own for name in samples.get("model_sha256", ())):
-        return [
-            "The samples are of another model than this run's own: that it was not trained on the held-out subjects is "
-            "taken for granted here, not known."
-        ]
-    seen = [] if own is None else [name for name in held_out if subject_digest(name) in training_subjects(model)]
+        return [f"The samples are of another model than this run's own: {_TAKEN_FOR_GRANTED}"]
+    if own is None:
+        return []
+    trained = training_subjects(model)
+    if trained is None:
+        return [f"The model does not tell whom it was trained on: {_TAKEN_FOR_GRANTED}"]
+    seen = [name for name in held_out if subject_digest(name) in trained]
     if not seen:
         return []
     return [

@@ -23,6 +23,7 @@ def encode_run(run: Location, config: Config, each: Each) -> None:
     if is_finished(run, config, "latents"):
         return
     names = sorted(prepared_parts(run / "data"))
+    require_finished(run, config, "data", "prepare")
     load = functools.partial(Encoder, run, config, each.device)
     sums = dict(each(Encoder.encode, names, "encode", load))
     # Added in the order of the names, so that the last digit does not hang on who was first.

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 
 import click
 
-from mrigen.config import Config, load_config
-from mrigen.config.files import PRESETS, read_settings
+from mrigen.config import Config
+from mrigen.config.files import PRESETS
 from mrigen.errors import InputError
+from mrigen.run import resolve_config
 from mrigen.storage import Location
 
 LINE_EVERY_S = 5.0
@@ -19,7 +20,7 @@ LINE_EVERY_S = 5.0
 
 @click.command("python -m mrigen.training", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run")
-@click.option("--preset", default="quick", show_default=True, help=f"Settings to start from: {', '.join(PRESETS)}.")
+@click.option("--preset", help=f"Settings to start from: {', '.join(PRESETS)}.  [default: those of RUN, else quick]")
 @click.option("--config", "config_file", metavar="FILE", help="YAML file laid over the preset.")
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override one setting. Repeatable.")
 @click.option("--phantom", type=click.IntRange(4, 9999), metavar="N", help="Make RUN/data of N phantom subjects first.")
@@ -27,7 +28,7 @@ LINE_EVERY_S = 5.0
 @click.option("--samples", type=click.IntRange(min=0), default=1, show_default=True, help="Samples of every cell.")
 def command(
     run: str,
-    preset: str,
+    preset: str | None,
     config_file: str | None,
     overrides: tuple[str, ...],
     phantom: int | None,
@@ -46,8 +47,7 @@ def command(
     from mrigen.training.vae import train_autoencoder
 
     folder = Location.parse(run)
-    text = read_settings(config_file) if config_file is not None else None
-    config = load_config(preset, text, overrides, source=config_file or "configuration")
+    config = resolve_config(folder, preset, config_file, overrides)
     if phantom is not None:
         _prepare_phantom(folder, config, phantom)
     accelerator = make_accelerator(config, "cuda" if device == "cuda" else "cpu")

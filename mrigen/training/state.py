@@ -43,11 +43,15 @@ class TrainingState:
             model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
         )
         self.first_step = checkpoints.resume(model, self._average, optimizer)
+        self._finite = torch.ones((), dtype=torch.bool, device=accelerator.device)
         self.network, self._optimizer = accelerator.prepare(model, optimizer)
         """`network` is what the loss is computed by: the model, its gradients averaged over all workers."""
 
     def update(self, step: int, loss: Tensor) -> Tensor:
-        """Descend the gradient of `loss` at the learning rate of `step`; the norm of the gradient, a scalar."""
+        """Descend the gradient of `loss` at the learning rate of `step`; the norm of the gradient, a scalar.
+
+        Raises InputError, no later than before a checkpoint or the end, once a gradient was not finite.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(step, self._settings)
         self._accelerator.backward(loss)
@@ -55,6 +59,16 @@ class TrainingState:
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._average.step(self._model.parameters())
+        self._finite = self._finite & torch.isfinite(norm.detach())
+        done, settings = step + 1, self._settings
+        # Not at each step: a GPU would have to be waited for. The norm is that of all workers, so that all stop.
+        if (done % settings.log_every == 0 or done % settings.checkpoint_every == 0 or done == settings.num_steps) and (
+            not bool(self._finite)
+        ):
+            raise InputError(
+                f"training broke down by step {done}: a gradient was not finite. Lower the learning_rate, "
+                f"{settings.learning_rate:g}, and start again; the weights of the last checkpoint are whole"
+            )
         return norm
 
     @contextlib.contextmanager

@@ -19,7 +19,7 @@ from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.losses import AutoencoderObjective
 from mrigen.models.texture import BACKGROUND
 from mrigen.records import prepared_parts
-from mrigen.run import finish, is_finished, stage_digest
+from mrigen.run import finish, is_finished, require_finished, stage_digest
 from mrigen.sampling import sample_noise
 from mrigen.storage import Location
 from mrigen.training.data import Array, Places, TrainingRows, evenly_spaced
@@ -45,6 +45,7 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
         raise InputError(f"autoencoder.training.batch_size {settings.batch_size} is no multiple of {world} workers")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
         prepared_parts(run / "data")
+        require_finished(run, config, "data", "prepare")
         masks = ["lesions"] if config.autoencoder.lesion_weight else []
         rows = TrainingRows(run / "data", "train", ["image", *masks], Path(scratch), config.held_out_cells)
         validation = TrainingRows(run / "data", "val", ["image"], Path(scratch), config.held_out_cells)

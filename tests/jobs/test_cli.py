@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -151,3 +152,11 @@ def test_a_relative_output_is_refused_under_a_ray_job(
     assert mrigen("generate", "--per-cell", 1, "--out", "samples") == 2
     assert "absolute path" in capsys.readouterr().err
     assert not Path("samples").exists()
+
+
+@pytest.mark.parametrize("stage", ["vae", "ldm"])
+def test_a_finished_training_starts_no_worker(tiny_run, tmp_path, monkeypatch, stage, capsys):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    monkeypatch.setattr("jobs.train_workers.connect", lambda placement: pytest.fail("a cluster was joined"))
+    assert mrigen(f"train-{stage}", run) == 0
+    assert str(run / ("vae" if stage == "vae" else "model")) in capsys.readouterr().out

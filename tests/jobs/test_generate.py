@@ -11,25 +11,30 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mrigen.each import one_by_one
+from mrigen.stages.generate import generate_run
+from mrigen.storage import Location
 from tests.command import hashes, mrigen
 
 
 @pytest.mark.ray
 def test_workers_and_a_second_call_change_no_byte(ray_cluster, tiny_run, tmp_path, capsys):
+    one, two = tmp_path / "one", tmp_path / "two"
     command = ["--model", tiny_run / "model", "--per-cell", 2, "--seed", 3, "--allow-untrained", "--shard-size", 9]
-    assert mrigen("generate", *command, "--out", tmp_path / "one", "--num-workers", 1) == 0
-    assert mrigen("generate", *command, "--out", tmp_path / "two", "--num-workers", 2) == 0
+    assert mrigen("generate", *command, "--out", two, "--num-workers", 2) == 0
     out = capsys.readouterr().out
     assert "2 *" in out
-    assert f"page:     {tmp_path / 'two' / 'index.html'}" in out
-    written = hashes(tmp_path / "one", "index.html")
-    assert written == hashes(tmp_path / "two", "index.html")
-    (tmp_path / "two" / "_SUCCESS.json").unlink()
-    shutil.rmtree(tmp_path / "two" / "sub-DementiaPD0000001")
-    assert mrigen("generate", *command, "--out", tmp_path / "two") == 0
-    assert written == hashes(tmp_path / "two", "index.html")
-    assert json.loads((tmp_path / "two" / "_SUCCESS.json").read_text())["num_samples"] == 40
-    assert pq.read_table(tmp_path / "two" / "manifest").num_rows == 40
+    assert f"page:     {two / 'index.html'}" in out
+    asked = {"per_cell": 2, "seed": 3, "allow_untrained": True, "shard_size": 9}
+    generate_run(Location.parse(one), Location.parse(tiny_run / "model"), one_by_one, **asked)
+    written = hashes(one, "index.html")
+    assert written == hashes(two, "index.html")
+    (two / "_SUCCESS.json").unlink()
+    shutil.rmtree(two / "sub-DementiaPD0000001")
+    assert mrigen("generate", *command, "--out", two) == 0
+    assert written == hashes(two, "index.html")
+    assert json.loads((two / "_SUCCESS.json").read_text())["num_samples"] == 40
+    assert pq.read_table(two / "manifest").num_rows == 40
 
 
 def test_the_data_set_is_valid_bids(no_ray, tiny_run, tmp_path):

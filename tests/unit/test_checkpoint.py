@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 
 from mrigen.checkpoint import load_autoencoder, load_model, verify_folder
 from mrigen.errors import InputError
@@ -71,6 +73,17 @@ def test_a_missing_file_and_a_missing_manifest_are_told(folder):
         load_model(folder)
 
 
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "conditioning/model", "vae/diffusion_pytorch_model"])
+def test_weights_that_are_not_finite_are_refused(folder, part):
+    file = folder / f"{part}.safetensors"
+    weights = load_file(file)
+    next(iter(weights.values())).view(-1)[0] = float("nan")
+    save_file(weights, file)
+    reseal(folder)
+    with pytest.raises(InputError, match=r"\w+\.\S+ is not finite: the training broke down, train anew"):
+        load_model(folder)
+
+
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd"])
 def test_a_manifest_cannot_point_outside(folder, name):
     with (folder / "SHA256SUMS").open("a") as file:
@@ -81,11 +94,14 @@ def test_a_manifest_cannot_point_outside(folder, name):
 
 def resealed(folder: Path, name: str, change) -> None:
     """Change a JSON file of the folder and make its manifest fit."""
-    import hashlib
-
     tree = json.loads((folder / name).read_text())
     change(tree)
     (folder / name).write_text(json.dumps(tree))
+    reseal(folder)
+
+
+def reseal(folder: Path) -> None:
+    """Make the manifest fit the files."""
     lines = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
     sums = [f"{hashlib.sha256((folder / file).read_bytes()).hexdigest()}  {file}\n" for _, file in lines]
     (folder / "SHA256SUMS").write_text("".join(sums))

@@ -52,6 +52,10 @@ def test_both_small_presets_are_64_pixels_of_3_mm(preset: str) -> None:
         ("data.clip_percentiles=[50, 50]", "clip_percentiles"),
         ("data.val_fraction=0.9", "nothing to train on"),
         ("sampler.solver=euler", "solver"),
+        ("autoencoder.block_channels=[]", "autoencoder.block_channels"),
+        ("denoiser.block_channels=[]", "denoiser.block_channels"),
+        ("autoencoder.crop_size=8", "greater than or equal to 16"),
+        ("denoiser.cell_balance=2", "denoiser.cell_balance"),
         ("sampler.num_steps=0", "num_steps"),
         ("held_out_cells=[GBM-PD]", "GBM-PD"),
         ("data.image_size", "key.path=value"),
@@ -64,6 +68,11 @@ def test_a_wrong_setting_is_told_in_one_line(override: str, words: str) -> None:
         load_config("tiny", overrides=[override])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sampler_cannot_take_more_steps_than_there_are_noise_levels() -> None:
+    with pytest.raises(InputError, match=r"sampler\.num_steps 20 is more than num_train_timesteps 10"):
+        load_config("quick", overrides=["diffusion.num_train_timesteps=10"])
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: b: c", "just words", "data: {nosuch: 1}", "\t- x"])

@@ -84,6 +84,24 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     assert min(seen) == 6  # it went on from step 4: the first scalars after that are those of step 6
 
 
+def test_data_that_was_prepared_otherwise_is_refused(tmp_path):
+    run, config = data_run(tmp_path / "run", tiny_config()), tiny_config("data.spacing_mm=1.5")
+    with pytest.raises(InputError, match="data was made with other settings than now asked for"):
+        train_autoencoder(config, run, make_accelerator(config), quiet)
+
+
+def test_a_training_that_breaks_down_stops_and_publishes_nothing(tmp_path):
+    config = tiny_config("autoencoder.training.learning_rate=1e30", "autoencoder.training.warmup_steps=0")
+    run = data_run(tmp_path / "run", config)
+    with pytest.raises(InputError) as error:
+        train_autoencoder(config, run, make_accelerator(config), quiet)
+    assert str(error.value) == (
+        "training broke down by step 2: a gradient was not finite. Lower the learning_rate, 1e+30, and start again; "
+        "the weights of the last checkpoint are whole"
+    )
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
 def test_checkpoints_of_other_settings_are_refused(tmp_path):
     accelerator = make_accelerator(tiny_config())
     run = data_run(tmp_path / "run", tiny_config())
