@@ -20,7 +20,7 @@ anonymous: audit a model before you share it or its samples.
 | --- | {rule} |
 {rows}
 
-A cell with 0 was never seen in training; it is generated only on request and marked.
+A cell with 0 was never seen in training; it is generated only on request (`--allow-untrained`) and marked.
 
 ## Model
 
@@ -35,7 +35,8 @@ A cell with 0 was never seen in training; it is generated only on request and ma
 
     mrigen generate --model FOLDER --out OUT --per-cell 10
 
-or `mrigen.pipeline.Pipeline.load(folder)` in Python. {folders} each load in diffusers.
+with this folder for FOLDER makes the cells that were trained on; `--cells {example}` chooses among them. In Python:
+`mrigen.pipeline.Pipeline.load(folder)`. {folders} each load in diffusers.
 """
 
 
@@ -79,4 +80,5 @@ def model_card(config: Config, counts: Mapping[Cell, int], num_parameters: int, 
         prediction=config.diffusion.prediction,
         seed=config.seed,
         digest=config.digest()[:12],
+        example=next((cell for cell, count in counts.items() if count), ""),
     )

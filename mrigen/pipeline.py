@@ -23,7 +23,7 @@ from mrigen import __version__
 from mrigen.checkpoint import Model, load_model
 from mrigen.config import Config, SamplerConfig
 from mrigen.errors import InputError
-from mrigen.labels import Cell
+from mrigen.labels import Cell, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.preprocess import slice_affine
 from mrigen.sampling import TEXTURE_STEP, guided, sample_noise, seed_fraction, solve
@@ -125,10 +125,13 @@ class Pipeline:
         return self.model.training_counts.get(cell, 0) > 0
 
     def require_trained(self, cells: Sequence[Cell], remedy: str) -> None:
-        """Raise InputError that names the cells never seen in training, if any, and the `remedy`."""
+        """Raise InputError that names the cells never seen in training, if any, those that were, and the `remedy`."""
         untrained = [str(cell) for cell in cells if not self.is_trained(cell)]
         if untrained:
-            raise InputError(f"never seen in training: {', '.join(untrained)}; {remedy}")
+            trained = ",".join(str(cell) for cell in all_cells() if self.is_trained(cell))
+            raise InputError(
+                f"never seen in training: {', '.join(untrained)}; choose of those that were (--cells {trained}), {remedy}"
+            )
 
     def slice_mm_of(self, request: SampleRequest) -> float:
         """Height of the request's slice in mm: the one given, or one drawn by the seed."""
