@@ -67,8 +67,9 @@ def generate_run(
     for _ in each(functools.partial(_fill_shard, plan, out), range(plan.num_shards), "generate (shards)", load):
         pass
     plane = pipeline.config.data.plane
-    page = write_samples_page(plan, trained, out, command, plane)
-    counts = close_cohort(plan, trained, out, plane)
+    sources = pipeline.model.training_sources
+    page = write_samples_page(plan, trained, out, command, plane, sources)
+    counts = close_cohort(plan, trained, out, plane, sources)
     return Cohort(counts, frozenset(cell for cell, seen in trained.items() if seen), page)
 
 

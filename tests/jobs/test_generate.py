@@ -63,3 +63,5 @@ def test_the_command_of_the_model_card_works(no_ray, tiny_run, tmp_path):
     places = {"FOLDER": tiny_run / "model", "OUT": tmp_path / "out"}
     assert mrigen(*[places.get(word, word) for word in line.split()[1:]]) == 0
     assert "`--cells Healthy:T1w`" in card
+    for page in ("index.html", "README.md"):
+        assert "trained on images from made up." in (tmp_path / "out" / page).read_text()
