@@ -91,6 +91,8 @@ def print_cohort(cohort: Cohort, folder: Location) -> None:
     _print_table(f"{sum(cohort.counts.values())} synthetic images", made, told)
     if cohort.counts.keys() - cohort.trained:
         print("* never seen in training: composed from the labels alone")
+    elif cohort.counts.keys() == cohort.trained != set(all_cells()):
+        print("these are the cells that the model was trained on: --allow-untrained makes the others too, marked")
     print(f"data set: {folder}")
     print(f"page:     {cohort.page}")
 

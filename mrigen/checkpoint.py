@@ -4,7 +4,8 @@ vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/confi
                         latents' mean and standard deviation a channel
 statistics.json         in the place of `vae/`, the same two, where the denoiser works on pixels
 conditioning/           the condition tokens
-labels.json             training images of every cell, where slices were taken, and digests of the subjects' names
+labels.json             training images of every cell, the data sets that they came from, where slices were taken, and
+                        digests of the subjects' names
 mrigen_config.json      the what-settings of the run
 README.md               the model card
 SHA256SUMS              closes the folder; its own hash names the model
@@ -48,14 +49,16 @@ NUM_QUANTILES = 101
 
 @dataclass(frozen=True, eq=False)
 class TrainingFacts:
-    """What a model folder tells of its training images: number of every cell, slice heights in mm, names of subjects.
+    """What a model folder tells of its training images: number of every cell, slice heights in mm, names of subjects,
+    and of the data sets that they came from.
 
-    Of a name only `subject_digest` is kept.
+    Of a subject's name only `subject_digest` is kept.
     """
 
     counts: Mapping[Cell, int]
     slice_mm: np.ndarray[Any, np.dtype[np.float32]]
     subjects: Collection[str]
+    sources: Collection[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,8 @@ class Model:
     denoiser: Denoiser
     statistics: LatentStatistics
     training_counts: dict[Cell, int]
+    training_sources: tuple[str, ...]
+    """Data sets that the training images came from; none where the folder does not tell."""
     slice_mm_quantiles: tuple[float, ...]
     """Quantiles, from the least to the greatest, of the slice heights in the training images."""
     sha256: str
@@ -134,13 +139,14 @@ def save_model(
         _write_json(root / "conditioning" / "config.json", {"channels": denoiser.conditioner.channels})
         labels = {
             "training_counts": {str(cell): count for cell, count in seen.counts.items()},
+            "training_sources": sorted(seen.sources),
             "slice_mm_quantiles": quantiles,
             "training_subjects": sorted(map(subject_digest, seen.subjects)),
         }
         _write_json(root / "labels.json", labels)
         _write_json(root / CONFIG, config.model_dump(mode="json"))
         num_parameters = sum(p.numel() for p in denoiser.parameters())
-        (root / "README.md").write_text(model_card(config, seen.counts, num_parameters, __version__))
+        (root / "README.md").write_text(model_card(config, seen.counts, seen.sources, num_parameters, __version__))
         folder.upload(root)
         files = sorted(path for path in root.rglob("*") if path.is_file())
         sums = "".join(f"{_sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in files)
@@ -224,6 +230,7 @@ def load_model(folder: Path) -> Model:
         denoiser=denoiser.eval().requires_grad_(False),
         statistics=_statistics(folder, codec, config.latent_shape[0]),
         training_counts={Cell.parse(name): int(n) for name, n in labels["training_counts"].items()},
+        training_sources=tuple(labels.get("training_sources", ())),
         slice_mm_quantiles=tuple(labels["slice_mm_quantiles"]),
         sha256=digest,
     )

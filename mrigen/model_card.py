@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from mrigen.config import Config
 from mrigen.labels import Cell, Modality, Pathology
@@ -11,8 +11,10 @@ _CARD = """\
 # Conditional brain MRI: a {kind} diffusion model
 
 Made by mrigen {version}. It draws {plane} brain slices of {size} x {size} pixels at {spacing:g} mm for a pathology and
-an acquisition modality. The images are synthetic: they show no person and are not for diagnosis. Synthetic is not
-anonymous: audit a model before you share it or its samples.
+an acquisition modality. The images are synthetic: they are no scans and not for diagnosis. Synthetic is not anonymous:
+audit a model before you share it or its samples.
+
+It was {trained_on}.
 
 ## Training images of each cell
 
@@ -20,7 +22,7 @@ anonymous: audit a model before you share it or its samples.
 | --- | {rule} |
 {rows}
 
-A cell with 0 was never seen in training; it is generated only on request and marked.
+A cell with 0 was never seen in training; it is generated only on request (`--allow-untrained`) and marked.
 
 ## Model
 
@@ -35,15 +37,34 @@ A cell with 0 was never seen in training; it is generated only on request and ma
 
     mrigen generate --model FOLDER --out OUT --per-cell 10
 
-or `mrigen.pipeline.Pipeline.load(folder)` in Python. {folders} each load in diffusers.
+with this folder for FOLDER makes the cells that were trained on; `--cells {example}` chooses among them. In Python:
+`mrigen.pipeline.Pipeline.load(folder)`. {folders} each load in diffusers.
 """
 
 
 _AUTOENCODERS = {"kl": "diffusers' AutoencoderKL", "conv": "mrigen's ConvAutoencoder, without norms"}
 
 
-def model_card(config: Config, counts: Mapping[Cell, int], num_parameters: int, version: str) -> str:
-    """The card of a model trained with `config` on `counts` images of each cell, as Markdown."""
+def is_phantom(source: str) -> bool:
+    """Whether images of this source were computed, not scanned."""
+    return "phantom" in source.casefold()
+
+
+def trained_on(sources: Collection[str]) -> str:
+    """What is to be said of a model by the data sets that its training images came from: `trained on ...`."""
+    if not sources:
+        return "trained on data that its folder does not name"
+    phantom = "a phantom cohort: anatomy made by computation, not scans of people"
+    if all(map(is_phantom, sources)):
+        return f"trained on {phantom}"
+    named = f"trained on images from {', '.join(sorted(sources))}"
+    return f"{named}; in part on {phantom}" if any(map(is_phantom, sources)) else named
+
+
+def model_card(
+    config: Config, counts: Mapping[Cell, int], sources: Collection[str], num_parameters: int, version: str
+) -> str:
+    """The card of a model trained with `config` on `counts` images of each cell from `sources`, as Markdown."""
     rows = [
         f"| {pathology} | " + " | ".join(str(counts[Cell(pathology, modality)]) for modality in Modality) + " |"
         for pathology in Pathology
@@ -79,4 +100,6 @@ def model_card(config: Config, counts: Mapping[Cell, int], num_parameters: int, 
         prediction=config.diffusion.prediction,
         seed=config.seed,
         digest=config.digest()[:12],
+        trained_on=trained_on(sources),
+        example=next((cell for cell, count in counts.items() if count), ""),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,7 @@ from mrigen import __version__
 from mrigen.checkpoint import Model, load_model
 from mrigen.config import Config, SamplerConfig
 from mrigen.errors import InputError
-from mrigen.labels import Cell
+from mrigen.labels import Cell, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.preprocess import slice_affine
 from mrigen.sampling import TEXTURE_STEP, guided, sample_noise, seed_fraction, solve
@@ -37,6 +37,8 @@ _TERMS: dict[str, Callable[[Conditions], Conditions]] = {
     "modality_scale": lambda conditions: conditions.without("pathology"),
 }
 """What the denoiser is asked for each term of guidance."""
+EMBEDDED_SOURCES = ("mrigen phantom cohort",)
+"""What the embedded model was trained on: its folder is older than that fact."""
 INTENSITY_MAX = 1000.0
 """Intensity of the brightest voxel that a volume can hold; -1 of the model's range is 0."""
 
@@ -98,7 +100,7 @@ class Pipeline:
         """Load a model folder, or the embedded model. Raises InputError if it is missing or broken."""
         if folder is None:
             with resources.as_file(resources.files("mrigen") / "embedded" / "model") as embedded:
-                return cls(load_model(embedded), device)
+                return cls(replace(load_model(embedded), training_sources=EMBEDDED_SOURCES), device)
         location = Location.parse(folder) if isinstance(folder, Path) else folder
         if not location.is_folder():
             raise InputError(f"there is no model folder {folder}")
@@ -125,10 +127,12 @@ class Pipeline:
         return self.model.training_counts.get(cell, 0) > 0
 
     def require_trained(self, cells: Sequence[Cell], remedy: str) -> None:
-        """Raise InputError that names the cells never seen in training, if any, and the `remedy`."""
+        """Raise InputError that names the cells never seen in training, if any, those that were, and the `remedy`."""
         untrained = [str(cell) for cell in cells if not self.is_trained(cell)]
         if untrained:
-            raise InputError(f"never seen in training: {', '.join(untrained)}; {remedy}")
+            trained = ",".join(str(cell) for cell in all_cells() if self.is_trained(cell))
+            never = f"never seen in training: {', '.join(untrained)}"
+            raise InputError(f"{never}; choose of those that were (--cells {trained}), {remedy}")
 
     def slice_mm_of(self, request: SampleRequest) -> float:
         """Height of the request's slice in mm: the one given, or one drawn by the seed."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from jobs.serve.api import ModelInfo
 
-EMBEDDED_NOTE = "trained on a phantom cohort: anatomy made by computation, not scans of people"
-
 
 class Args(BaseModel):
     """What the application can be told, on the command line or under `args:` of a Serve config."""
@@ -44,14 +42,16 @@ def load_app(args: Args) -> tuple[Application, ModelInfo]:
     """Load the model once, to check it and to tell its facts, and bind the application."""
     from jobs.serve.api import describe
     from jobs.serve.deployments import bind
+    from mrigen.model_card import trained_on
     from mrigen.pipeline import Pipeline
 
     key_sha256 = api_key_sha256()
     model = None if args.model is None else Location.parse(args.model)
     if model is not None and not model.is_folder():
         raise InputError(f"--model: no folder {args.model}")
-    note = EMBEDDED_NOTE if model is None else None
-    info = describe(Pipeline.load(model), _model_name(model), args.max_num_steps, note)
+    pipeline = Pipeline.load(model)
+    note = trained_on(pipeline.model.training_sources) if model is None else None
+    info = describe(pipeline, _model_name(model), args.max_num_steps, note)
     return bind(args, model, info, key_sha256), info
 
 

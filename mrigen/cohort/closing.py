@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from mrigen import __version__
 from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
+from mrigen.model_card import trained_on
 from mrigen.records import read_file
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
@@ -19,8 +20,8 @@ _BIDSIGNORE = f"manifest\nplan.parquet\nindex.html\ncontact_sheet.png\n{SUCCESS}
 _CARD = """\
 # Synthetic brain MRI: {num_samples} images
 
-Every image here is **synthetic**: drawn by a latent diffusion model, it shows no person and is not for diagnosis.
-Synthetic is not anonymous: a model can repeat images that it was trained on.
+Every image here is **synthetic**: drawn by a diffusion model, it is no scan and not for diagnosis. Synthetic is not
+anonymous: a model can repeat images that it was trained on. This one was {trained_on}.
 
 | pathology | {modalities} |
 | --- | {rule} |
@@ -39,10 +40,13 @@ plain pyarrow; `plan.parquet` what was asked for; `_SUCCESS.json` that all of it
 """
 
 
-def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, plane: str) -> dict[Cell, int]:
+def close_cohort(
+    plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, plane: str, sources: Collection[str]
+) -> dict[Cell, int]:
     """Check that every sample of the plan is there once, then write the files at the top, `_SUCCESS.json` last.
 
-    `plane` is that of the slices. Gives the number of samples a cell. Raises RuntimeError if rows are missing or twice.
+    `plane` is that of the slices, `sources` are the model's. Gives the number of samples a cell. Raises RuntimeError if
+    rows are missing or twice.
     """
     counts: Counter[Cell] = Counter()
     participants = ["participant_id\tpathology\tmodality\ttrained_cell"]
@@ -56,7 +60,7 @@ def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Locatio
             participants.append(f"sub-{row['id']}\t{row['pathology']}\t{row['modality']}\t{trained_cell}")
     (folder / "participants.tsv").write_bytes(("\n".join(participants) + "\n").encode())
     (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS)
-    told = "Latent diffusion; plan: " + json.dumps(plan.to_json(), sort_keys=True)
+    told = "Diffusion; plan: " + json.dumps(plan.to_json(), sort_keys=True)
     (folder / "dataset_description.json").write_json(
         {
             "Name": "Synthetic brain MRI (no person was scanned)",
@@ -66,7 +70,7 @@ def close_cohort(plan: CohortPlan, trained: Mapping[Cell, bool], folder: Locatio
         }
     )
     (folder / ".bidsignore").write_bytes(_BIDSIGNORE.encode())
-    (folder / "README.md").write_bytes(_card(plan, trained, counts, plane).encode())
+    (folder / "README.md").write_bytes(_card(plan, trained, counts, plane, sources).encode())
     (folder / SUCCESS).write_json({"num_samples": plan.num_samples, "plan": plan.to_json(), "digest": plan.digest()})
     return dict(counts)
 
@@ -78,7 +82,9 @@ _PARTICIPANT_COLUMNS = {
 }
 
 
-def _card(plan: CohortPlan, trained: Mapping[Cell, bool], counts: Mapping[Cell, int], plane: str) -> str:
+def _card(
+    plan: CohortPlan, trained: Mapping[Cell, bool], counts: Mapping[Cell, int], plane: str, sources: Collection[str]
+) -> str:
     def number(cell: Cell) -> str:
         mark = "" if trained[cell] or not counts.get(cell) else " *"
         return f"{counts.get(cell, 0)}{mark}"
@@ -86,6 +92,7 @@ def _card(plan: CohortPlan, trained: Mapping[Cell, bool], counts: Mapping[Cell, 
     untrained = [str(cell) for cell in plan.cells if not trained[cell]]
     return _CARD.format(
         num_samples=plan.num_samples,
+        trained_on=trained_on(sources),
         plane=plane,
         modalities=" | ".join(Modality),
         rule=" | ".join("---" for _ in Modality),

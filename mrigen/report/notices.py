@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mrigen.checkpoint import SUMS, subject_digest, training_subjects
+from mrigen.model_card import is_phantom
 from mrigen.report.provenance import Provenance
 from mrigen.storage import Location
 
 PHANTOM_NOTICE = (
     "The real images here are of a phantom cohort: brains computed from an atlas, not scanned. "
-    "The figures say how well the model learned the phantom."
+    "The figures tell nothing of patients."
 )
 _TAKEN_FOR_GRANTED = "that it was not trained on the held-out subjects is taken for granted here, not known."
 INCOMPLETE_NOTICE = "The samples are not complete: run `mrigen generate` to its end, then evaluate again."
@@ -19,8 +20,11 @@ INCOMPLETE_NOTICE = "The samples are not complete: run `mrigen generate` to its 
 def notices(real: Provenance, *, complete: bool = True) -> list[str]:
     """Of the data, and of the samples; `complete` tells whether all of them were there."""
     found = []
-    if any("phantom" in str(source).casefold() for source in real.get("source", ())):
-        found.append(PHANTOM_NOTICE)
+    sources = [str(source) for source in real.get("source", ())]
+    phantoms = [source for source in sources if is_phantom(source)]
+    if phantoms:
+        part = f"A part of the real images here ({', '.join(phantoms)}) is of a phantom cohort: computed, not scanned."
+        found.append(PHANTOM_NOTICE if phantoms == sources else part)
     if not complete:
         found.append(INCOMPLETE_NOTICE)
     return found

@@ -42,7 +42,9 @@ def generate_run(
     allow_untrained: bool = False,
     command: str = "",
 ) -> Cohort:
-    """Fill `out` with `per_cell` samples of each of `cells` (all 20 without), by a model folder or the embedded model.
+    """Fill `out` with `per_cell` samples of each of `cells`, by a model folder or the embedded model.
+
+    Without `cells`, of those that the model was trained on, or with `allow_untrained` of all 20.
 
     `sampler` is laid over the model's own settings, `slice_mm` fixes the height that is else drawn for each sample,
     and `command` is what the page says to have made it. The same call makes the same bytes with any `each`, and
@@ -50,10 +52,12 @@ def generate_run(
     settings out of range, or an `out` that holds anything else.
     """
     pipeline = Pipeline.load(model)
-    asked = tuple(dict.fromkeys(cells if cells is not None else all_cells()))
+    trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
+    known = [cell for cell, seen in trained.items() if seen or allow_untrained]
+    asked = tuple(dict.fromkeys(known if cells is None else cells))
     settings = parse_section(SamplerConfig, pipeline.config.sampler.model_dump() | dict(sampler or {}), "sampler")
     if not allow_untrained:
-        pipeline.require_trained(asked, "add --allow-untrained to generate them, marked, or choose others by --cells")
+        pipeline.require_trained(asked, "or add --allow-untrained to generate others too, marked")
     low, high = pipeline.model.slice_mm_quantiles[0], pipeline.model.slice_mm_quantiles[-1]
     if slice_mm is not None and not low <= slice_mm <= high:
         raise InputError(f"--slice-mm {slice_mm:g} lies outside what the model was trained on: {low:g} to {high:g} mm")
@@ -62,10 +66,10 @@ def generate_run(
     load = functools.partial(_pipeline_of, plan, model, each.device)
     for _ in each(functools.partial(_fill_shard, plan, out), range(plan.num_shards), "generate (shards)", load):
         pass
-    trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
     plane = pipeline.config.data.plane
-    page = write_samples_page(plan, trained, out, command, plane)
-    counts = close_cohort(plan, trained, out, plane)
+    sources = pipeline.model.training_sources
+    page = write_samples_page(plan, trained, out, command, plane, sources)
+    counts = close_cohort(plan, trained, out, plane, sources)
     return Cohort(counts, frozenset(cell for cell, seen in trained.items() if seen), page)
 
 

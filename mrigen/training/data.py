@@ -107,6 +107,13 @@ class TrainingRows:
         return self._conditions[torch.from_numpy(rows)]
 
 
+def training_sources(folder: Location, without: Collection[str] = ()) -> frozenset[str]:
+    """Data sets that the images of the `train` split in `folder` came from, cells named in `without` left out."""
+    columns = ["split", "source", "pathology", "modality"]
+    tables = (_of_split(read_file(file, columns), "train", without) for file in folder.files(".parquet"))
+    return frozenset(source for table in tables for source in table["source"].unique().to_pylist())
+
+
 def _write_pixels(table: pa.Table, name: str, stream: BinaryIO) -> None:
     """Append a column of tensors, or of packed masks, to a file of float16."""
     if name == LESIONS:

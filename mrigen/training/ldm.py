@@ -20,7 +20,7 @@ from mrigen.models.latent_space import LatentStatistics
 from mrigen.run import finish, is_finished, stage_digest
 from mrigen.sampling import sample_noise, solve
 from mrigen.storage import Location
-from mrigen.training.data import Places, TrainingRows, evenly_spaced
+from mrigen.training.data import Places, TrainingRows, evenly_spaced, training_sources
 from mrigen.training.journal import Journal, Report
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss
@@ -85,7 +85,8 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
 
         if journal:
             with state.averaged():
-                seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects)
+                sources = training_sources(run / "data", config.held_out_cells)
+                seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources)
                 save_model(run / "model", codec, model, config, statistics, seen)
             journal.close()
             finish(run, config, "ldm")

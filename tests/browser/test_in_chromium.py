@@ -106,7 +106,13 @@ def page_of_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = dict.fromkeys(all_cells(), 12345)
     file = tmp_path_factory.mktemp("browser") / "index.html"
     html = samples_page(
-        title="Samples", images=images, untrained=all_cells()[:3], counts=counts, facts=facts, plane="axial"
+        title="Samples",
+        images=images,
+        untrained=all_cells()[:3],
+        counts=counts,
+        facts=facts,
+        plane="axial",
+        sources=["IXI"],
     )
     file.write_text(html, encoding="utf-8")
     return file

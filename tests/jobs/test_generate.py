@@ -45,3 +45,28 @@ def test_the_data_set_is_valid_bids(no_ray, tiny_run, tmp_path):
     issues = json.loads(result.stdout)["issues"]["issues"]
     assert [issue for issue in issues if issue["severity"] == "error"] == []
     assert result.returncode == 0
+
+
+def test_without_cells_those_that_the_model_was_trained_on_are_made(no_ray, tiny_run, tmp_path, capsys):
+    command = ["generate", "--model", tiny_run / "model", "--per-cell", 1]
+    assert mrigen(*command, "--out", tmp_path / "known") == 0
+    told = "these are the cells that the model was trained on: --allow-untrained makes the others too, marked"
+    assert told in capsys.readouterr().out
+    known = pq.read_table(tmp_path / "known" / "manifest")
+    assert known.num_rows == 19
+    assert set(known["trained_cell"].to_pylist()) == {True}
+    assert mrigen(*command, "--out", tmp_path / "all", "--allow-untrained") == 0
+    assert told not in capsys.readouterr().out
+    assert pq.read_table(tmp_path / "all" / "manifest").num_rows == 20
+    assert mrigen(*command, "--out", tmp_path / "no", "--cells", "MS:PD") == 2
+    assert "(--cells Healthy:T1w,Healthy:T1ce," in capsys.readouterr().err
+
+
+def test_the_command_of_the_model_card_works(no_ray, tiny_run, tmp_path):
+    card = (tiny_run / "model" / "README.md").read_text()
+    (line,) = [line for line in card.splitlines() if line.startswith("    mrigen generate")]
+    places = {"FOLDER": tiny_run / "model", "OUT": tmp_path / "out"}
+    assert mrigen(*[places.get(word, word) for word in line.split()[1:]]) == 0
+    assert "`--cells Healthy:T1w`" in card
+    for page in ("index.html", "README.md"):
+        assert "trained on images from made up." in (tmp_path / "out" / page).read_text()

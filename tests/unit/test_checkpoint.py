@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from mrigen.checkpoint import load_autoencoder, load_model, verify_folder
 from mrigen.errors import InputError
 from mrigen.labels import Cell
+from mrigen.model_card import trained_on
 
 
 @pytest.fixture
@@ -40,6 +41,14 @@ def test_labels_tell_the_training_images_of_every_cell(tiny_run):
     assert counts[Cell.parse("Sclerosis:PD")] == 0
     assert counts[Cell.parse("Healthy:T1w")] == 6  # two training subjects of three slices
     assert "| Sclerosis | 6 | 6 | 6 | 6 | 0 |" in (tiny_run / "model" / "README.md").read_text()
+
+
+def test_labels_and_card_tell_what_the_model_was_trained_on(tiny_run, folder):
+    assert load_model(tiny_run / "model").training_sources == ("made up",)
+    assert "It was trained on images from made up." in (tiny_run / "model" / "README.md").read_text()
+    assert trained_on(["IXI", "a phantom"]).startswith("trained on images from IXI, a phantom; in part on a phantom")
+    resealed(folder, "labels.json", lambda labels: labels.pop("training_sources"))
+    assert trained_on(load_model(folder).training_sources) == "trained on data that its folder does not name"
 
 
 def test_weights_survive_the_folder_to_half_precision(tiny_run):

@@ -25,6 +25,8 @@ def verdict(audit: Audit) -> str:
     if audit.failed:
         count = audit.matches.count
         return f"{count} sample{' looks like a copy' if count == 1 else 's look like copies'} of training images."
+    if audit.detectable is None:
+        return "Too few images to tell a copy."
     if audit.num_undecided:
         count = audit.num_undecided
         return f"No copies detected; {count} sample{' was' if count == 1 else 's were'} not judged."

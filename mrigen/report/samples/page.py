@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
+from mrigen.model_card import trained_on
 from mrigen.records import read_file, tensor_numpy
 from mrigen.report.rendering import render, tile_rows
 from mrigen.report.sheets import Slice, contact_sheet_png
@@ -25,11 +26,13 @@ def samples_page(
     counts: Mapping[Cell, int],
     facts: Mapping[str, str],
     plane: str,
+    sources: Collection[str],
 ) -> str:
     """The page beside a generated data set, as HTML.
 
     `images` are a few (X, Y) slices a cell, values in [-1, 1]; `counts` is how many the data set holds;
-    `facts` (model hash, seed, sampler, ...) are listed in their order, the one named `Command` as code.
+    `facts` (model hash, seed, sampler, ...) are listed in their order, the one named `Command` as code; `sources` are
+    those of the model's training images.
     """
     shown = {cell: some[:SHOWN_PER_CELL] for cell, some in images.items()}
     rows = tile_rows(shown, counts, synthetic=True, untrained=untrained)
@@ -46,11 +49,17 @@ def samples_page(
         shortened=any(count > SHOWN_PER_CELL for count in counts.values()),
         per_cell=SHOWN_PER_CELL,
         facts=facts,
+        trained_on=trained_on(sources),
     )
 
 
 def write_samples_page(
-    plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, command: str, slice_plane: str
+    plan: CohortPlan,
+    trained: Mapping[Cell, bool],
+    folder: Location,
+    command: str,
+    slice_plane: str,
+    sources: Collection[str],
 ) -> Location:
     """Write `index.html` and `contact_sheet.png` of a filled data set; gives the page."""
     images = _first_images(plan, folder)
@@ -70,6 +79,7 @@ def write_samples_page(
         counts=dict.fromkeys(plan.cells, plan.per_cell),
         facts=facts,
         plane=slice_plane,
+        sources=sources,
     )
     page.write_bytes(html.encode())
     sheet = contact_sheet_png({cell: shown[:1] for cell, shown in images.items()}, untrained, plane=slice_plane)

@@ -83,7 +83,7 @@ def select_images(real: ImageIndex, synthetic: ImageIndex, untrained: Iterable[C
     if len({cell.pathology for cell in cells}) < 2:
         raise InputError(
             "a classifier of pathology needs two pathologies with real training images, held-out real images and "
-            f"samples of the same cells; here {_named(cells)}: generate samples of more cells"
+            f"samples of the same cells; here {_named(cells)}: generate samples of more cells (--cells)"
         )
     train, test, made = ([row for row in rows if row.cell in cells] for rows in sides)
     return StudyImages(

@@ -40,7 +40,7 @@ def fill(plan: CohortPlan, pipeline: Pipeline, folder: Path, shards: list[int]) 
 
 
 def close(plan: CohortPlan, pipeline: Pipeline, location: Location) -> dict[Cell, int]:
-    return close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, location, "axial")
+    return close_cohort(plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, location, "axial", ["clinic"])
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -96,10 +96,9 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
         sidecar = json.loads(Path(str(file).removesuffix(".nii.gz") + ".json").read_text())
         assert sidecar["Provenance"]["seed"] == row["seed"]
         assert row["trained_cell"] == (f"{row['pathology']}:{row['modality']}" != "Sclerosis:PD")
-    assert (
-        "never seen in training, composed from the labels alone: Sclerosis:PD."
-        in (tmp_path / "out" / "README.md").read_text()
-    )
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "never seen in training, composed from the labels alone: Sclerosis:PD." in card
+    assert "This one was trained on images from clinic." in card
 
 
 def test_a_folder_of_another_plan_or_of_other_files_is_refused(pipeline, tmp_path):

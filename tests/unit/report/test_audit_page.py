@@ -110,7 +110,9 @@ def test_every_verdict_has_its_words() -> None:
     assert f"It would have failed at {passed.detectable} matches." in explanation(passed, Config())
     assert "p < 0.0001" in explanation(failed, Config())
     assert "about 2 would be by chance" in explanation(failed, Config())  # 105 and 20 samples, each 1 of 61
-    assert "could not have failed" in explanation(replace(passed, detectable=None), Config())
+    blind = replace(passed, detectable=None)
+    assert verdict(blind) == "Too few images to tell a copy."
+    assert "could not have failed" in explanation(blind, Config())
     assert [p_value_text(p) for p in (None, 0.5, 0.00123, 1e-9)] == ["-", "0.5", "0.0012", "< 0.0001"]
 
 

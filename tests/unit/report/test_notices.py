@@ -32,7 +32,10 @@ def told(model: Location, *names: str, held_out: Collection[str] = ("three", "fo
 
 def test_a_phantom_and_missing_samples_are_told() -> None:
     assert notices({"source": ["hospital"]}) == []
-    assert "phantom" in notices({"source": ["mrigen-phantom 0.1"]})[0]
+    assert "The real images here are of a phantom cohort" in notices({"source": ["mrigen-phantom 0.1"]})[0]
+    assert (
+        "A part of the real images here (my phantom) is of a phantom" in notices({"source": ["IXI", "my phantom"]})[0]
+    )
     assert "not complete" in notices({}, complete=False)[0]
 
 

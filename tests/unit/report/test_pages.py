@@ -20,6 +20,7 @@ def some_samples_page(**changes: object) -> str:
         "counts": {cell: n + 1 for n, cell in enumerate(cells)},
         "facts": {"Model": "abc", "Seed": "0", "Command": "mrigen generate --out x"},
         "plane": "axial",
+        "sources": ["IXI"],
     }
     return samples_page(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -39,7 +40,9 @@ def test_the_samples_page_shows_images_counts_and_how_they_were_made() -> None:
     assert np.array_equal(images[0], upright(picture(0, 0)))
     assert "210 synthetic images in 20 cells" in page.words
     assert "Every image here is synthetic" in page.words
-    assert "phantom" in page.words
+    assert "was trained on images from IXI." in page.words
+    assert "phantom" not in page.words
+    assert "was trained on a phantom cohort:" in Page(some_samples_page(sources=["mrigen phantom cohort"])).words
     assert "left is left" in page.words
     assert "mrigen generate --out x" in page.words
     table = page.words[page.words.index("Images per cell") :]
