@@ -52,6 +52,10 @@ class Location:
     def __truediv__(self, name: str) -> Location:
         return Location(self.filesystem, str(PurePosixPath(self.path) / name))
 
+    def at(self, path: str) -> Location:
+        """A path on the same filesystem, or wherever a URI leads."""
+        return Location.parse(path) if "://" in path else Location(self.filesystem, path)
+
     def __str__(self) -> str:
         return self.path if self.local else f"{self.filesystem.type_name}://{self.path}"
 

@@ -71,7 +71,7 @@ def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, loo
         stripped = find_foreground(read_scan(scan, place, max_bytes=max_bytes)).stripped if look else None
         content = hash_scan(scan, place)
         if scan.mask and data.head == "strip":
-            content = _hash_both(content, Location(place.filesystem, scan.mask))
+            content = _hash_both(content, place.at(scan.mask))
     except VolumeError as error:
         return Rejected.by_error(scan.path, error)
     except (OSError, ValueError) as error:  # a path with a NUL is the second to pyarrow
@@ -82,7 +82,7 @@ def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, loo
 
 def _with_lesions(content: str, scan: Scan, place: Location) -> str:
     """The hash of a scan and its lesion mask; what is wrong with a mask is told when the images are made."""
-    lesions = Location(place.filesystem, scan.lesions)
+    lesions = place.at(scan.lesions)
     try:
         return _hash_both(content, lesions) if scan.lesions and lesions.is_file() else content
     except (OSError, ValueError):

@@ -24,8 +24,9 @@ NOT_RAW = ("derivatives", "sourcedata", "code")
 
 _CONTRASTS = {suffix: modality for modality, suffix in SUFFIXES.items() if modality is not Modality.T1CE}
 _IN_ANAT = re.compile(r"sub-[a-zA-Z0-9]+/(?:ses-[a-zA-Z0-9]+/)?anat/")
-_ANAT = re.compile(rf"(^|/)anat/[^/]*_({'|'.join(_CONTRASTS)})\.(nii|nii\.gz|hdr)$")
-"""Names that mean to be scans of ours."""
+_ANAT = re.compile(r"(?:^|/)anat/[^/]*_([a-zA-Z0-9]+)\.(?:nii|nii\.gz|hdr)$", re.IGNORECASE)
+_NO_CONTRASTS = ("mask", "dseg", "probseg", "seg", "roi", "defacemask")
+"""Suffixes of what lies with scans and is none."""
 
 _LESIONS = re.compile(
     r"(?:derivatives/[^/]+/)?sub-(?P<subject>[^/_]+)/(?:ses-(?P<session>[^/_]+)/)?anat/"
@@ -69,8 +70,7 @@ def find_bids_scans(root: Location, files: Iterable[str], options: SourceOptions
         entities, modality = _read_name(path)
         full = (root / path).path
         if modality is None or "sub" not in entities:
-            if _ANAT.search(path):
-                told = "BIDS labels hold letters and digits only: rename it"
+            if told := _misnamed(path):
                 claim.rejected.append(Rejected.because(full, told, "name"))
             else:
                 claim.notes["other files left out"] += 1
@@ -116,6 +116,18 @@ def _read_name(path: str) -> tuple[dict[str, str], Modality | None]:
     entities = {key: value for key, dash, value in (pair.partition("-") for pair in pairs) if dash}
     modality = _CONTRASTS.get(last.partition(".")[0]) if _IN_ANAT.match(path) else None
     return entities, Modality.T1CE if modality is Modality.T1W and entities.get("ce") else modality
+
+
+def _misnamed(path: str) -> str:
+    """Why an anatomical scan is not taken for its name; empty if it is none."""
+    other = _ANAT.search(path)
+    if other and other[1].casefold() in map(str.casefold, _CONTRASTS):
+        if other[1] not in _CONTRASTS:
+            return f"the suffix {other[1]!r} is in odd case: BIDS has {', '.join(_CONTRASTS)}: rename it"
+        return "BIDS labels hold letters and digits only, and names have small letters: rename it"
+    if other and other[1].casefold() not in _NO_CONTRASTS:
+        return f"the suffix {other[1]!r} is not taken: taken are {', '.join(_CONTRASTS)}; else list it in a manifest"
+    return ""
 
 
 def _labeller(root: Location, files: Sequence[str], options: SourceOptions) -> Callable[[str, str], Pathology | None]:

@@ -15,6 +15,8 @@ from mrigen.storage import Location
 
 REQUIRED = ("path", "subject", "pathology", "modality")
 OPTIONAL = ("session", "source", "licence", "mask", "lesions", "frame", "orientation")
+_MAY_FOLLOW = f"{','.join(OPTIONAL)} may follow"
+_WRONG_MARKS = {";": "semicolons", "\t": "tabs", ",": "commas", " ": "blanks"}
 
 
 def is_manifest(file: Location) -> bool:
@@ -25,9 +27,9 @@ def is_manifest(file: Location) -> bool:
 def find_manifest_scans(file: Location, options: SourceOptions) -> ClaimedFiles:
     """The scans that a manifest lists. Relative paths are taken from the manifest's folder.
 
-    A path may be a NIfTI file, the `.hdr` of an Analyze pair, or the folder of a DICOM series. A row with an unknown
-    label or without a path or subject, and a scan listed again, is left out with its line. What the options say of
-    pathology, modality and words goes before what the table says.
+    A path may be a NIfTI file, either file of a pair, the folder of a DICOM series, or the URI of one of these. A row
+    with an unknown label or without a path or subject, and a scan listed again, is left out with its line; under other
+    labels, both are. What the options say of pathology, modality and words goes before what the table says.
 
     Raises InputError if a column is missing or unknown, or there is no row.
     """
@@ -38,31 +40,51 @@ def find_manifest_scans(file: Location, options: SourceOptions) -> ClaimedFiles:
     unknown = [name for name in rows[0] if name not in REQUIRED + OPTIONAL]
     if missing or unknown:
         fault = f"no column {missing[0]!r}" if missing else f"unknown column {unknown[0]!r}"
-        if any(";" in name for name in rows[0]):
-            fault = "its columns are parted by semicolons: save it with commas"
-        raise InputError(f"{file}: {fault}: needed are {','.join(REQUIRED)}; {','.join(OPTIONAL)} may follow")
+        mark = next((mark for mark in _WRONG_MARKS if len(rows[0]) == 1 and mark in next(iter(rows[0]))), None)
+        if mark:
+            rightly = "tabs" if file.path.casefold().endswith(".tsv") else "commas"
+            fault = f"its columns are parted by {_WRONG_MARKS[mark]}: save it with {rightly}"
+        there = ", ".join(map(repr, rows[0]))
+        raise InputError(f"{file}: {fault}: found are {there}; needed are {','.join(REQUIRED)}; {_MAY_FOLLOW}")
     claim = ClaimedFiles("a manifest", set())
-    listed: set[tuple[str, int | None]] = set()
+    listed: dict[tuple[str, int | None], tuple[int, Scan]] = {}
+    contradicted: set[tuple[str, int | None]] = set()
     for number, row in enumerate(rows, start=2):
-        path = _path(file, row["path"])
         try:
             scan = _scan(file, row, options)
         except InputError as error:
+            path = "" if "://" in row["path"] else _path(file, row["path"])
             claim.rejected.append(Rejected(path, f"{file.name}, row {number}: {error}", "label"))
             continue
         if scan is None:
             continue
-        if (path, scan.frame) in listed:
-            told = f"{file.name}, row {number}: the file is listed before"
-            claim.rejected.append(Rejected(path, told, "duplicate"))
+        key = scan.path, scan.frame
+        before, other = listed.setdefault(key, (number, scan))
+        if other is scan:
             continue
-        listed.add((path, scan.frame))
-        claim.scans.append(scan)
+        told = f"{file.name}, row {number}: the file is listed before"
+        if (scan.pathology, scan.modality) == (other.pathology, other.modality):
+            claim.rejected.append(Rejected(scan.path, told, "duplicate"))
+            continue
+        labels = f"{scan.pathology} {scan.modality} here, {other.pathology} {other.modality} in row {before}"
+        claim.rejected.append(Rejected(scan.path, f"{told}, with other labels: {labels}: none is used", "label"))
+        contradicted.add(key)
+    claim.scans.extend(scan for key, (_, scan) in listed.items() if key not in contradicted)
     return claim
 
 
 def _path(file: Location, told: str) -> str:
-    return str(PurePosixPath(file.path).parent / told) if told else ""
+    """A path on the manifest's storage, or the URI of a file elsewhere; of a pair, that of its header.
+
+    Raises InputError for a URI that no storage has.
+    """
+    if not told:
+        return ""
+    told = re.sub(r"\.img(\.gz)?$", ".hdr", told, flags=re.IGNORECASE)
+    if "://" not in told:
+        return str(PurePosixPath(file.path).parent / told)
+    place = Location.parse(told)
+    return place.path if place.filesystem == file.filesystem else told
 
 
 def _scan(file: Location, row: dict[str, str], options: SourceOptions) -> Scan | None:
@@ -78,9 +100,9 @@ def _scan(file: Location, row: dict[str, str], options: SourceOptions) -> Scan |
     pathology = Pathology(options.pathology) if options.pathology else interpret(row["pathology"], options)
     if pathology is None:
         return None
-    is_analyze = row["path"].endswith(".hdr")
+    path = _path(file, row["path"])
     return Scan(
-        path=_path(file, row["path"]),
+        path=path,
         subject=row["subject"].removeprefix("sub-"),
         session=row.get("session") or "",
         source=row.get("source") or PurePosixPath(file.name).stem,
@@ -90,5 +112,5 @@ def _scan(file: Location, row: dict[str, str], options: SourceOptions) -> Scan |
         frame=int(float(frame)) if frame else None,
         mask=_path(file, row.get("mask") or ""),
         lesions=_path(file, row.get("lesions") or ""),
-        orientation=orientation or (options.orientation if is_analyze else ""),
+        orientation=orientation or (options.orientation if path.endswith(".hdr") else ""),
     )

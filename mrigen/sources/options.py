@@ -27,11 +27,13 @@ class SourceOptions(Section):
     """How one source is to be understood. What is not given is recognised."""
 
     kind: str | None = None
-    """The name of a profile, or `bids`: nothing else is then looked for."""
+    """The name of a profile, `bids`, or `folder` for images whose labels are given: nothing else is then looked for."""
     pathology: PathologyName | None = None
     """The pathology of every scan, whatever tables say."""
     modality: ModalityName | None = None
     """The modality of every scan; DICOM series have no names to tell it by."""
+    pattern: str | None = None
+    """For `folder`, which it implies: the end of a path with {subject}, {session}, {modality}, {pathology}, and *."""
     table: str | None = None
     """A CSV, TSV or Parquet file that tells the subjects' pathology; a path, or a name within the source."""
     subject_column: str | None = None

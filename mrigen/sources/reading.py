@@ -28,7 +28,7 @@ def hash_scan(scan: Scan, place: Location) -> str:
 
     The SHA-256 of the one file, or one over the hashes of several and the number of the frame.
     """
-    files = _files(Location(place.filesystem, scan.path))
+    files = _files(place.at(scan.path))
     try:
         if not files or not all(file.is_file() for file in files):
             return ""
@@ -46,7 +46,7 @@ def scan_header(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES)
     Raises VolumeError if the header is at fault. Raises InputError if the scan is a DICOM series and SimpleITK is not
     installed.
     """
-    location = Location(place.filesystem, scan.path)
+    location = place.at(scan.path)
     if _is_series(location):
         with _on_disk(location, max_bytes) as path:
             return read_series_header(path, max_bytes=max_bytes)
@@ -61,7 +61,7 @@ def read_scan(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -
     Raises VolumeError if it is no usable scan. Raises InputError if the scan is a DICOM series and SimpleITK is not
     installed.
     """
-    location = Location(place.filesystem, scan.path)
+    location = place.at(scan.path)
     if _is_series(location):
         with _on_disk(location, max_bytes) as path:
             return read_series(path, max_bytes=max_bytes)
@@ -73,7 +73,7 @@ def read_mask(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES) -
 
     Raises VolumeError if it is no usable volume, or empty.
     """
-    location = Location(place.filesystem, scan.mask)
+    location = place.at(scan.mask)
     mask = _read(location, scan, max_bytes, allow_constant=True)
     if not mask.array.any():
         raise VolumeError(f"{location}: empty mask: every voxel is 0", "voxels")
@@ -85,7 +85,7 @@ def read_lesions(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES
 
     Raises VolumeError if it is no usable volume.
     """
-    return _read(Location(place.filesystem, scan.lesions), scan, max_bytes, allow_constant=True)
+    return _read(place.at(scan.lesions), scan, max_bytes, allow_constant=True)
 
 
 def _read(location: Location, scan: Scan, max_bytes: int, **how: Any) -> Volume:

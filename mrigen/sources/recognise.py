@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from mrigen.errors import InputError
 from mrigen.sources.bids import NOT_RAW, bids_roots, find_bids_scans
 from mrigen.sources.dicom import find_series
+from mrigen.sources.folder import find_folder_scans
 from mrigen.sources.listing import is_scan_name, list_files
 from mrigen.sources.manifest import find_manifest_scans, is_manifest
 from mrigen.sources.matching import find_profile_scans
@@ -19,11 +20,12 @@ from mrigen.sources.scans import ClaimedFiles, Rejected, Scan, drop_contradicted
 from mrigen.sources.tables import TABLE_SUFFIXES
 from mrigen.storage import Location
 
-BIDS = "bids"
+BIDS, FOLDER = "bids", "folder"
 KNOWN = (
     "a BIDS tree (dataset_description.json and participants.tsv), "
     + "".join(f"{profile.name}, " for profile in PROFILES)
-    + "DICOM series, or a CSV, TSV or Parquet file with the columns path,subject,pathology,modality"
+    + "DICOM series, any folder of images with pathology= and modality= or pattern= as options, "
+    + "or a CSV, TSV or Parquet file with the columns path,subject,pathology,modality"
 )
 
 
@@ -44,8 +46,8 @@ def find_all_scans(sources: Sequence[Source]) -> FoundScans:
     """Understand every source, a folder or a manifest file, and list its scans.
 
     A folder may hold several things side by side. It is listed once; each file belongs to the first that knows it:
-    a manifest in the folder, a BIDS tree, a data set known by its names, a DICOM series. Scans that nobody knows are
-    rejected.
+    a manifest in the folder, a BIDS tree, a data set known by its names, a DICOM series. Where nothing is known, images
+    are taken with the labels that the options give to all. Other scans that nobody knows are rejected.
 
     Raises InputError if there is nothing, it is of no kind that is known, or it lists no scan at all.
     """
@@ -112,10 +114,13 @@ def _claims(
                 faults[root] = fault
                 not_raw = tuple(posixpath.join(root, name, "") for name in NOT_RAW)
                 left.difference_update([path for path in left if path.startswith(not_raw)])
-    if kind != BIDS:
+    if kind not in (BIDS, FOLDER):
         take(find_profile_scans(place, left, [p for p in PROFILES if kind in (None, p.name)], options))
     if kind is None:
         take(filter(None, [find_series(place, left, options)]))
+    labelled = options.pathology and options.modality and not (claims or faults)
+    if kind == FOLDER or (kind is None and labelled and any(map(is_scan_name, left))):
+        take([find_folder_scans(place, left, options)])
     # A tree whose own tables do not tell is no fault where a profile knew its scans, as with OASIS-3.
     unknown = sorted(filter(is_scan_name, left))
     broken = {root: posixpath.join(root, "sub-") for root in faults}
@@ -126,8 +131,10 @@ def _claims(
 def _kind(place: Location, options: SourceOptions) -> str | None:
     """The kind that the options force, in its own spelling."""
     if options.kind is None:
-        return None
-    known = {name.casefold(): name for name in [BIDS, *(profile.name for profile in PROFILES)]}
+        return FOLDER if options.pattern else None
+    if options.pattern and options.kind.casefold() != FOLDER:
+        raise InputError(f"{place}: a pattern is of the kind {FOLDER!r} alone, not {options.kind!r}")
+    known = {name.casefold(): name for name in [BIDS, FOLDER, *(profile.name for profile in PROFILES)]}
     if options.kind.casefold() not in known:
         nearest = difflib.get_close_matches(options.kind.casefold(), known, n=1)
         hint = f"did you mean {known[nearest[0]]!r}?" if nearest else f"known are {', '.join(known.values())}"

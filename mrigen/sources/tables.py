@@ -16,9 +16,10 @@ _HEADER_BYTES = 1 << 16
 
 
 def read_rows(file: Location) -> list[dict[str, str]]:
-    """Rows of a table with a header; missing fields are empty, surplus ones dropped. CSV unless named otherwise.
+    """Rows of a table with a header; missing fields are empty. CSV unless named otherwise.
 
-    Raises InputError if the file is no such table, or no text in UTF-8.
+    Raises InputError if the file is no such table, or no text in UTF-8; with the line where a quote is not closed, a
+    row has more cells than there are columns, or a NUL stands.
     """
     if file.path.casefold().endswith(".parquet"):
         try:
@@ -29,13 +30,35 @@ def read_rows(file: Location) -> list[dict[str, str]]:
         return [{str(key): "" if value is None else str(value).strip() for key, value in row.items()} for row in rows]
     try:
         text = file.read_bytes().decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(file), restkey="", restval="")
-        names = [name.strip() for name in reader.fieldnames or () if name]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise InputError(f"{file}: two columns are named {twice!r}")
-        return [{key.strip(): str(value).strip() for key, value in row.items() if key} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"{file}: not a table in UTF-8, save it as such: {error}") from None
+    (_, header), *lines = _lines(text, file) or [(1, [])]
+    names = [name.strip() for name in header]
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise InputError(f"{file}: two columns are named {twice!r}")
+    for number, cells in lines:
+        if surplus := "".join(cells[len(names) :]).strip():
+            told = f"{len(cells)} cells, but {len(names)} columns"
+            raise InputError(f"{file}, line {number}: {told}: {surplus[:80]!r} is of none; quote a text with commas")
+    padded = ([*cells, *[""] * len(names)] for _, cells in lines)
+    return [{name: cell.strip() for name, cell in zip(names, cells, strict=False) if name} for cells in padded]
+
+
+def _lines(text: str, file: Location) -> list[tuple[int, list[str]]]:
+    """The cells of each row that has any, and the line that it begins on."""
+    if "\0" in text:
+        number = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{file}, line {number}: a NUL character: save it as text in UTF-8")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(file), strict=True)
+    found, number = [], 1
+    try:
+        for cells in reader:
+            if cells:
+                found.append((number, cells))
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{file}, line {number}: a quote is not closed, or not where a cell ends: {error}") from None
+    return found
 
 
 def read_header(file: Location) -> tuple[str, ...]:

@@ -21,6 +21,9 @@ from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
 
+_OURS = ("data", "quarantine", "phantom")
+"""What a run may hold before its settings are stored, beside sources."""
+
 
 def prepare_run(
     run: Location,
@@ -36,9 +39,10 @@ def prepare_run(
     Image files that stand are kept. `data.html` shows what came of it, `quarantine/` what was left out; `config.json`
     holds the settings, which the next stages take up.
 
-    Raises InputError if the run lies in a source or was prepared with other settings, if a program or package that the
-    settings need is missing, if later stages rest on other scans, or if heads are mixed and that is not allowed. The
-    last may turn out at the end only: the quarantine is then written, and `_SUCCESS.json` is not.
+    Raises InputError if the run lies in a source, holds files of something else, or was prepared with other settings,
+    if a program or package that the settings need is missing, if later stages rest on other scans, or if heads are
+    mixed and that is not allowed. The last may turn out at the end only: the quarantine is then written, and
+    `_SUCCESS.json` is not.
     """
     data = config.data
     check_extras(data)
@@ -70,3 +74,9 @@ def _keep_apart(run: Location, found: FoundScans) -> None:
     for place in found.places:
         if place.filesystem == run.filesystem and f"{run.path.rstrip('/')}/".startswith(f"{place.path.rstrip('/')}/"):
             raise InputError(f"{run} lies in the source {place}: name a RUN outside of it")
+    if not (run / "config.json").is_file():
+        sources = tuple(place.path for place in found.places)
+        strangers = (file.path for file in run.files() if not file.path.startswith(sources))
+        names = {path[len(run.path.rstrip("/")) + 1 :].partition("/")[0] for path in strangers}
+        if foreign := min((name for name in names if name not in _OURS and not name.startswith(".")), default=None):
+            raise InputError(f"{run} holds {foreign} and is no run: name a folder that is new or empty")

@@ -85,6 +85,20 @@ def test_scans_under_a_trained_model_are_not_exchanged(tmp_path: Path) -> None:
     assert (tmp_path / "run/data/_SUCCESS.json").read_bytes() == before
 
 
+def test_a_folder_of_other_files_is_no_run(tmp_path: Path) -> None:
+    write_bids(tmp_path / "tree", {"a": "MS"}, ("T1w",))
+    touch(tmp_path / "run", "thesis/draft.tex", ".DS_Store")
+    with pytest.raises(InputError, match="run holds thesis and is no run: name a folder that is new or empty"):
+        prepare(tmp_path)
+    assert not (tmp_path / "run/data").exists()
+    (tmp_path / "run/thesis/draft.tex").unlink()
+    assert prepare(tmp_path).num_images
+    touch(tmp_path / "run", "notes.txt")
+    assert prepare(tmp_path).num_kept == 1
+    tree = write_bids(tmp_path / "other/tree", {"a": "MS"}, ("T1w",))
+    assert prepare_run(Location.parse(tree.parent), CONFIG, found(tree), one_by_one).num_images
+
+
 def test_a_run_lies_in_no_source(tmp_path: Path) -> None:
     tree = Location.parse(write_bids(tmp_path / "tree", {"a": "MS"}, ("T1w",)))
     with pytest.raises(InputError, match="lies in the source"):

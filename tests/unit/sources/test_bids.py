@@ -79,6 +79,7 @@ def test_a_tree_of_a_user(tmp_path: Path) -> None:
     }
     assert {(scan.source, scan.licence) for scan in table.scans} == {("mine", "CC0")}
     reasons = {Path(item.path).name: (item.fault, item.reason) for item in table.rejected}
+    assert reasons.pop("sub-01_T2starw.nii.gz")[0] == "name"
     assert set(reasons) == {"sub-03_T2w.nii.gz", "sub-04_PDw.nii.gz", "sub-05_T1w.nii.gz"}
     assert all(fault == "label" for fault, _ in reasons.values())
     assert "'flu'" in reasons["sub-03_T2w.nii.gz"][1]
@@ -173,12 +174,30 @@ def test_rows_that_contradict_each_other_and_names_that_bids_does_not_know_are_t
     table.write_text("participant_id\tdiagnosis\nsub-1\tMS\nsub-1\tAD\n")
     claim = found(tmp_path)
     assert not claim.scans
-    contradicted, misnamed = claim.rejected
+    unused, contradicted, misnamed = claim.rejected
     assert "sub-1: rows contradict each other" in contradicted.reason
+    assert "the suffix 'T1map' is not taken" in unused.reason
     assert "letters and digits only" in misnamed.reason
-    assert claim.notes == {"other files left out": 1}
     table.write_text("participant_id\tdiagnosis\nsub-1\tMS\nsub-1\tMS\n")
     assert len(found(tmp_path).scans) == 1
+
+
+def test_suffixes_that_are_not_taken_and_odd_case_are_told_by_name(tmp_path: Path) -> None:
+    suffixes = ("T1map", "T1rho", "T2star", "PDT2", "FLASH")
+    touch(tmp_path, *(f"sub-1/anat/sub-1_{suffix}.nii.gz" for suffix in ("T1w", "t2W", "mask", *suffixes)))
+    touch(tmp_path, "sub-1/Anat/sub-1_FLAIR.nii", "sub-1/func/sub-1_bold.nii")
+    participants(tmp_path, "participant_id\tgroup\nsub-1\tMS\n")
+    claim = found(tmp_path)
+    assert [scan.modality for scan in claim.scans] == [Modality.T1W]
+    assert claim.notes == {"other files left out": 2}
+    told = {Path(item.path).name.split("_")[1].split(".")[0]: item for item in claim.rejected}
+    assert told.keys() == {*suffixes, "t2W", "FLAIR"}
+    taken = "T1w, T2w, FLAIR, PDw"
+    for suffix in suffixes:
+        assert told[suffix].fault == "name"
+        assert f"the suffix {suffix!r} is not taken: taken are {taken}" in told[suffix].reason
+    assert f"the suffix 't2W' is in odd case: BIDS has {taken}: rename it" in told["t2W"].reason
+    assert "names have small letters: rename it" in told["FLAIR"].reason
 
 
 def test_lesions_in_the_space_of_the_scans_go_with_them(tmp_path: Path) -> None:

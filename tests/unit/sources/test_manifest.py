@@ -12,6 +12,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.manifest import find_manifest_scans
 from mrigen.sources.options import SourceOptions
+from mrigen.sources.reading import hash_scan
 from mrigen.sources.scans import ClaimedFiles, Scan
 from mrigen.storage import Location
 
@@ -39,7 +40,7 @@ def test_tabs_will_do_in_a_tsv(tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_left_out_with_their_number(tmp_path: Path) -> None:
-    text = f"{HEADER}\na.nii,1,HC,T1\nb.nii,1,flu,T1\nc.nii,1,HC,CT\n,1,HC,T1\nd.nii,,HC,T1\na.nii,2,HC,T2\ne.nii,1\n"
+    text = f"{HEADER}\na.nii,1,HC,T1\nb.nii,1,flu,T1\nc.nii,1,HC,CT\n,1,HC,T1\nd.nii,,HC,T1\na.nii,2,HC,T1\ne.nii,1\n"
     table = read(tmp_path, text)
     assert [Path(scan.path).name for scan in table.scans] == ["a.nii"]
     assert [(item.fault, item.reason.split(":")[0]) for item in table.rejected] == [
@@ -66,6 +67,60 @@ def test_a_table_of_other_columns_is_refused(tmp_path: Path, text: str, words: s
     with pytest.raises(InputError, match=words) as caught:
         read(tmp_path, text)
     assert HEADER in str(caught.value)
+
+
+@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs"), (" ", "blanks")])
+def test_columns_parted_by_another_mark_are_shown(tmp_path: Path, mark: str, word: str) -> None:
+    header = HEADER.replace(",", mark)
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, f"{header}\n{'a.nii,1,HC,T1'.replace(',', mark)}\n")
+    assert f"scans.csv: its columns are parted by {word}: save it with commas: found are {header!r};" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ('a.nii,1,HC,T1\n"b.nii,2,HC,T1\nc.nii,3,HC,T1\n', "line 3: a quote is not closed"),
+        ('"a.nii"x,1,HC,T1\n', "line 2: a quote is not closed, or not where a cell ends"),
+        ("a.nii,1,HC,T1\n\nb, c.nii,2,HC,T1\n", "line 4: 5 cells, but 4 columns: 'T1' is of none"),
+        ("a.nii,1,HC,T1\nb.nii,2,H\0C,T1\n", "line 3: a NUL character"),
+    ],
+)
+def test_a_damaged_table_is_refused_by_line(tmp_path: Path, rows: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, f"{HEADER}\n{rows}")
+    assert str(caught.value).startswith(f"{tmp_path}/scans.csv, {words}")
+    assert len(read(tmp_path, f'{HEADER}\n"a, ""b"".nii",1,HC,T1, ,\n').scans) == 1
+
+
+def test_a_file_under_two_labels_is_told_as_a_conflict(tmp_path: Path) -> None:
+    table = read(tmp_path, f"{HEADER}\na.nii,1,HC,T1\nb.nii,2,HC,T1\na.nii,1,MS,T1\n")
+    assert [scan.subject for scan in table.scans] == ["2"]
+    (item,) = table.rejected
+    told = "the file is listed before, with other labels: Sclerosis T1w here, Healthy T1w in row 2: none is used"
+    assert (item.fault, item.reason) == ("label", f"scans.csv, row 4: {told}")
+
+
+def test_either_file_of_a_pair_will_do(tmp_path: Path) -> None:
+    table = read(tmp_path, f"{HEADER}\na.img,1,HC,T1\nb.IMG.GZ,2,HC,T1\na.hdr,1,HC,T1\n")
+    assert [(scan.path, scan.orientation) for scan in table.scans] == [
+        (f"{tmp_path}/a.hdr", "LAS"),
+        (f"{tmp_path}/b.hdr", "LAS"),
+    ]
+    assert [item.fault for item in table.rejected] == ["duplicate"]
+
+
+def test_a_row_may_name_a_uri(tmp_path: Path) -> None:
+    uris = [f"file://{tmp_path}/a%20b.nii", "mock://far/c.nii", "xyz://far/d.nii"]
+    table = read(tmp_path, "\n".join([HEADER, *(f"{uri},{n},HC,T1" for n, uri in enumerate(uris))]))
+    assert [scan.path for scan in table.scans] == [f"{tmp_path}/a b.nii", "mock://far/c.nii"]
+    assert "cannot use 'xyz://far/d.nii' as storage" in table.rejected[0].reason
+    assert Location.parse(tmp_path).at("mock://far/c.nii").filesystem.type_name == "mock"
+    assert hash_scan(table.scans[1], Location.parse(tmp_path)) == ""
+    (tmp_path / "a b.nii").write_bytes(b"x")
+    assert len(hash_scan(table.scans[0], Location.parse(tmp_path))) == 64
 
 
 def test_masks_lesions_frames_and_orientations_may_follow(tmp_path: Path) -> None:
