@@ -19,7 +19,7 @@ from jobs.placement import Placement, connect
 from jobs.progress import ProgressLine
 from mrigen.config import Config, parse_config
 from mrigen.errors import InputError
-from mrigen.run import store_config
+from mrigen.run import is_finished, store_config
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.journal import Report
@@ -46,11 +46,13 @@ class ProgressBoard:
         return self._last
 
 
-def train(loop: Loop, title: str, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
+def train(loop: Loop, stage: str, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
     """Store the configuration, run `loop` on every worker of `placement` and show its progress.
 
-    Raises InputError as the loop raised it; a worker that dies is replaced and resumes.
+    Raises InputError as the loop raised it, and before any worker starts if `stage` was begun under other settings; a
+    worker that dies is replaced and resumes.
     """
+    is_finished(run, config, stage)
     connect(placement)
     store_config(run, config)
     board = ray.remote(num_cpus=0)(ProgressBoard).remote()
@@ -78,7 +80,7 @@ def train(loop: Loop, title: str, num_steps: int, config: Config, run: Location,
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
-    with _shown(board, title, num_steps):
+    with _shown(board, f"train-{stage}", num_steps):
         fault = trainer.fit().return_value
     scratch.delete()
     if fault is not None:

@@ -23,5 +23,5 @@ def command(run: str, settings: Settings, placement: Placement) -> None:
 
     folder = run_folder(run)
     config = settings.resolve(folder)
-    train(train_denoiser, "train-ldm", config.denoiser.training.num_steps, config, folder, placement)
+    train(train_denoiser, "ldm", config.denoiser.training.num_steps, config, folder, placement)
     click.echo(f"model: {folder / 'model'}")

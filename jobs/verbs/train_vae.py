@@ -28,5 +28,5 @@ def command(run: str, settings: Settings, placement: Placement) -> None:
         store_config(folder, config)
         click.echo("nothing to train: with the codec `pixels` the denoiser works on the images themselves")
         return
-    train(train_autoencoder, "train-vae", config.autoencoder.training.num_steps, config, folder, placement)
+    train(train_autoencoder, "vae", config.autoencoder.training.num_steps, config, folder, placement)
     click.echo(f"autoencoder: {folder / 'vae'}")
