@@ -50,7 +50,8 @@ def train(loop: Loop, stage: str, num_steps: int, config: Config, run: Location,
     """Store the configuration, run `loop` on every worker of `placement` and show its progress, unless the stage that
     it makes (vae or ldm) is finished.
 
-    Raises InputError as the loop raised it; a worker that dies is replaced and resumes.
+    Raises InputError as the loop raised it, and before any worker starts if `stage` was begun under other settings; a
+    worker that dies is replaced and resumes.
     """
     finished = is_finished(run, config, stage)
     store_config(run, config)

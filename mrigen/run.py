@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from mrigen.config import Config, load_config
 from mrigen.config.files import read_settings
@@ -22,29 +22,52 @@ _DECIDING = {
 }
 
 
-def stage_digest(config: Config, stage: str) -> str:
-    """SHA-256 over the settings that decide what `stage` (data, vae, latents or ldm) leaves behind."""
+_CHANGES_NO_WEIGHT = ("checkpoint_every", "log_every", "preview_every")
+
+
+def deciding_settings(config: Config, stage: str) -> dict[str, Any]:
+    """The settings that decide what `stage` (data, vae, latents or ldm) leaves behind: by dotted name, fit for JSON."""
     tree = config.model_dump(mode="json")
-    deciding = {section: tree[section] for section in _DECIDING[stage] if section in tree}
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+    found: dict[str, Any] = {}
+
+    def collect(branch: dict[str, Any], path: str) -> None:
+        for key, value in branch.items():
+            if isinstance(value, dict):
+                collect(value, f"{path}{key}.")
+            elif key not in _CHANGES_NO_WEIGHT:
+                found[path + key] = value
+
+    collect({section: tree[section] for section in _DECIDING[stage]}, "")
+    return found
 
 
 def is_finished(run: Location, config: Config, stage: str) -> bool:
     """Whether `stage` is closed in `run`, or has nothing to do.
 
-    Raises InputError if it was closed under other settings.
+    Raises InputError that names the settings if it was closed, or has checkpoints, under other ones.
     """
     if stage == "vae" and config.codec == "pixels":
         return True
-    mark = run / stage / SUCCESS
-    if not mark.is_file():
-        return False
-    if mark.read_json()["digest"] != stage_digest(config, stage):
+    now, folder = deciding_settings(config, stage), run / stage
+    mark, checkpoints = folder / SUCCESS, folder / "checkpoints"
+    if mark.is_file():
+        _refuse_others(mark, now, f"{folder} was made", "it and what follows from it")
+        return True
+    for complete in checkpoints.files("/COMPLETE.json"):
+        _refuse_others(complete, now, f"{checkpoints} was trained", f"{checkpoints} to train anew")
+    return False
+
+
+def _refuse_others(mark: Location, now: dict[str, Any], done: str, thing: str) -> None:
+    then = mark.read_json().get("settings", {})
+    names = [name for name in sorted({*now, *then}) if (name in now, now.get(name)) != (name in then, then.get(name))]
+    if names:
+        told = [f"{name} was {then.get(name, 'not told')!s}, is {now.get(name, 'not known')!s}" for name in names[:5]]
+        more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
         raise InputError(
-            f"{run / stage} was made with other settings than now asked for: "
-            f"use another run folder, or delete it and what follows from it"
+            f"{done} with other settings than now asked for ({'; '.join(told)}{more}): "
+            f"use another run folder, or delete {thing}"
         )
-    return True
 
 
 def require_finished(run: Location, config: Config, stage: str, verb: str) -> None:
@@ -55,7 +78,7 @@ def require_finished(run: Location, config: Config, stage: str, verb: str) -> No
 
 def finish(run: Location, config: Config, stage: str) -> None:
     """Close `stage`: everything in it is published."""
-    (run / stage / SUCCESS).write_json({"stage": stage, "digest": stage_digest(config, stage)})
+    (run / stage / SUCCESS).write_json({"stage": stage, "settings": deciding_settings(config, stage)})
 
 
 def resolve_config(run: Location | None, preset: str | None, file: str | None, overrides: Iterable[str]) -> Config:

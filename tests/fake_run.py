@@ -17,7 +17,7 @@ from mrigen.config import Config, load_config
 from mrigen.labels import Cell
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.records import image_schema, sample_schema, to_table, write_table
-from mrigen.run import stage_digest
+from mrigen.run import deciding_settings
 from mrigen.storage import Location
 
 SIZE = 32
@@ -85,7 +85,7 @@ def close_data(run: Path) -> None:
     """`data/_SUCCESS.json`, over the files that are there."""
     files = sorted((run / "data").glob("*.parquet"))
     parts = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    mark = {"parts": parts, "digest": stage_digest(tiny_config(), "data")}
+    mark = {"parts": parts, "settings": deciding_settings(tiny_config(), "data")}
     (run / "data" / "_SUCCESS.json").write_text(json.dumps(mark))
 
 

@@ -17,7 +17,7 @@ from mrigen.prepare.histograms import Histograms
 from mrigen.prepare.scan_groups import ScanGroup, group_key, store_groups
 from mrigen.prepare.survey import ScanFacts
 from mrigen.records import SPLITS, write_table
-from mrigen.run import SUCCESS, stage_digest
+from mrigen.run import SUCCESS, deciding_settings
 from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
 
@@ -145,7 +145,7 @@ def close_data(run: Location, config: Config, prepared: PreparedData, groups: Se
         (folder / SUCCESS).write_json(
             {
                 "stage": "data",
-                "digest": stage_digest(config, "data"),
+                "settings": deciding_settings(config, "data"),
                 "num_images": prepared.num_images,
                 "cells": {str(cell): count for cell, count in prepared.cells.items()},
                 "images": prepared.splits,

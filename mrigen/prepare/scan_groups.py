@@ -11,7 +11,7 @@ from mrigen.config import DataConfig
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the same scans and settings come to give other images, so that old files are made anew."""
 
 MAX_SCANS = 16

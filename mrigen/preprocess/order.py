@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from mrigen.config import DataConfig
 from mrigen.preprocess.brain_mask import strip_head
-from mrigen.preprocess.foreground import Mask, find_foreground
+from mrigen.preprocess.foreground import find_foreground
 from mrigen.preprocess.intensity import normalise, some_intensities
+from mrigen.preprocess.masks import Share
 from mrigen.preprocess.registration import correct_bias, register
 from mrigen.preprocess.sampling import TrainingImage, scan_images
 from mrigen.volume import Volume
@@ -29,10 +30,10 @@ class PreparedScan:
 
 
 def prepare_images(
-    volume: Volume, data: DataConfig, *, subject: str, mask: Volume | None = None, lesions: Mask | None = None
+    volume: Volume, data: DataConfig, *, subject: str, mask: Volume | None = None, lesions: Share | None = None
 ) -> PreparedScan:
-    """Make the images of one scan; `mask` is its brain mask, on any grid, `lesions` tells its lesions on its own grid,
-    where they are known.
+    """Make the images of one scan; `mask` is its brain mask, on any grid, `lesions` the share of each voxel that is
+    lesion, where that is known.
 
     Raises VolumeError if a step cannot be done.
     """

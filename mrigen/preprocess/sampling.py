@@ -15,6 +15,7 @@ from scipy import ndimage
 from mrigen.config import DataConfig
 from mrigen.preprocess.foreground import Foreground, Mask, find_foreground
 from mrigen.preprocess.intensity import normalise, smoothing_sigmas
+from mrigen.preprocess.masks import Share, area_mean, mask_of_shares
 from mrigen.preprocess.splits import slice_heights
 from mrigen.volume import Volume
 
@@ -34,7 +35,8 @@ class TrainingImage:
     """One image, float32 with values in [-1, 1]: a slice (S, S), as [x, y], [x, z] or [y, z] in RAS+ by its plane, or a
     volume (S, S, S) as [x, y, z].
 
-    `lesions` is True where half of what a pixel shows is lesion or more, of the image's shape; None where nobody knows.
+    `lesions` is a mask of the image's shape with as many pixels as there is lesion in them all, by `mask_of_shares`;
+    None where nobody knows.
     `slice_mm` is the place along the plane's normal from the centre of the foreground, 0 of a volume; `affine` leads
     from (i, j, 0) of a slice, (i, j, k) of a volume, to the scan's RAS+ millimetres.
     """
@@ -71,13 +73,13 @@ def scan_images(
     subject: str,
     foreground: Foreground | None = None,
     scaled: NDArray[np.float32] | None = None,
-    lesions: Mask | None = None,
+    lesions: Share | None = None,
 ) -> list[TrainingImage]:
     """The training images of one scan: its slices from the lowest position up, or itself as one volume.
 
     Slices lie at `slice_heights` from the foreground's centre and are centred on it; those with less than
     `min_foreground` of it are left out, so the list can be empty. `scaled` is what `normalise` gives, where it is at
-    hand; `lesions` are those of the scan, where they are known.
+    hand; `lesions` is the share of each voxel that is lesion, where it is known.
 
     Raises VolumeError if the scan has no foreground or no contrast.
     """
@@ -85,19 +87,20 @@ def scan_images(
     if scaled is None:
         scaled = normalise(volume, foreground, data.clip_percentiles)
     sigmas = smoothing_sigmas(volume.spacing_mm, data.spacing_mm)
-    share = None if lesions is None else lesions.astype(np.float32)
     if any(sigmas):
         scaled = ndimage.gaussian_filter(scaled, sigmas, mode="nearest", truncate=3.0)
-        share = None if share is None else ndimage.gaussian_filter(share, sigmas, mode="nearest", truncate=3.0)
     to_voxel = np.linalg.inv(volume.affine)
-    images = []
+    cells = (data.image_size, data.image_size, data.image_size if data.spatial_dims == 3 else 1)
+    images, owed = [], 0.0
     for height in slice_heights(data, subject):
         affine = _image_affine(data, foreground.centre_mm, height)
         pixel_to_voxel = to_voxel @ affine
         if data.spatial_dims == 2 and _foreground_share(foreground.mask, pixel_to_voxel, data) < data.min_foreground:
             continue
         image = np.clip(_sample(scaled, pixel_to_voxel, data, beyond=-1.0), -1.0, 1.0)
-        marked = None if share is None else _sample(share, pixel_to_voxel, data, beyond=0.0) >= 0.5
+        marked = None
+        if lesions is not None:
+            marked, owed = mask_of_shares(area_mean(lesions, pixel_to_voxel, cells).reshape(image.shape), owed)
         images.append(TrainingImage(image, height, affine, marked))
     return images
 

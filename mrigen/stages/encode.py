@@ -19,8 +19,9 @@ def encode_run(run: Location, config: Config, each: Each) -> None:
     unfinished, or `run/latents` is of other settings.
     """
     require_finished(run, config, "vae", "train-vae")
+    finished = is_finished(run, config, "latents")
     store_config(run, config)
-    if is_finished(run, config, "latents"):
+    if finished:
         return
     names = sorted(prepared_parts(run / "data"))
     require_finished(run, config, "data", "prepare")

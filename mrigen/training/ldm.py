@@ -17,7 +17,7 @@ from mrigen.labels import Modality, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.run import finish, is_finished, stage_digest
+from mrigen.run import deciding_settings, finish, is_finished
 from mrigen.sampling import sample_noise, solve
 from mrigen.storage import Location
 from mrigen.training.data import Places, TrainingRows, evenly_spaced, training_sources
@@ -56,7 +56,7 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
 
         torch.manual_seed(config.seed)
         model = Denoiser.build(config).to(device)
-        checkpoints = Checkpoints(run / "ldm" / "checkpoints", stage_digest(config, "ldm"))
+        checkpoints = Checkpoints(run / "ldm" / "checkpoints", deciding_settings(config, "ldm"))
         state = TrainingState(model, settings, accelerator, checkpoints)
         journal = Journal(run / "ldm", settings, state.first_step, report) if accelerator.is_main_process else None
 

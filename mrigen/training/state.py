@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class TrainingState:
     def __init__(
         self, model: nn.Module, settings: TrainingConfig, accelerator: Accelerator, checkpoints: Checkpoints
     ) -> None:
-        """Take up the newest of `checkpoints`, if there is one. Raises InputError as `Checkpoints.resume`."""
+        """Take up the newest of `checkpoints`, if there is one."""
         self._model, self._settings, self._accelerator, self._checkpoints = model, settings, accelerator, checkpoints
         self._average = EMAModel(model.parameters(), decay=settings.ema_decay)
         optimizer = torch.optim.AdamW(
@@ -89,10 +89,10 @@ class TrainingState:
 class Checkpoints:
     """The checkpoints of one run: folders `step-...` of weights, average and optimiser, each closed by its hashes."""
 
-    def __init__(self, folder: Location, digest: str) -> None:
-        """`digest` names the settings that a checkpoint must have been trained with to be taken up."""
+    def __init__(self, folder: Location, settings: Mapping[str, Any]) -> None:
+        """`settings` are those that a checkpoint is trained with: `mrigen.run.is_finished` refuses others."""
         self.folder = folder
-        self.digest = digest
+        self.settings = settings
 
     def save(self, step: int, module: nn.Module, average: EMAModel, optimizer: torch.optim.Optimizer) -> None:
         """Publish the state after `step` steps, `COMPLETE.json` last, and delete all but the newest two."""
@@ -103,7 +103,7 @@ class Checkpoints:
             torch.save({"optimizer": optimizer.state_dict(), "average": average.state_dict()}, Path(name) / "state.pt")
             target.upload(Path(name))
         hashes = {file.name: file.sha256() for file in target.files() if file.name != "COMPLETE.json"}
-        (target / "COMPLETE.json").write_json({"step": step, "digest": self.digest, "sha256": hashes})
+        (target / "COMPLETE.json").write_json({"step": step, "settings": self.settings, "sha256": hashes})
         for earlier in self._steps()[:-KEPT_CHECKPOINTS]:
             (self.folder / f"step-{earlier:08d}").delete()
 
@@ -112,18 +112,10 @@ class Checkpoints:
         return sorted(int(Path(file.path).parent.name.removeprefix("step-")) for file in complete)
 
     def resume(self, module: nn.Module, average: EMAModel, optimizer: torch.optim.Optimizer) -> int:
-        """Take up the newest checkpoint whose files verify; the number of steps done, 0 without one.
-
-        Raises InputError if it was trained with other settings.
-        """
+        """Take up the newest checkpoint whose files verify; the number of steps done, 0 without one."""
         for step in reversed(self._steps()):
             source = self.folder / f"step-{step:08d}"
             complete: dict[str, Any] = (source / "COMPLETE.json").read_json()
-            if complete["digest"] != self.digest:
-                raise InputError(
-                    f"{source} was trained with other settings than now asked for: "
-                    f"use another run folder, or delete {self.folder} to train anew"
-                )
             if not all(_verifies(source / name, digest) for name, digest in complete["sha256"].items()):
                 continue
             with source.as_local() as local:

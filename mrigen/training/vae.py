@@ -19,7 +19,7 @@ from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.losses import AutoencoderObjective
 from mrigen.models.texture import BACKGROUND
 from mrigen.records import prepared_parts
-from mrigen.run import finish, is_finished, require_finished, stage_digest
+from mrigen.run import deciding_settings, finish, is_finished, require_finished
 from mrigen.sampling import sample_noise
 from mrigen.storage import Location
 from mrigen.training.data import Array, Places, TrainingRows, evenly_spaced
@@ -55,7 +55,7 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
         torch.manual_seed(config.seed)
         model = Autoencoder.build(config)
         objective = AutoencoderObjective(model, config.autoencoder).to(device)
-        checkpoints = Checkpoints(run / "vae" / "checkpoints", stage_digest(config, "vae"))
+        checkpoints = Checkpoints(run / "vae" / "checkpoints", deciding_settings(config, "vae"))
         state = TrainingState(objective, settings, accelerator, checkpoints)
         journal = Journal(run / "vae", settings, state.first_step, report) if accelerator.is_main_process else None
 

@@ -17,7 +17,7 @@ from mrigen.labels import Cell
 from mrigen.models.codec import Pixels
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.records import read_table, tensor_numpy
-from mrigen.run import stage_digest
+from mrigen.run import deciding_settings
 from mrigen.storage import Location
 from mrigen.training.__main__ import command
 from tests.unit.test_checkpoint import resealed
@@ -73,8 +73,8 @@ def test_a_missing_scale_is_an_error(run, tmp_path):
 
 def test_the_codec_is_part_of_what_decides_a_stage():
     latent = load_config("tiny", overrides=SETTINGS[1:])
-    assert stage_digest(latent, "ldm") != stage_digest(CONFIG, "ldm")
-    assert stage_digest(latent, "data") == stage_digest(CONFIG, "data")
+    assert deciding_settings(latent, "ldm") != deciding_settings(CONFIG, "ldm")
+    assert deciding_settings(latent, "data") == deciding_settings(CONFIG, "data")
     assert CONFIG.latent_shape == (1, SIZE, SIZE)
     assert latent.latent_shape == (4, SIZE // 8, SIZE // 8)
 

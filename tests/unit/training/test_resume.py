@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from jobs.train_workers import train
 from mrigen.config import Config
 from mrigen.each import one_by_one
 from mrigen.errors import InputError
@@ -50,16 +51,16 @@ def test_a_stopped_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
     config = tiny_config()
     accelerator = make_accelerator(config)
     runs = [data_run(tmp_path / name, config) for name in ("undisturbed", "stopped")]
-    for stage, train in (("vae", train_autoencoder), ("ldm", train_denoiser)):
+    for stage, loop in (("vae", train_autoencoder), ("ldm", train_denoiser)):
         undisturbed, stopped = runs
         if stage == "ldm":
             for run in runs:
                 encode_run(run, config, one_by_one)
-        train(config, undisturbed, accelerator, quiet)
+        loop(config, undisturbed, accelerator, quiet)
         with pytest.raises(Stopped):
-            train(config, stopped, accelerator, stop_at(6))  # after the checkpoint of step 4, in the second epoch
+            loop(config, stopped, accelerator, stop_at(6))  # after the checkpoint of step 4, in the second epoch
         assert (stopped / stage / "checkpoints" / "step-00000004" / "COMPLETE.json").is_file()
-        train(config, stopped, accelerator, quiet)
+        loop(config, stopped, accelerator, quiet)
     for part in ("vae", "model/unet", "model/vae"):
         first, second = weights(tmp_path / "undisturbed" / part), weights(tmp_path / "stopped" / part)
         assert first.keys() == second.keys()
@@ -107,8 +108,30 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
     run = data_run(tmp_path / "run", tiny_config())
     with pytest.raises(Stopped):
         train_autoencoder(tiny_config(), run, accelerator, stop_at(6))
-    with pytest.raises(InputError, match=r"step-00000004 was trained with other settings .* delete .*checkpoints"):
-        train_autoencoder(tiny_config("autoencoder.kl_weight=1.0"), run, accelerator, quiet)
+    told = r"with other .*\(autoencoder.kl_weight was 0.0001, is 1.0; seed was 0, is 1\): .* delete"
+    with pytest.raises(InputError, match=told):
+        train_autoencoder(tiny_config("autoencoder.kl_weight=1.0", "seed=1"), run, accelerator, quiet)
+
+
+def test_settings_that_change_no_weight_may_change_on_the_way(tmp_path):
+    names = ("preview_every", "log_every", "checkpoint_every")
+    other = tiny_config(*(f"autoencoder.training.{name}=3" for name in names))
+    run = data_run(tmp_path / "run", tiny_config())
+    with pytest.raises(Stopped):
+        train_autoencoder(tiny_config(), run, make_accelerator(tiny_config()), stop_at(6))
+    seen = []
+    train_autoencoder(other, run, make_accelerator(other), lambda step, values: seen.append(step))
+    assert min(seen) == 6  # it went on from step 4, and told of every third
+    train_autoencoder(tiny_config(), run, make_accelerator(other), stop_at(8))  # finished
+
+
+def test_a_refusal_comes_before_ray_and_leaves_the_settings_of_the_run(tmp_path, monkeypatch):
+    run = data_run(tmp_path / "run", tiny_config())
+    finish(run, tiny_config(), "vae")
+    monkeypatch.setattr("jobs.train_workers.connect", lambda placement: pytest.fail("Ray was asked for"))
+    with pytest.raises(InputError, match=r"\(seed was 0, is 1\)"):
+        train(train_autoencoder, "vae", 8, tiny_config("seed=1"), run, None)
+    assert not (run / "config.json").is_file()
 
 
 def test_a_finished_stage_of_other_settings_is_refused(tmp_path):

@@ -33,7 +33,7 @@ def test_the_average_is_the_weighted_sum_of_the_weights_of_all_steps(tmp_path):
     torch.manual_seed(0)
     settings = TrainingConfig(num_steps=30, warmup_steps=1, learning_rate=0.1, ema_decay=0.6)
     model = nn.Linear(3, 2)
-    checkpoints = Checkpoints(Location.parse(tmp_path / "checkpoints"), "")
+    checkpoints = Checkpoints(Location.parse(tmp_path / "checkpoints"), {})
     state = TrainingState(model, settings, make_accelerator(tiny_config()), checkpoints)
     weights = []
     for step in range(settings.num_steps):
