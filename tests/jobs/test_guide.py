@@ -22,13 +22,15 @@ NEEDS_A_TOOL = "mri_synthstrip"
 
 
 def write_what_the_guide_names(folder: Path) -> None:
-    """BIDS, BraTS, IXI, OASIS-1 with its table, a manifest and a list of sources, in `folder`."""
+    """BIDS, BraTS, IXI, OASIS-1 with its table, a folder of no known layout, a manifest and a list of sources."""
     write_bids(folder / "my-study", {"001": "MS", "002": "healthy"})
     write_tree("BraTS 2021", folder / "BraTS2021")
     write_tree("IXI", folder / "IXI")
     write_tree("OASIS-1", folder / "OASIS1")
     for number, name in enumerate(["a17_t1", "a17_t1gd", "b02_pd"]):
         write_scan(folder / f"scans/{name}.nii.gz", 900 + number)
+    for number, name in enumerate(["p01_T1w", "p02_T1w"]):
+        write_scan(folder / f"exported/{name}.nii.gz", 910 + number)
     text = GUIDE.read_text(encoding="utf-8")
     for name, first in (("scans.csv", "path,subject"), ("sources.yaml", "- path: BraTS2021")):
         start = text.index(f"    {first}")
@@ -60,4 +62,5 @@ def test_every_command_does_what_the_guide_says(
     assert {pathology for _, pathology in labels["runs/ixi"]} == {"Healthy"}
     assert {pathology for _, pathology in labels["runs/oasis"]} == {"Healthy", "Dementia"}
     assert labels["runs/table"] == {("a17", "Glioblastoma"), ("b02", "Sclerosis")}
+    assert {pathology for _, pathology in labels["runs/given"]} == {"Healthy"}
     assert {pathology for _, pathology in labels["runs/all"]} == {"Glioblastoma", "Healthy", "Dementia", "Sclerosis"}

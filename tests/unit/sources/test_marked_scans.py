@@ -63,7 +63,8 @@ def test_the_phantoms_masks_come_into_the_rows_of_all_its_scans(phantom: Path, t
     for modality in ("T1w", "T1ce", "T2w", "FLAIR", "PD"):
         mine = np.array([row["modality"] == modality for row in marked])
         assert expected[mine].sum() > 50, modality
-        assert (shown ^ expected)[mine].sum() <= 2, modality  # some lie on one half exactly
+        # A lesion's rim lies where its volume ends, not where half of a pixel does.
+        assert (shown ^ expected)[mine].sum() <= 0.1 * expected[mine].sum(), modality
 
 
 def test_another_mask_makes_other_rows_and_no_mask_tells_nothing(tmp_path: Path) -> None:
