@@ -142,7 +142,7 @@ class Pipeline:
         return float(np.interp(seed_fraction(request.seed), np.linspace(0, 1, len(quantiles)), quantiles))
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
-        """Answer requests, in their order. Those that agree in solver, steps and guided-or-not share batches."""
+        """Answer requests, in their order. Those of one `SamplerConfig.batch_key` share batches."""
         images: dict[int, NDArray[np.float32]] = {}
         groups: dict[Hashable, list[int]] = {}
         for position, request in enumerate(requests):

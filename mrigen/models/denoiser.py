@@ -1,4 +1,4 @@
-"""The denoiser: a U-Net that sees the conditions by cross-attention and predicts v."""
+"""The denoiser: a U-Net that sees the conditions by cross-attention and predicts v, noise or flow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mrigen.models.conditioning import Conditioner, Conditions
 
 
 class Denoiser(nn.Module):
-    """diffusers' UNet2DConditionModel and our conditioner: noisy latents (B, C, *spatial) -> v, same shape."""
+    """diffusers' UNet2DConditionModel and our conditioner: noisy latents (B, C, *spatial) -> what is predicted."""
 
     def __init__(self, unet: UNet2DConditionModel, conditioner: Conditioner) -> None:
         super().__init__()
@@ -42,6 +42,6 @@ class Denoiser(nn.Module):
         return cls(unet, Conditioner(settings.condition_channels))
 
     def forward(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-        """Noisy latents at integer `timesteps` (B,) -> the predicted v."""
+        """Noisy latents at integer `timesteps` (B,) -> what the network was trained to predict."""
         tokens = self.conditioner(conditions)
         return cast(Tensor, self.unet(latents, timesteps, encoder_hidden_states=tokens).sample)

@@ -5,6 +5,7 @@ Labels come from `participants.tsv` and tables of sessions, contrasts from the s
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -76,13 +77,7 @@ def find_bids_scans(root: Location, files: Iterable[str], options: SourceOptions
                 claim.notes["other files left out"] += 1
             continue
         subject, session = entities["sub"], entities.get("ses", "")
-        try:
-            pathology = label(subject, session)
-        except InputError as error:
-            claim.rejected.append(Rejected.because(full, error, "label"))
-            continue
-        if pathology is None:
-            claim.notes["skipped"] += 1
+        if not (pathology := claim.pathology(full, functools.partial(label, subject, session))):
             continue
         mask = lesions.get((subject, session), "")
         claim.scans.append(

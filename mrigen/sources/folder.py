@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
@@ -43,13 +44,11 @@ def find_folder_scans(folder: Location, files: Iterable[str], options: SourceOpt
                 continue
             groups |= found.groupdict()
         try:
-            pathology = _pathology(groups, table, options)
             modality = Modality(options.modality) if options.modality else Modality.parse(groups["modality"])
         except InputError as error:
             claim.rejected.append(Rejected.because(full, error, "label"))
             continue
-        if pathology is None:
-            claim.notes["skipped"] += 1
+        if not (pathology := claim.pathology(full, functools.partial(_pathology, groups, table, options))):
             continue
         orientation = options.orientation if path.casefold().endswith(".hdr") else ""
         subject, session = groups["subject"].removeprefix("sub-"), groups["session"].removeprefix("ses-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,14 +112,7 @@ def find_profile_scans(
             claim.notes["other forms of the same scans"] += 1
             continue
         full = posixpath.join(folder.path, match.path)
-        try:
-            pathology = label(match)
-        except InputError as error:
-            claim.rejected.append(Rejected.because(full, error, "label"))
-            continue
-        if pathology is None:
-            claim.notes["skipped"] += 1
-        else:
+        if pathology := claim.pathology(full, functools.partial(label, match)):
             claim.scans.extend(_scans(match, folder, known, pathology, options))
     return [claim for claim in claims.values() if claim.paths]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -72,6 +72,17 @@ class ClaimedFiles:
     """Paths of lesion masks and other labels."""
     notes: Counter[str] = field(default_factory=Counter)
     """Files that were left out without a fault: in words -> how many."""
+
+    def pathology(self, path: str, told: Callable[[], Pathology | None]) -> Pathology | None:
+        """What is told of the file at `path`; None leaves it out, and an InputError rejects it."""
+        try:
+            pathology = told()
+        except InputError as error:
+            self.rejected.append(Rejected.because(path, error, "label"))
+            return None
+        if pathology is None:
+            self.notes["skipped"] += 1
+        return pathology
 
 
 def in_words(claims: Sequence[ClaimedFiles]) -> tuple[str, ...]:

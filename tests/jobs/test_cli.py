@@ -160,3 +160,14 @@ def test_a_finished_training_starts_no_worker(tiny_run, tmp_path, monkeypatch, s
     monkeypatch.setattr("jobs.train_workers.connect", lambda placement: pytest.fail("a cluster was joined"))
     assert mrigen(f"train-{stage}", run) == 0
     assert str(run / ("vae" if stage == "vae" else "model")) in capsys.readouterr().out
+
+
+def test_other_settings_are_refused_before_any_worker_and_leave_those_of_the_run(
+    tiny_run, tmp_path, monkeypatch, capsys
+):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    stored = (run / "config.json").read_bytes()
+    monkeypatch.setattr("jobs.train_workers.connect", lambda placement: pytest.fail("a cluster was joined"))
+    assert mrigen("train-vae", run, "--set", "seed=1") == 2
+    assert "(seed was 0, is 1)" in capsys.readouterr().err
+    assert (run / "config.json").read_bytes() == stored

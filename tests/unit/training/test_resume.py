@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jobs.train_workers import train
 from mrigen.config import Config
 from mrigen.each import one_by_one
 from mrigen.errors import InputError
@@ -123,15 +122,6 @@ def test_settings_that_change_no_weight_may_change_on_the_way(tmp_path):
     train_autoencoder(other, run, make_accelerator(other), lambda step, values: seen.append(step))
     assert min(seen) == 6  # it went on from step 4, and told of every third
     train_autoencoder(tiny_config(), run, make_accelerator(other), stop_at(8))  # finished
-
-
-def test_a_refusal_comes_before_ray_and_leaves_the_settings_of_the_run(tmp_path, monkeypatch):
-    run = data_run(tmp_path / "run", tiny_config())
-    finish(run, tiny_config(), "vae")
-    monkeypatch.setattr("jobs.train_workers.connect", lambda placement: pytest.fail("Ray was asked for"))
-    with pytest.raises(InputError, match=r"\(seed was 0, is 1\)"):
-        train(train_autoencoder, "vae", 8, tiny_config("seed=1"), run, None)
-    assert not (run / "config.json").is_file()
 
 
 def test_a_finished_stage_of_other_settings_is_refused(tmp_path):
