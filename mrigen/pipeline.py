@@ -180,12 +180,19 @@ class Pipeline:
             torch.tensor([getattr(request.sampler, name) for request in requests], device=self.device) for name in terms
         ]
         lowest, highest = sampler.guidance_interval
+        computed = torch.autocast(self.device.type, torch.bfloat16, enabled=sampler.precision == "bf16")
+
+        def network(latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:
+            timesteps = torch.full((len(latents),), timestep, device=self.device)
+            with computed:
+                predicted: Tensor = self._denoiser(latents, timesteps, conditions)
+            return predicted.float()
 
         def predict(latents: Tensor, timestep: int) -> Tensor:
             if not terms or not lowest <= timestep / (self._schedule.num_timesteps - 1) <= highest:
-                return self._predict(latents, timestep, conditions)
+                return network(latents, timestep, conditions)
             repeated = torch.cat([latents] * (len(terms) + 1))
-            *predictions, null = self._predict(repeated, timestep, asked).chunk(len(terms) + 1)
+            *predictions, null = network(repeated, timestep, asked).chunk(len(terms) + 1)
             return guided(null, zip(scales, predictions, strict=True))
 
         def noise(step: int) -> Tensor:
@@ -195,10 +202,6 @@ class Pipeline:
             sampler.solver, predict, noise, self._schedule, sampler.num_steps, self.config.diffusion.prediction
         )
         grain = sample_noise(seeds, (1, *[self.config.data.image_size] * self.config.data.spatial_dims), TEXTURE_STEP)
-        images = self._codec.decode(self.model.statistics.restored(latents), grain.to(self.device))
+        with computed:
+            images = self._codec.decode(self.model.statistics.restored(latents), grain.to(self.device))
         return images[:, 0].clamp(-1.0, 1.0).float().cpu().numpy()
-
-    def _predict(self, latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:
-        timesteps = torch.full((len(latents),), timestep, device=self.device)
-        predicted: Tensor = self._denoiser(latents, timesteps, conditions)
-        return predicted

@@ -84,6 +84,7 @@ def sample_schema(shape: Sequence[int]) -> pa.Schema:
             ("modality_scale", pa.float32()),
             ("guidance_interval", pa.list_(pa.float32(), 2)),
             ("compute_batch", pa.int32()),
+            ("precision", pa.string()),
             ("model_sha256", pa.string()),
             ("path", pa.string()),
             ("file_sha256", pa.string()),

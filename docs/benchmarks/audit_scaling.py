@@ -81,6 +81,7 @@ def write_run(run: Path, num: int) -> None:
             "num_steps": 1,
             "guidance_scale": 1.0,
             "compute_batch": 1,
+            "precision": "fp32",
             "model_sha256": "",
             "path": "",
         }

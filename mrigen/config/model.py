@@ -226,6 +226,9 @@ class SamplerConfig(Section):
     compute_batch: int = Field(8, ge=1, le=1024)
     """Samples that the networks see at once; short batches are padded to it, so that no
     neighbour changes a bit of a sample."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What the networks compute in; the solver's sums are float32. bf16 pays on GPUs and on CPUs with AMX, and gives
+    other samples: nearly the same ones, not the same bits."""
 
     @property
     def guidance_terms(self) -> tuple[str, ...]:
@@ -236,7 +239,8 @@ class SamplerConfig(Section):
     @property
     def batch_key(self) -> tuple[Hashable, ...]:
         """What samples must agree in to share a compute batch."""
-        return self.solver, self.num_steps, self.compute_batch, self.guidance_terms, self.guidance_interval
+        alike = self.solver, self.num_steps, self.compute_batch, self.precision
+        return *alike, self.guidance_terms, self.guidance_interval
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

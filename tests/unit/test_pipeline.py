@@ -61,6 +61,14 @@ def test_other_batch_sizes_agree_closely(pipeline):
     np.testing.assert_allclose(images[1], images[2], atol=1e-4)
 
 
+def test_bf16_gives_nearly_the_same_images_in_batches_of_their_own(pipeline):
+    cell = Cell.parse("Healthy:T2w")
+    exact, rough = pipeline.sample([request(cell), request(cell, precision="bf16")])
+    assert 0 < np.abs(rough.image - exact.image).mean() < 0.02
+    np.testing.assert_array_equal(exact.image, pipeline.sample([request(cell)])[0].image)
+    assert rough.provenance()["precision"] == "bf16"
+
+
 def test_the_number_of_threads_changes_no_bit_and_is_put_back(pipeline):
     before = torch.get_num_threads()
     one = request(Cell.parse("Healthy:T2w"))

@@ -48,6 +48,7 @@ class FakeSample:
             "num_steps": sampler.num_steps,
             "guidance_scale": sampler.guidance_scale,
             "compute_batch": sampler.compute_batch,
+            "precision": sampler.precision,
             "model_sha256": MODEL_SHA256,
         }
 
