@@ -26,7 +26,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.preprocess import slice_affine
-from mrigen.sampling import TEXTURE_STEP, guided, sample_noise, seed_fraction, solve
+from mrigen.sampling import TEXTURE_STEP, guidance_acts, guided, sample_noise, seed_fraction, solve
 from mrigen.storage import Location
 from mrigen.threads import one_thread
 from mrigen.volume import Volume
@@ -179,10 +179,9 @@ class Pipeline:
         scales = [
             torch.tensor([getattr(request.sampler, name) for request in requests], device=self.device) for name in terms
         ]
-        lowest, highest = sampler.guidance_interval
 
         def predict(latents: Tensor, timestep: int) -> Tensor:
-            if not terms or not lowest <= timestep / (self._schedule.num_timesteps - 1) <= highest:
+            if not guidance_acts(sampler, timestep, self._schedule.num_timesteps):
                 return self._predict(latents, timestep, conditions)
             repeated = torch.cat([latents] * (len(terms) + 1))
             *predictions, null = self._predict(repeated, timestep, asked).chunk(len(terms) + 1)

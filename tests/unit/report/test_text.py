@@ -240,7 +240,8 @@ def test_a_verdict_without_any_extractor_still_tells_fidelity() -> None:
 
 
 def test_the_foot_of_the_page_tells_what_was_compared() -> None:
-    facts = comparison_facts(Config(), {"source": ["a", "b"], "licence": [""]}, {"num_steps": [20]})
+    sampler = {"num_steps": [20], "guidance_interval": [(0.0, 0.5)]}
+    facts = comparison_facts(Config(), {"source": ["a", "b"], "licence": [""]}, sampler)
     assert facts["Real images from"] == "a, b"
-    assert facts["Steps"] == "20"
+    assert (facts["Num steps"], facts["Guidance interval"]) == ("20", "0-0.5")
     assert "Licence of the real images" not in facts
