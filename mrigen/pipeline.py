@@ -193,8 +193,9 @@ class Pipeline:
         latents = solve(
             sampler.solver, predict, noise, self._schedule, sampler.num_steps, self.config.diffusion.prediction
         )
-        grain = sample_noise(seeds, (1, *[self.config.data.image_size] * self.config.data.spatial_dims), TEXTURE_STEP)
-        images = self._codec.decode(self.model.statistics.restored(latents), grain.to(self.device))
+        shape = (1, *[self.config.data.image_size] * self.config.data.spatial_dims)
+        texture_noise = sample_noise(seeds, shape, TEXTURE_STEP)
+        images = self._codec.decode(self.model.statistics.restored(latents), texture_noise.to(self.device))
         return images[:, 0].clamp(-1.0, 1.0).float().cpu().numpy()
 
     def _predict(self, latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:

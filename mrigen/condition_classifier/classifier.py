@@ -125,9 +125,9 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, num_steps))
     checks: list[Check] = []
     best: dict[str, Tensor] = {}
-    draws = [_Draw(source) for source in sources]
+    balanced = [_CellBalanced(source) for source in sources]
     for step in range(1, num_steps + 1):
-        batches = [draw(_share(place, len(sources)), generator) for place, draw in enumerate(draws)]
+        batches = [some(_share(place, len(sources)), generator) for place, some in enumerate(balanced)]
         images, pathology, modality = (torch.cat(parts) for parts in zip(*batches, strict=True))
         images = augmented(images, generator, flips=flips).to(device)
         logits = classifier(images)
@@ -213,7 +213,7 @@ def augmented(images: Tensor, generator: torch.Generator, *, flips: bool) -> Ten
     return (levels * 2.0 - 1.0)[:, None]
 
 
-class _Draw:
+class _CellBalanced:
     """Draws training images of one source, its cells equally likely."""
 
     def __init__(self, source: LabelledImages) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -206,7 +206,7 @@ class DiffusionConfig(Section):
         return self
 
 
-NO_GUIDANCE = {"guidance_scale": 1.0, "pathology_scale": 0.0, "modality_scale": 0.0}
+NO_GUIDANCE: dict[str, Any] = {"guidance_scale": 1.0, "pathology_scale": 0.0, "modality_scale": 0.0}
 """The scales of the terms of guidance, at the values that leave it out."""
 
 
