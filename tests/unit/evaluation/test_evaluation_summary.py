@@ -137,15 +137,6 @@ def test_where_there_is_no_figure_there_is_a_reason(evaluation: Evaluation) -> N
     assert "needs 100 images" in (pooled.reason or "")
 
 
-def test_untrained_cells_are_marked_and_pooled_apart(evaluation: Evaluation) -> None:
-    assert row_named(evaluation, BROKEN).scope.untrained
-    trained, untrained = evaluation.of_kind(ScopeKind.OVERALL)
-    assert (trained.scope.untrained, untrained.scope.untrained) == (False, True)
-    assert untrained.images["generated"] == 10
-    assert "not finite" in (untrained.figures[f"{LEAD}/fid"].reason or "")
-    assert BROKEN not in row_named(evaluation, "PD").scope.cells
-
-
 def test_pooled_figures_take_equally_many_of_each_cell(evaluation: Evaluation) -> None:
     trained = row_named(evaluation, "All trained cells")
     assert trained.images["generated"] == 26
@@ -274,14 +265,6 @@ def test_neither_the_order_of_tasks_nor_another_run_changes_a_bit(
     other = figures_of(tables, plan, tiny_config("held_out_cells=['Dementia:PD']", "seed=1"))
     name = f"{LEAD}/kid"
     assert row_named(other, FULL).figures[name].low != row_named(evaluation, FULL).figures[name].low
-
-
-def test_pictures_are_spread_over_the_heights(evaluation: Evaluation) -> None:
-    images = evaluation.pictures[Group.GENERATED, FULL]
-    assert len(images) == 6
-    heights = [5.0 * (i % 4) for i in range(11)]
-    lowest = [made_up_image("fake", str(FULL), i).astype(np.float16) for i in range(11) if heights[i] == 0]
-    assert any(np.array_equal(images[0], image) for image in lowest)
 
 
 def test_images_that_are_all_the_same_give_reasons(run: Path) -> None:

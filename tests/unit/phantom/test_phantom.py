@@ -218,7 +218,7 @@ def test_lesions_are_those_of_the_pathology(index: int) -> None:
         assert not present
 
 
-@pytest.mark.parametrize("index", [1, 5, 9, 13])
+@pytest.mark.parametrize("index", [1, 5])
 def test_necrosis_lies_within_tumour_within_oedema(index: int) -> None:
     made = subject(index, FINE_MM)
     necrosis, rim, oedema, dull = (LABELS[name] for name in ("necrosis", "rim", "oedema", "tumour"))
@@ -236,7 +236,7 @@ def test_necrosis_lies_within_tumour_within_oedema(index: int) -> None:
     assert spread["core"] < spread["oedema"]
 
 
-@pytest.mark.parametrize("index", [1, 5, 9, 13])
+@pytest.mark.parametrize("index", [1, 5])
 def test_tumours_spare_the_ventricles_and_the_other_hemisphere(index: int) -> None:
     made = subject(index, FINE_MM)
     tumour = made.parameters["tumour"]
