@@ -121,8 +121,8 @@ class AutoencoderBatch:
     def to(self, device: torch.device) -> AutoencoderBatch:
         """The same batch on `device`."""
         lesions = None if self.lesions is None else to_device(self.lesions, device)
-        rest = (to_device(tensor, device) for tensor in (self.images, self.noise, self.texture_noise))
-        return AutoencoderBatch(*rest, lesions)
+        images, noise, texture_noise = (to_device(one, device) for one in (self.images, self.noise, self.texture_noise))
+        return AutoencoderBatch(images, noise, texture_noise, lesions)
 
 
 def crop_corners(images: Tensor, side: int, uniform: Tensor) -> list[list[int]]:

@@ -77,13 +77,18 @@ def some_page(num_copies: int = 0, **changes: object) -> str:
     return audit_page(**{**values, **changes})  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(some_page())
+
+
 def test_the_page_loads_nothing_and_keeps_text_as_text() -> None:
     facts = {HOSTILE: HOSTILE}
     check_stays_text(some_page(title=HOSTILE, notices=[HOSTILE], facts=facts, pairs=some_pairs(HOSTILE)), 5)
 
 
-def test_the_verdict_comes_first_and_never_says_too_much() -> None:
-    clean, copied = Page(some_page()).words, Page(some_page(25)).words
+def test_the_verdict_comes_first_and_never_says_too_much(page: Page) -> None:
+    clean, copied = page.words, Page(some_page(25)).words
     assert clean.index("No copies detected; 3 samples were not judged.") < clean.index("Counts")
     assert "anonym" not in (clean + copied).casefold()
     audit = some_audit(25)
@@ -108,8 +113,8 @@ def test_every_verdict_has_its_words() -> None:
     assert [p_value_text(p) for p in (None, 0.5, 0.00123, 1e-9)] == ["-", "0.5", "0.0012", "< 0.0001"]
 
 
-def test_counts_intervals_and_reasons_are_in_the_table() -> None:
-    words = Page(some_page()).words
+def test_counts_intervals_and_reasons_are_in_the_table(page: Page) -> None:
+    words = page.words
     assert re.search(r"\b40\s*10 subjects", words)
     assert "Not judged: 4 held-out images of 4 subjects: 10 of 2 are needed." in words
     assert "Healthy:PD\xa0*" in words
@@ -119,12 +124,11 @@ def test_counts_intervals_and_reasons_are_in_the_table() -> None:
     assert not re.search(r"\b(nan|none|inf)\b", words[words.index("Counts") :].casefold())
 
 
-def test_pairs_show_who_resembles_whom_and_how_it_was_moved() -> None:
-    html = some_page()
-    words = Page(html).words
+def test_pairs_show_who_resembles_whom_and_how_it_was_moved(page: Page) -> None:
+    words = page.words
     assert "sample → near-sample (held-out: near-sample); moved by (1, -2) px, mirrored; features 0.500" in words
     assert "no held-out image" in words
-    assert Page(html).count("figure") == 8
+    assert page.count("figure") == 8
 
 
 def test_the_difference_of_a_moved_mirrored_scaled_copy_is_black() -> None:
