@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
 from mrigen import __version__
-from mrigen.errors import InputError
+from mrigen.command_line import run_command
 
 # The verb, whose module in `jobs.verbs` bears its name, and its line in `mrigen --help`: modules are imported only when
 # called, so that help and errors do not wait for torch and Ray.
@@ -69,26 +66,8 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a check failed, 2 bad input, 74 (as sysexits.h has it) the disk or store
-    failed."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    try:
-        code = cli.main(args, prog_name="mrigen", standalone_mode=False)
-    except click.exceptions.Abort:
-        print("mrigen: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except click.ClickException as error:
-        _fail(error.format_message(), 2)
-    except InputError as error:
-        _fail(str(error), 2)
-    except OSError as error:
-        _fail(str(error), os.EX_IOERR)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _fail(reason: str, status: int) -> NoReturn:
-    print(f"mrigen: error: {' '.join(reason.split())}", file=sys.stderr)
-    sys.exit(status)
+    """Run the command line and exit, as `run_command` says."""
+    run_command(cli, "mrigen", args)
 
 
 if __name__ == "__main__":

@@ -93,22 +93,20 @@ def torch_device(version: str, threads: int, gpus: Sequence[str], has_driver: bo
 
 def memory(available: int) -> Finding:
     """Free memory in bytes."""
-    detail = f"{available / GIB:.1f} GiB free"
-    if available < GIB:
-        return Finding("memory", "fail", detail, "Ray and torch need 2 GiB at least: end other programs")
-    if available < 4 * GIB:
-        return Finding("memory", "warn", detail, "enough for the demo; training wants 4 GiB: end other programs")
-    return Finding("memory", "ok", detail)
+    few, some = "Ray and torch need 2 GiB at least", "enough for the demo; training wants 4 GiB"
+    return _room("memory", available, "", 4, f"{few}: end other programs", f"{some}: end other programs")
 
 
 def disk(place: str, free: int) -> Finding:
     """Free space in bytes at `place`. Ray stops placing objects on a disk that is 95 % full."""
-    detail = f"{free / GIB:.1f} GiB free in {place}"
-    if free < GIB:
-        return Finding("disk", "fail", detail, "make room: a run and Ray's own files need 1 GiB at least")
-    if free < 5 * GIB:
-        return Finding("disk", "warn", detail, "enough for the demo; a large data set needs more")
-    return Finding("disk", "ok", detail)
+    few = "make room: a run and Ray's own files need 1 GiB at least"
+    return _room("disk", free, f" in {place}", 5, few, "enough for the demo; a large data set needs more")
+
+
+def _room(name: str, free: int, where: str, enough_gib: int, few: str, some: str) -> Finding:
+    """Less than 1 GiB fails, for `few` is to be done; less than what is enough warns of `some`."""
+    status: Status = "fail" if free < GIB else "warn" if free < enough_gib * GIB else "ok"
+    return Finding(name, status, f"{free / GIB:.1f} GiB free{where}", {"fail": few, "warn": some, "ok": ""}[status])
 
 
 def shared_memory(free: int | None) -> Finding:

@@ -15,7 +15,6 @@ from jobs.options import (
     input_folder,
     output_location,
     require_writable,
-    run_folder,
     with_options,
     worker_options,
 )
@@ -24,6 +23,8 @@ from jobs.placement import Placement
 if TYPE_CHECKING:
     from mrigen.report.publish import Published
 
+Stage = Callable[..., "Published"]
+"""A function of `mrigen.stages`: (run, config, each, *, out, command, ...)."""
 SAMPLES = click.option(
     "--samples", metavar="DIR", help="A folder that `mrigen generate` wrote.  [default: RUN/samples]"
 )
@@ -34,18 +35,22 @@ def split_option(purpose: str) -> Option:
     return click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help=purpose)
 
 
-def measuring_command(verb: str, result: str, *own: Option) -> Callable[[Callable[..., Published]], click.Command]:
-    """Make a command of a function that measures RUN by a stage and leaves RUN/`result`, or `--out`.
+def measuring_command(
+    verb: str, result: str, *own: Option, keeps_cache: bool = True
+) -> Callable[[Callable[[], Stage]], click.Command]:
+    """Make a command of a function that gives the stage which measures RUN and leaves RUN/`result`, or `--out`; its
+    docstring is the help.
 
-    The function is given the run, its configuration, an `Each` on Ray, and by name the stage's `samples` and `split`
-    (or what else its `own` options ask), `out`, and `command`: the line to repeat, without `--out`. The exit status is
-    1 where the result is a failure.
+    The stage is given what its `own` options ask by their names, as `command` the line to repeat, without `--out`. RUN
+    must be writable where it `keeps_cache` there. The exit status is 1 where the result is a failure.
     """
 
-    def decorate(measure: Callable[..., Published]) -> click.Command:
+    def decorate(stage_of: Callable[[], Stage]) -> click.Command:
         def command(run: str, out: str | None, settings: Settings, placement: Placement, **asked: Any) -> int:
-            folder = run_folder(run)
+            folder = input_folder(run, "RUN")
             config = settings.resolve(folder)
+            if keeps_cache:
+                require_writable(folder)
             names = [option.name for option in click.get_current_context().command.params]
             line = _command_line(verb, run, settings, {name: asked[name] for name in names if name in asked})
             if asked.get("samples") is not None:
@@ -53,7 +58,7 @@ def measuring_command(verb: str, result: str, *own: Option) -> Callable[[Callabl
             place = output_location(out) if out is not None else require_writable(folder / result)
             from jobs.each_on_ray import EachOnRay
 
-            published = measure(folder, config, EachOnRay(placement), out=place, command=line, **asked)
+            published = stage_of()(folder, config, EachOnRay(placement), out=place, command=line, **asked)
             for notice in published.notices:
                 click.echo(f"note: {notice}", err=True)
             for words in published.words:
@@ -63,7 +68,7 @@ def measuring_command(verb: str, result: str, *own: Option) -> Callable[[Callabl
 
         out_option = click.option("--out", metavar="DIR", help=f"Where to write the result.  [default: RUN/{result}]")
         optioned = with_options(command, [*own, out_option, config_options, worker_options(default_workers=2)])
-        return click.command(verb, help=measure.__doc__)(click.argument("run")(optioned))
+        return click.command(verb, help=stage_of.__doc__)(click.argument("run")(optioned))
 
     return decorate
 

@@ -60,6 +60,12 @@ class Settings:
             raise click.exceptions.Exit(0)
         return config
 
+    def of_run(self, text: str) -> tuple[Location, Config]:
+        """The folder of a run, which must be there and be writable, and its configuration, as `resolve` has it."""
+        run = input_folder(text, "RUN")
+        config = self.resolve(run)
+        return require_writable(run), config
+
 
 def config_options(command: Command) -> Command:
     """Add the options that choose the what-settings; the command takes them together, as `settings`."""
@@ -129,11 +135,6 @@ def require_writable(location: Location) -> Location:
         raise InputError(f"{location} is a file: name a folder to write to")
     location.require_writable()
     return location
-
-
-def run_folder(text: str) -> Location:
-    """The folder of a run, which must be there, and which the verb adds to."""
-    return require_writable(input_folder(text, "RUN"))
 
 
 def input_folder(text: str, what: str) -> Location:

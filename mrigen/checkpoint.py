@@ -33,7 +33,7 @@ from mrigen.config import Config, parse_config
 from mrigen.diffusion import NoiseSchedule
 from mrigen.errors import InputError
 from mrigen.labels import Cell
-from mrigen.model_card import model_card
+from mrigen.model_card import is_phantom, model_card
 from mrigen.models.autoencoder import NETWORKS, Autoencoder
 from mrigen.models.codec import Codec, Pixels
 from mrigen.models.conditioning import Conditioner
@@ -80,6 +80,12 @@ class Model:
     def schedule(self) -> NoiseSchedule:
         """The noise levels that the denoiser was trained on."""
         return NoiseSchedule.build(self.config.diffusion)
+
+    @property
+    def of_stripped_heads(self) -> bool:
+        """Whether its images are known to have no skull: heads were stripped, or phantoms, which have none."""
+        phantom = bool(self.training_sources) and all(map(is_phantom, self.training_sources))
+        return phantom or self.config.data.head == "strip"
 
 
 def save_autoencoder(folder: Location, autoencoder: Autoencoder, config: Config) -> None:
@@ -210,14 +216,14 @@ def load_model(folder: Path) -> Model:
     """
     digest = verify_folder(folder)
     config = parse_config(_read_json(folder / CONFIG), str(folder / CONFIG))
-    labels = _read_json(folder / "labels.json")
+    labels = folder / "labels.json"
     codec = load_codec(config, Location.parse(folder) / "vae")
     said, other = _read_json(folder / "scheduler" / "scheduler_config.json"), scheduler(config)
     meant = {"_class_name": type(other).__name__, "prediction_type": other.config.get("prediction_type")}
     for key in meant:
         if said.get(key) != meant[key]:
             raise InputError(f"{folder / 'scheduler'}: {key} is {said.get(key)!r}, and by {CONFIG} {meant[key]!r}")
-    conditioner = Conditioner(_read_json(folder / "conditioning" / "config.json")["channels"])
+    conditioner = Conditioner(_read_field(folder / "conditioning" / "config.json", "channels"))
     try:
         conditioner.load_state_dict(load_file(folder / "conditioning" / "model.safetensors"))
     except (RuntimeError, SafetensorError, OSError) as error:
@@ -229,9 +235,9 @@ def load_model(folder: Path) -> Model:
         codec=codec,
         denoiser=denoiser.eval().requires_grad_(False),
         statistics=_statistics(folder, codec, config.latent_shape[0]),
-        training_counts={Cell.parse(name): int(n) for name, n in labels["training_counts"].items()},
-        training_sources=tuple(labels.get("training_sources", ())),
-        slice_mm_quantiles=tuple(labels["slice_mm_quantiles"]),
+        training_counts={Cell.parse(name): int(n) for name, n in _read_field(labels, "training_counts").items()},
+        training_sources=tuple(_read_json(labels).get("training_sources", ())),
+        slice_mm_quantiles=tuple(_read_field(labels, "slice_mm_quantiles")),
         sha256=digest,
     )
 
@@ -295,3 +301,10 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError:
         raise InputError(f"{path} is not JSON") from None
+
+
+def _read_field(path: Path, name: str) -> Any:
+    tree = _read_json(path)
+    if not isinstance(tree, dict) or not tree.get(name):
+        raise InputError(f"{path} has no {name}: copy the model folder anew")
+    return tree[name]

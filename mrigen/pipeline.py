@@ -26,7 +26,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.preprocess import slice_affine
-from mrigen.sampling import TEXTURE_STEP, guided, sample_noise, seed_fraction, solve
+from mrigen.sampling import TEXTURE_STEP, guidance_acts, guided, sample_noise, seed_fraction, solve
 from mrigen.storage import Location
 from mrigen.threads import one_thread
 from mrigen.volume import Volume
@@ -179,7 +179,6 @@ class Pipeline:
         scales = [
             torch.tensor([getattr(request.sampler, name) for request in requests], device=self.device) for name in terms
         ]
-        lowest, highest = sampler.guidance_interval
         computed = torch.autocast(self.device.type, torch.bfloat16, enabled=sampler.precision == "bf16")
 
         def network(latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:
@@ -189,7 +188,7 @@ class Pipeline:
             return predicted.float()
 
         def predict(latents: Tensor, timestep: int) -> Tensor:
-            if not terms or not lowest <= timestep / (self._schedule.num_timesteps - 1) <= highest:
+            if not guidance_acts(sampler, timestep, self._schedule.num_timesteps):
                 return network(latents, timestep, conditions)
             repeated = torch.cat([latents] * (len(terms) + 1))
             *predictions, null = network(repeated, timestep, asked).chunk(len(terms) + 1)
@@ -201,7 +200,8 @@ class Pipeline:
         latents = solve(
             sampler.solver, predict, noise, self._schedule, sampler.num_steps, self.config.diffusion.prediction
         )
-        grain = sample_noise(seeds, (1, *[self.config.data.image_size] * self.config.data.spatial_dims), TEXTURE_STEP)
+        shape = (1, *[self.config.data.image_size] * self.config.data.spatial_dims)
+        texture_noise = sample_noise(seeds, shape, TEXTURE_STEP).to(self.device)
         with computed:
-            images = self._codec.decode(self.model.statistics.restored(latents), grain.to(self.device))
+            images = self._codec.decode(self.model.statistics.restored(latents), texture_noise)
         return images[:, 0].clamp(-1.0, 1.0).float().cpu().numpy()

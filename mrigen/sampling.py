@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrigen.config import SamplerConfig
 from mrigen.diffusion import PREDICTIONS, NoiseSchedule
 from mrigen.labels import Cell
 from mrigen.solvers import CLEAN, SOLVERS, Level
@@ -52,6 +53,19 @@ def sampling_timesteps(num_train_timesteps: int, num_steps: int) -> list[int]:
     if not 1 <= num_steps <= num_train_timesteps:
         raise ValueError(f"num_steps {num_steps} must lie between 1 and {num_train_timesteps}")
     return [round(num_train_timesteps * (1 - i / num_steps)) - 1 for i in range(num_steps)]
+
+
+def guidance_acts(sampler: SamplerConfig, timestep: int, num_train_timesteps: int) -> bool:
+    """Whether there is guidance, and the timestep lies in its part of the schedule."""
+    lowest, highest = sampler.guidance_interval
+    return bool(sampler.guidance_terms) and lowest <= timestep / (num_train_timesteps - 1) <= highest
+
+
+def num_evaluations(sampler: SamplerConfig, num_train_timesteps: int) -> int:
+    """Times that the denoiser looks at one sample: at a guided step once for every term and for the null."""
+    timesteps = sampling_timesteps(num_train_timesteps, sampler.num_steps)
+    num_guided = sum(guidance_acts(sampler, timestep, num_train_timesteps) for timestep in timesteps)
+    return sampler.num_steps + num_guided * len(sampler.guidance_terms)
 
 
 def guided(null: Tensor, terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

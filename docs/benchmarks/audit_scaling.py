@@ -27,7 +27,7 @@ from torch import Tensor
 from mrigen.audit.block_files import BlockMaker
 from mrigen.audit.nearest import NeighbourFinder, decide_by_results
 from mrigen.audit.pairing import plan_audit
-from mrigen.config import Config
+from mrigen.config import Config, SamplerConfig
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
@@ -77,11 +77,7 @@ def write_run(run: Path, num: int) -> None:
             to_table(rows, image_schema((SIZE, SIZE))), Location.parse(run / "data" / f"part-{start:06d}.parquet")
         )
         sampler = {
-            "solver": "none",
-            "num_steps": 1,
-            "guidance_scale": 1.0,
-            "compute_batch": 1,
-            "precision": "fp32",
+            **SamplerConfig().model_dump(),
             "model_sha256": "",
             "path": "",
         }

@@ -48,7 +48,7 @@ def restored(images: Tensor, found: Decoded) -> dict[str, Tensor]:
         found.mean + spread.sqrt()[:, None, None, None] * brain * noise
     )
     if found.logvar is not None:
-        drawn = found.drawn(noise) - found.mean
+        drawn = found.textured(noise) - found.mean
         ways |= {f"noise of the model, times {strength:g}": found.mean + strength * drawn for strength in STRENGTHS}
     return {name: way.clamp(-1, 1) for name, way in ways.items()}
 

@@ -27,8 +27,6 @@ Format = Literal["nifti", "png", "npy"]
 MAX_BODY_BYTES = 16 * 1024
 MAX_COUNT = 64
 MAX_LABEL = 64
-SAMPLER_FIELDS = ("solver", "num_steps", "guidance_scale", "pathology_scale", "modality_scale")
-"""What a request may say of the sampler."""
 _JAVASCRIPT_SAFE_BITS = 53
 _SHOWN_FAULTS = 5
 
@@ -220,13 +218,13 @@ def place_order(body: SampleBody, model: ModelInfo) -> Order:
         raise Refused(
             422, f"slice_mm: {shown(body.slice_mm)} lies outside {low:g} to {high:g}, where the model was trained"
         )
-    chosen = {name: value for name in SAMPLER_FIELDS if (value := getattr(body, name)) is not None}
+    said = body.model_dump(include=set(SamplerConfig.model_fields), exclude_none=True)
     return Order(
         cell=cell,
         count=body.count,
         # Small enough for a JavaScript client to read it back exactly.
         seed=secrets.randbits(_JAVASCRIPT_SAFE_BITS) if body.seed is None else body.seed,
-        sampler=model.defaults.model_copy(update=chosen),
+        sampler=model.defaults.model_copy(update=said),
         slice_mm=body.slice_mm,
         format=body.format,
     )

@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from jobs.serve.api import Format, Order
 from mrigen import __version__
+from mrigen.config.model import SamplerConfig, setting_text
 from mrigen.report.sheets import SYNTHETIC_TEXT, upright
 from mrigen.volume import nifti_bytes
 
@@ -66,7 +67,7 @@ def stem(order: Order) -> str:
 def nifti_description(provenance: Mapping[str, Any]) -> str:
     """The header's `descrip`: synthetic, model, seed, and the sampler where its 79 characters have room for it."""
     made = f"synthetic mrigen {__version__} {provenance['model_sha256'][:8]} seed {provenance['seed']}"
-    sampler = f" {provenance['solver']}/{provenance['num_steps']} g{provenance['guidance_scale']:g}"
+    sampler = f" {'/'.join(setting_text(provenance[name]) for name in SamplerConfig.model_fields)}"
     return made + sampler if len(made + sampler) <= _DESCRIPTION_LIMIT else made[:_DESCRIPTION_LIMIT]
 
 

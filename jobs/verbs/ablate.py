@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
 
 import click
 
-from jobs.measuring import measuring_command
-
-if TYPE_CHECKING:
-    from mrigen.report.publish import Published
+from jobs.measuring import Stage, measuring_command
 
 
 @measuring_command("ablate", "ablation")
-def command(*run: Any, **asked: Any) -> Published:
+def command() -> Stage:
     """Generate with RUN/model again, leaving something out each time, and measure what it costs; leaves RUN/ablation.
 
     Without the pathology, without the modality, without guidance, at other guidance scales, and with each solver at
@@ -23,4 +20,4 @@ def command(*run: Any, **asked: Any) -> Published:
     """
     from mrigen.stages.ablate import ablate_run
 
-    return ablate_run(*run, **asked, tell=lambda note: click.echo(f"note: {note}", err=True))
+    return functools.partial(ablate_run, tell=lambda note: click.echo(f"note: {note}", err=True))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from jobs.measuring import SAMPLES, measuring_command, split_option
-
-if TYPE_CHECKING:
-    from mrigen.report.publish import Published
+from jobs.measuring import SAMPLES, Stage, measuring_command, split_option
 
 HELD_OUT = split_option("Held-out images that tell how like new people are to training.")
 
 
-@measuring_command("audit", "audit", SAMPLES, HELD_OUT)
-def command(*run: Any, **asked: Any) -> Published:
+@measuring_command("audit", "audit", SAMPLES, HELD_OUT, keeps_cache=False)
+def command() -> Stage:
     """Look for copies of training images among the samples; leaves RUN/audit.
 
     Every sample is compared with the training images and with the held-out images of its cell. Writes audit.json and
@@ -22,4 +17,4 @@ def command(*run: Any, **asked: Any) -> Published:
     """
     from mrigen.stages.audit import audit_run
 
-    return audit_run(*run, **asked)
+    return audit_run

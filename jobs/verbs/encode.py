@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, run_folder, worker_options
+from jobs.options import Settings, config_options, worker_options
 from jobs.placement import Placement
 
 
@@ -21,6 +21,6 @@ def command(run: str, settings: Settings, placement: Placement) -> None:
     from jobs.each_on_ray import EachOnRay
     from mrigen.stages.encode import encode_run
 
-    folder = run_folder(run)
-    encode_run(folder, settings.resolve(folder), EachOnRay(placement))
+    folder, config = settings.of_run(run)
+    encode_run(folder, config, EachOnRay(placement))
     click.echo(f"latents: {folder / 'latents'}")

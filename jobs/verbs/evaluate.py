@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
-from jobs.measuring import SAMPLES, measuring_command, split_option
-
-if TYPE_CHECKING:
-    from mrigen.report.publish import Published
+from jobs.measuring import SAMPLES, Stage, measuring_command, split_option
 
 EXTRAPOLATION = click.option(
     "--extrapolation", is_flag=True, help="Hold cells that were kept out of training against lazy answers, too."
@@ -17,7 +12,7 @@ EXTRAPOLATION = click.option(
 
 
 @measuring_command("evaluate", "report", SAMPLES, split_option("Real images to compare with."), EXTRAPOLATION)
-def command(*run: Any, **asked: Any) -> Published:
+def command() -> Stage:
     """Evaluate generated images against the held-out real ones of RUN/data; leaves RUN/report.
 
     Per cell, pathology and modality and for all cells: KID with a permutation test, FID, precision, recall, density
@@ -29,4 +24,4 @@ def command(*run: Any, **asked: Any) -> Published:
     """
     from mrigen.stages.evaluate import evaluate_run
 
-    return evaluate_run(*run, **asked)
+    return evaluate_run

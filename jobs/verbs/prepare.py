@@ -9,6 +9,7 @@ import click
 
 from jobs.options import Settings, config_options, cpu_worker_options, output_location
 from jobs.placement import Placement
+from mrigen.storage import Location
 
 if TYPE_CHECKING:
     from mrigen.sources.scans import Rejected
@@ -57,14 +58,14 @@ def command(
     *named, run = places if len(places) > 1 or not dry_run else (*places, "")
     if not named:
         raise click.UsageError("name at least one SRC, and then RUN: mrigen prepare SRC... RUN")
-    folder = output_location(run) if run else None
-    config = settings.resolve(folder)
+    config = settings.resolve(Location.parse(run) if run else None)
+    folder = output_location(run) if run and not dry_run else None
     found = find_all_scans(read_sources(named, parse_options(source_options)))
     showing.print_found(found)
     each, on_rejected = EachOnRay(placement), _teller(strict)
     fault, prepared = "", None
     try:
-        if dry_run or folder is None:
+        if folder is None:
             facts, rejected = survey_sources(found, config.data, each, on_rejected)
             showing.print_survey(facts, rejected, config.data)
             if facts:

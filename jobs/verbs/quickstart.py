@@ -9,6 +9,7 @@ import click
 
 from jobs.options import Settings, config_options, output_location
 from jobs.verbs import encode, evaluate, generate, phantom, prepare, train_ldm, train_vae
+from mrigen.storage import Location
 
 
 @click.command("quickstart")
@@ -24,8 +25,8 @@ def command(context: click.Context, out: str, subjects: int, per_cell: int, seed
     On the preset `quick` this takes about 15 minutes on two cores, and ends with a page on which real and
     generated images stand side by side. A killed run goes on by the same command.
     """
+    settings.resolve(Location.parse(out))
     run = output_location(out)
-    settings.resolve(run)
     cohort, data = str(run / "phantom"), str(run)
     started = time.monotonic()
 

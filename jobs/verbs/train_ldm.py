@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, run_folder, worker_options
+from jobs.options import Settings, config_options, worker_options
 from jobs.placement import Placement
 
 
@@ -21,7 +21,6 @@ def command(run: str, settings: Settings, placement: Placement) -> None:
     from jobs.train_workers import train
     from mrigen.training.ldm import train_denoiser
 
-    folder = run_folder(run)
-    config = settings.resolve(folder)
+    folder, config = settings.of_run(run)
     train(train_denoiser, "ldm", config.denoiser.training.num_steps, config, folder, placement)
     click.echo(f"model: {folder / 'model'}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, run_folder, worker_options
+from jobs.options import Settings, config_options, worker_options
 from jobs.placement import Placement
 
 
@@ -22,8 +22,7 @@ def command(run: str, settings: Settings, placement: Placement) -> None:
     from mrigen.run import store_config
     from mrigen.training.vae import train_autoencoder
 
-    folder = run_folder(run)
-    config = settings.resolve(folder)
+    folder, config = settings.of_run(run)
     if config.codec == "pixels":
         store_config(folder, config)
         click.echo("nothing to train: with the codec `pixels` the denoiser works on the images themselves")

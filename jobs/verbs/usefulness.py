@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from jobs.measuring import SAMPLES, measuring_command
-
-if TYPE_CHECKING:
-    from mrigen.report.publish import Published
+from jobs.measuring import SAMPLES, Stage, measuring_command
 
 
 @measuring_command("usefulness", "usefulness", SAMPLES)
-def command(*run: Any, **asked: Any) -> Published:
+def command() -> Stage:
     """Train classifiers of pathology on synthetic, on real and on both kinds of images; leaves RUN/usefulness.
 
     All are tested on the held-out real images of RUN/data, at several amounts of real data and with several seeds.
@@ -20,4 +15,4 @@ def command(*run: Any, **asked: Any) -> Published:
     """
     from mrigen.stages.usefulness import usefulness_run
 
-    return usefulness_run(*run, **asked)
+    return usefulness_run

@@ -16,6 +16,7 @@ sets, or one image that many others resemble, does to a sample it does to a held
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -223,12 +224,10 @@ def decide(cells: Iterable[CellAudit], settings: AuditConfig) -> Audit:
     adjusted = dict(zip((cell.cell for cell in decided), holm([cell.p_value or 0.0 for cell in decided]), strict=True))
     cells = tuple(replace(cell, adjusted=adjusted.get(cell.cell)) for cell in cells)
     strata = [(cell.matches, cell.held_out_matches) for cell in decided]
+    shares = ("flagged", "matches", "held_out_matches", "unlike")
     return Audit(
         cells,
-        flagged=sum((cell.flagged for cell in decided), Share(0, 0)),
-        matches=sum((cell.matches for cell in decided), Share(0, 0)),
-        held_out_matches=sum((cell.held_out_matches for cell in decided), Share(0, 0)),
-        unlike=sum((cell.unlike for cell in decided), Share(0, 0)),
+        **{name: sum((getattr(cell, name) for cell in decided), Share(0, 0)) for name in shares},
         p_value=excess_p_value(strata) if strata else None,
         significance=settings.significance,
         detectable=_detectable(strata, settings.significance),
@@ -260,18 +259,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _detectable(strata: Sequence[tuple[Share, Share]], significance: float) -> int | None:
     """See `Audit.detectable`; found by bisection."""
-
-    def fails(count: int) -> bool:
-        return excess_p_value(_spread(strata, count)) < significance
-
-    high = sum(first.n for first, _ in strata)
-    if not high or not fails(high):
-        return None
-    low = 0
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fails(middle) else (middle, high)
-    return high
+    most = sum(first.n for first, _ in strata)
+    counts = range(1, most + 1)
+    found = bisect.bisect_left(counts, True, key=lambda n: excess_p_value(_spread(strata, n)) < significance)
+    return counts[found] if found < most else None
 
 
 def _spread(strata: Sequence[tuple[Share, Share]], count: int) -> list[tuple[Share, Share]]:

@@ -30,7 +30,7 @@ anonymous: a model can repeat images that it was trained on. This one was {train
 {untrained}
 
 - model: `{model_sha256}`
-- seed {seed}; solver {solver}, {num_steps} steps, guidance {guidance:g}, compute batch {compute_batch}
+- seed {seed}; {sampler}
 - made by mrigen {version}
 
 `sub-*/anat/` holds the images as NIfTI (BIDS derivative, {plane} slices (X, Y, 1), intensities 0 to 1000) with a \
@@ -107,9 +107,6 @@ def _card(
         ),
         model_sha256=plan.model_sha256,
         seed=plan.seed,
-        solver=plan.sampler.solver,
-        num_steps=plan.sampler.num_steps,
-        guidance=plan.sampler.guidance_scale,
-        compute_batch=plan.sampler.compute_batch,
+        sampler=plan.sampler,
         version=__version__,
     )

@@ -47,7 +47,8 @@ def make_shard(
             for row in rows
         ]
         samples = pipeline.sample(requests)
-        records = [_write_sample(row, sample, folder) for row, sample in zip(rows, samples, strict=True)]
+        told = {"SkullStripped": True} if pipeline.model.of_stripped_heads else {}
+        records = [_write_sample(row, sample, told, folder) for row, sample in zip(rows, samples, strict=True)]
         shape = samples[0].image.shape
         write_table(to_table(records, sample_schema(shape)), part)
     return dict(Counter(f"{row['pathology']}:{row['modality']}" for row in rows))
@@ -71,12 +72,12 @@ def _sidecar(file: Location) -> Location:
     return Location(file.filesystem, file.path.removesuffix(".nii.gz") + ".json")
 
 
-def _write_sample(row: Mapping[str, Any], sample: Sample, folder: Location) -> dict[str, Any]:
-    """Publish one sample and its sidecar; gives its row of the manifest."""
+def _write_sample(row: Mapping[str, Any], sample: Sample, told: Mapping[str, Any], folder: Location) -> dict[str, Any]:
+    """Publish one sample and its sidecar, with what is `told` of all; gives its row of the manifest."""
     path = bids_path(str(row["id"]), sample.request.cell.modality, description="synth")
     data = nifti_bytes(sample.volume(), description=SYNTHETIC_DESCRIPTION)
     provenance = sample.provenance()
-    sidecar = {"Modality": "MR", "SkullStripped": True, "SyntheticImage": True, "Provenance": provenance}
+    sidecar = {"Modality": "MR", **told, "SyntheticImage": True, "Provenance": provenance}
     file = folder / path
     _sidecar(file).write_bytes((json.dumps(sidecar, indent=2) + "\n").encode())
     file.write_bytes(data)

@@ -125,9 +125,10 @@ def train_classifier(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, num_steps))
     checks: list[Check] = []
     best: dict[str, Tensor] = {}
-    draws = [_Draw(source) for source in sources]
+    balanced = [_CellBalanced(source) for source in sources]
+    shares = [BATCH_SIZE // len(sources) + (place < BATCH_SIZE % len(sources)) for place in range(len(sources))]
     for step in range(1, num_steps + 1):
-        batches = [draw(_share(place, len(sources)), generator) for place, draw in enumerate(draws)]
+        batches = [draw(share, generator) for draw, share in zip(balanced, shares, strict=True)]
         images, pathology, modality = (torch.cat(parts) for parts in zip(*batches, strict=True))
         images = augmented(images, generator, flips=flips).to(device)
         logits = classifier(images)
@@ -141,7 +142,7 @@ def train_classifier(
         if val is not None and len(val) and step * NUM_CHECKS // num_steps > (step - 1) * NUM_CHECKS // num_steps:
             checks.append(_check(classifier.eval(), val, step))
             classifier.train()
-            if checks[-1] == min(checks, key=_total):
+            if checks[-1] == min(checks, key=lambda check: check.pathology + check.modality):
                 best = copy.deepcopy(classifier.state_dict())
     if best and val is not None:
         classifier.load_state_dict(best)
@@ -213,7 +214,7 @@ def augmented(images: Tensor, generator: torch.Generator, *, flips: bool) -> Ten
     return (levels * 2.0 - 1.0)[:, None]
 
 
-class _Draw:
+class _CellBalanced:
     """Draws training images of one source, its cells equally likely."""
 
     def __init__(self, source: LabelledImages) -> None:
@@ -225,22 +226,14 @@ class _Draw:
     def __call__(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """`count` images (count, 1, *spatial) and their labels."""
         uniform = torch.rand((count, 2), generator=generator, dtype=torch.float64).numpy()
-        rows = np.array([self._pick(cell, image) for cell, image in uniform])
+        cells = [self._rows[int(cell * len(self._rows))] for cell in uniform[:, 0]]
+        rows = np.array([rows[int(image * len(rows))] for rows, image in zip(cells, uniform[:, 1], strict=True)])
         pixels = torch.from_numpy(self._source.pixels[rows].astype(np.float32))[:, None]
         return pixels, self._labels[0][rows], self._labels[1][rows]
-
-    def _pick(self, cell: float, image: float) -> int:
-        rows = self._rows[int(cell * len(self._rows))]
-        return int(rows[int(image * len(rows))])
 
 
 def _labels(images: LabelledImages) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pathology_codes(images.cells)), torch.from_numpy(modality_codes(images.cells))
-
-
-def _share(place: int, num_sources: int) -> int:
-    """How many images of a batch the source at `place` gives."""
-    return BATCH_SIZE // num_sources + (place < BATCH_SIZE % num_sources)
 
 
 def _rate(step: int, num_steps: int) -> float:
@@ -255,7 +248,3 @@ def _check(classifier: Classifier, val: LabelledImages, step: int) -> Check:
     logits, weights = classify(classifier, val.pixels), cell_weights(val)
     losses = [nll(one, labels.numpy(), weights) for one, labels in zip(logits, _labels(val), strict=True)]
     return Check(step, *losses)
-
-
-def _total(check: Check) -> float:
-    return check.pathology + check.modality

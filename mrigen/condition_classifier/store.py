@@ -23,7 +23,7 @@ from mrigen.config import Config
 from mrigen.each import Each
 from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, index_real
-from mrigen.images.labelled import LabelledImages, draw_per_cell
+from mrigen.images.labelled import LabelledImages, choose_per_cell
 from mrigen.labels import Cell
 from mrigen.preprocess import mirrors
 from mrigen.storage import Location
@@ -45,8 +45,8 @@ class ClassifierPlan:
 def plan_classifier(data: Location, config: Config) -> ClassifierPlan:
     """Choose the images of `data/` that train the classifier. Raises InputError if none is of the training split."""
     index = index_real(data, "val")
-    train = draw_per_cell([row for row in index.rows if row.group == Group.REFERENCE], TRAIN_PER_CELL)
-    val = draw_per_cell([row for row in index.rows if row.group == Group.HELD_OUT], VAL_PER_CELL)
+    train = choose_per_cell([row for row in index.rows if row.group == Group.REFERENCE], TRAIN_PER_CELL)
+    val = choose_per_cell([row for row in index.rows if row.group == Group.HELD_OUT], VAL_PER_CELL)
     if not train:
         raise InputError(
             f"{data} holds no image of the training split, so no condition classifier can be trained: add subjects"

@@ -24,6 +24,7 @@ from mrigen.config.model import (
     TrainingConfig,
 )
 from mrigen.config.section import Section, parse_section
+from mrigen.errors import InputError
 from mrigen.labels import Cell
 
 __all__ = [
@@ -114,11 +115,18 @@ def load_config(
 ) -> Config:
     """Resolve a preset, then a YAML text, then `key.path=value` overrides, each winning over the one before.
 
-    Raises InputError that names the key, its value and what would be right.
+    Raises InputError that names the key, its value and what would be right, and the file `source` that said it.
     """
-    return parse_config(resolved_tree(Config().model_dump(mode="json"), preset, text, overrides, source), source)
+    overrides = tuple(overrides)
+    tree = resolved_tree(Config().model_dump(mode="json"), preset, text, overrides, source)
+    try:
+        return parse_config(tree, source if text is not None and not overrides else "")
+    except InputError:
+        if text is not None and overrides:
+            load_config(preset, text, source=source)  # where the file is at fault, it is named
+        raise
 
 
-def parse_config(tree: Mapping[str, Any], source: str = "configuration") -> Config:
-    """Validate a whole tree of settings; InputError tells the first fault in one line."""
+def parse_config(tree: Mapping[str, Any], source: str = "") -> Config:
+    """Validate a whole tree of settings; InputError tells the first fault in one line, after the file `source`."""
     return parse_section(Config, tree, source)

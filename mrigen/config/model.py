@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -206,6 +206,10 @@ class DiffusionConfig(Section):
         return self
 
 
+NO_GUIDANCE: dict[str, Any] = {"guidance_scale": 1.0, "pathology_scale": 0.0, "modality_scale": 0.0}
+"""The scales of the terms of guidance, at the values that leave it out."""
+
+
 class SamplerConfig(Section):
     """How samples are drawn. Part of a sample's identity, with the model, the cell and the seed."""
 
@@ -230,10 +234,14 @@ class SamplerConfig(Section):
     """What the networks compute in; the solver's sums are float32. bf16 pays on GPUs and on CPUs with AMX, and gives
     other samples: nearly the same ones, not the same bits."""
 
+    def __str__(self) -> str:
+        """Every setting by its name, as cards and pages tell them."""
+        return ", ".join(f"{name.replace('_', ' ')} {setting_text(value)}" for name, value in self)
+
     @property
     def guidance_terms(self) -> tuple[str, ...]:
         """The scales whose terms are computed, beside the null; none without guidance."""
-        terms = tuple(name for name in ("guidance_scale", "pathology_scale", "modality_scale") if getattr(self, name))
+        terms = tuple(name for name in NO_GUIDANCE if getattr(self, name))
         return () if terms == ("guidance_scale",) and self.guidance_scale == 1.0 else terms or ("guidance_scale",)
 
     @property
@@ -247,3 +255,10 @@ class SamplerConfig(Section):
         if self.guidance_interval[0] > self.guidance_interval[1]:
             raise ValueError(f"guidance_interval {list(self.guidance_interval)} must be [lower, upper]")
         return self
+
+
+def setting_text(value: object) -> str:
+    """The value of a setting as a page shows it."""
+    if isinstance(value, list | tuple):
+        return "-".join(map(setting_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

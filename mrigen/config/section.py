@@ -21,13 +21,13 @@ class Section(BaseModel):
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-def parse_section(section: type[SectionT], tree: Mapping[str, Any], source: str) -> SectionT:
-    """Validate the settings of one section; InputError tells the first fault in one line."""
+def parse_section(section: type[SectionT], tree: Mapping[str, Any], source: str = "") -> SectionT:
+    """Validate the settings of one section; InputError tells the first fault in one line, after the file `source`."""
     try:
         return section.model_validate(tree)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or source
+        where = [source, ".".join(str(part) for part in first["loc"])]
         message = first["msg"].removeprefix("Value error, ")
         given = "" if isinstance(first["input"], dict | BaseModel) else f", got {str(first['input'])[:80]!r}"
-        raise InputError(f"{where}: {message}{given}") from None
+        raise InputError(": ".join([*filter(None, where), message + given])) from None

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from mrigen.config import Config
-from mrigen.evaluation.described_cells import DescribedCell, DescribedImages, num_broken, sort_by_cell
+from mrigen.evaluation.described_cells import DescribedCell, DescribedImages, num_broken
 from mrigen.evaluation.planning import EvaluationPlan
-from mrigen.evaluation.shard_files import ShardFiles
 from mrigen.images.index import Group
 from mrigen.images.labelled import cell_codes, pathology_codes
 from mrigen.images.scopes import Scope, all_scopes
@@ -23,7 +22,6 @@ from mrigen.metrics.comparison import DISTANCES, MIN_IMAGES, compare, compare_by
 from mrigen.metrics.figure import Figure, not_finite
 from mrigen.metrics.image_quality import draw_pairs, pairwise_ms_ssim
 from mrigen.metrics.resampling import ImageSet, seeded
-from mrigen.records import read_file
 
 
 @dataclass(frozen=True)
@@ -52,20 +50,6 @@ class ComparedImages:
     split: str
     no_samples: str | None = None
     """The reason, where nothing at all was generated."""
-
-    @classmethod
-    def read(
-        cls,
-        files: ShardFiles,
-        shape: tuple[int, ...],
-        plan: EvaluationPlan,
-        config: Config,
-        split: str,
-        no_samples: str | None,
-    ) -> ComparedImages:
-        """From the files of all shards; `shape` is an image's."""
-        tables = (read_file(files.place_of(shard)) for shard in plan.shards)
-        return cls(sort_by_cell(tables, shape), plan, config, split, no_samples)
 
 
 TaskResults = Mapping[ScopeByExtractor | Cell, Mapping[str, Figure] | Mapping[Group, PairLikeness]]

@@ -18,7 +18,8 @@ from mrigen import __version__
 from mrigen.config import Config, EvaluationConfig
 from mrigen.errors import InputError
 from mrigen.features.names import EFFICIENTNET
-from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, hash_order, in_file_order, joined
+from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, in_file_order, joined
+from mrigen.images.labelled import choose_per_cell
 from mrigen.labels import Cell, all_cells
 from mrigen.metrics.image_quality import MIN_SIDE
 from mrigen.storage import Location
@@ -69,11 +70,11 @@ def plan_evaluation(
     for row in images.rows:
         by_group[row.group, row.cell].append(row)
     chosen: dict[Group, list[ImageRow]] = {group: [] for group in Group}
-    pool = _pool_size(config.evaluation.num_pairs)
+    pool = math.ceil(math.sqrt(8 * config.evaluation.num_pairs)) + 1  # gives four times as many pairs as asked for
     for cell in all_cells():
-        held_out = _draw(by_group[Group.HELD_OUT, cell], MAX_PER_CELL)
-        samples = _draw(by_group[Group.GENERATED, cell], MAX_PER_CELL)
-        reference = _draw(by_group[Group.REFERENCE, cell], len(samples) or len(held_out))
+        held_out = choose_per_cell(by_group[Group.HELD_OUT, cell], MAX_PER_CELL)
+        samples = choose_per_cell(by_group[Group.GENERATED, cell], MAX_PER_CELL)
+        reference = choose_per_cell(by_group[Group.REFERENCE, cell], len(samples) or len(held_out))
         chosen[Group.HELD_OUT] += _keep(held_out, pool)
         chosen[Group.REFERENCE] += reference if held_out else []
         chosen[Group.GENERATED] += _keep(samples, pool)
@@ -111,11 +112,6 @@ def _untrained(by_group: dict[tuple[Group, Cell], list[ImageRow]], config: Confi
     return frozenset(found)
 
 
-def _draw(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
-    """`count` rows, as if at random, the same for any order of `rows`."""
-    return sorted(rows, key=lambda row: hash_order(row.id))[:count]
-
-
 def _keep(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
     """Mark `count` rows as kept, of as many owners as possible: every owner's first, then the second ..."""
     seen: dict[str, int] = defaultdict(int)
@@ -125,11 +121,6 @@ def _keep(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
         seen[row.owner] += 1
     kept = {position for _, position in sorted(turns)[:count]}
     return [replace(row, kept=position in kept) for position, row in enumerate(rows)]
-
-
-def _pool_size(num_pairs: int) -> int:
-    """As many images as give four times `num_pairs` pairs."""
-    return math.ceil(math.sqrt(8 * num_pairs)) + 1
 
 
 def _cut(

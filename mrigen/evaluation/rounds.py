@@ -10,12 +10,14 @@ from mrigen.condition_classifier.classifier import Trained
 from mrigen.condition_classifier.store import train_once
 from mrigen.config import Config
 from mrigen.each import Each
+from mrigen.evaluation.described_cells import sort_by_cell
 from mrigen.evaluation.figure_tasks import ComparedImages, do_task, figure_tasks
 from mrigen.evaluation.planning import EvaluationPlan
 from mrigen.evaluation.shard_describer import ShardDescriber, describe_once
 from mrigen.evaluation.shard_files import ShardFiles
 from mrigen.evaluation.summary import Evaluation, summarise
 from mrigen.features.networks import Networks
+from mrigen.records import read_file
 from mrigen.threads import one_thread
 
 
@@ -41,7 +43,11 @@ def evaluate_images(
     describer = functools.partial(ShardDescriber, plan, networks, config, each.device)
     for _ in each(functools.partial(describe_once, files), plan.shards, "describe the images", describer):
         pass
-    images = functools.partial(ComparedImages.read, files, shape, plan, config, split, no_samples)
+
+    def images() -> ComparedImages:
+        tables = (read_file(files.place_of(shard)) for shard in plan.shards)
+        return ComparedImages(sort_by_cell(tables, shape), plan, config, split, no_samples)
+
     return compute_figures(
         images, plan, each.on_cpu(), classifier=classifier, absent=networks.absent, extrapolation=extrapolation
     )

@@ -93,8 +93,8 @@ class ShardDescriber:
         if self._autoencoder is None:
             return None
         seeds = [int.from_bytes(hash_order(row.id)[:8]) for row in chosen]
-        grain = sample_noise(seeds, tuple(images.shape[1:])).to(self._device)
-        restored = self._autoencoder.decode(self._autoencoder.encode(images).mean, grain).clamp(-1.0, 1.0)
+        texture_noise = sample_noise(seeds, tuple(images.shape[1:])).to(self._device)
+        restored = self._autoencoder.decode(self._autoencoder.encode(images).mean, texture_noise).clamp(-1.0, 1.0)
         errors = (restored.double() - images.double()).abs().cpu().numpy()
         decibels, likeness = psnr(restored, images).tolist(), ssim(restored, images).tolist()
         features = self._features(restored)

@@ -24,7 +24,7 @@ from mrigen.models.autoencoder import Autoencoder
 from mrigen.storage import Location
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-NO_CLASSIFIER = "no judge, for there is no image of the training split to train it on: add subjects"
+NO_CLASSIFIER = "no condition classifier, for there is no image of the training split to train it on: add subjects"
 """A reason in `metrics.json`, where the condition classifier goes by the name of judge."""
 LATENT_SIDE = 8
 """Latents are averaged down to this many positions a side at the most."""

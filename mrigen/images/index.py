@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.records import prepared_parts
@@ -23,7 +24,7 @@ from mrigen.storage import Location
 MAX_DISTINCT = 20
 
 REAL_PROVENANCE = ("source", "licence")
-PROVENANCE = ("model_sha256", "solver", "num_steps", "guidance_scale")
+PROVENANCE = ("model_sha256", *SamplerConfig.model_fields)
 
 
 class Group(StrEnum):
@@ -154,7 +155,7 @@ def _read_index(
             try:
                 parquet = pq.ParquetFile(stream, page_checksum_verification=True)
                 schema = parquet.schema_arrow
-                if missing := {*columns, "image"} - set(schema.names):
+                if missing := {*columns, "image"} - {*schema.names, *SamplerConfig.model_fields}:
                     raise InputError(f"{file} lacks the column {sorted(missing)[0]!r}: it is not from `{maker}`")
                 tables.append(parquet.read(columns=list(columns)))
             except (pa.ArrowInvalid, OSError) as error:
@@ -172,9 +173,10 @@ def _read_index(
 
 def _distinct(tables: Sequence[pa.Table], columns: Sequence[str]) -> dict[str, list[Any]]:
     """The values that occur in each column, sorted, at most MAX_DISTINCT of them."""
-    merged = pa.concat_tables(tables).select(list(columns))
-    values = {name: merged[name].unique().drop_null().to_pylist() for name in columns}
-    return {name: sorted(found)[:MAX_DISTINCT] for name, found in values.items()}
+    merged = pa.concat_tables(tables, promote_options="default")
+    values = {name: merged[name].drop_null().to_pylist() for name in columns if name in merged.column_names}
+    found = {name: {tuple(one) if isinstance(one, list) else one for one in some} for name, some in values.items()}
+    return {name: sorted(some)[:MAX_DISTINCT] for name, some in found.items()}
 
 
 def _cell(row: dict[str, str]) -> Cell:

@@ -58,7 +58,7 @@ def read_pixels(files: Sequence[Location], rows: Iterable[ImageRow]) -> Iterator
         yield tensor_numpy(column.take(pa.array([row.row for row in some]))).astype(np.float16)
 
 
-def draw_per_cell(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
+def choose_per_cell(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
     """At most `count` rows of each cell, as if at random, the same for any order of `rows`; cell by cell."""
     by_cell: dict[Cell, list[ImageRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: hash_order(row.id)):

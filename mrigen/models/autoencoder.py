@@ -24,7 +24,7 @@ class Decoded(NamedTuple):
     mean: Tensor
     logvar: Tensor | None
 
-    def drawn(self, noise: Tensor | None) -> Tensor:
+    def textured(self, noise: Tensor | None) -> Tensor:
         """The mean, or with standard normal noise of its shape an image."""
         return self.mean if noise is None or self.logvar is None else self.mean + texture(self.logvar, self.mean, noise)
 
@@ -72,7 +72,7 @@ class Autoencoder(Codec):
 
         The noise is idle in the network `kl`.
         """
-        return self.decoded(latents).drawn(noise)
+        return self.decoded(latents).textured(noise)
 
     def decoded(self, latents: Tensor) -> Decoded:
         """Latents -> the distribution of images. What learns the noise leaves no gradient in the rest."""

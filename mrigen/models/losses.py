@@ -29,22 +29,22 @@ class AutoencoderObjective(nn.Module):
         self.discriminator = PatchDiscriminator() if settings.adversarial_weight else None
 
     def forward(
-        self, images: Tensor, noise: Tensor, grain: Tensor, lesions: Tensor | None, step: int
+        self, images: Tensor, noise: Tensor, texture_noise: Tensor, lesions: Tensor | None, step: int
     ) -> dict[str, Tensor]:
         """The terms at `step`, and their weighted sum as `loss`; `lesions` (B, 1, *spatial) are 1 within and 0 without.
 
-        `noise` of the latents' and `grain` of the images' shape are standard normal.
+        `noise` of the latents' and `texture_noise` of the images' shape are standard normal.
         """
         decoded, posterior = self.autoencoder(images, noise)
         terms = autoencoder_loss(decoded, images, posterior, self._settings, lesions)
         if self.discriminator is None:
             return terms
-        drawn = decoded.drawn(grain)
+        textured = decoded.textured(texture_noise)
         frozen = {name: weights.detach() for name, weights in self.discriminator.named_parameters()}
-        adversarial = -functional_call(self.discriminator, frozen, (drawn,)).mean()
+        adversarial = -functional_call(self.discriminator, frozen, (textured,)).mean()
         weight = adaptive_weight(terms["loss"], adversarial, decoded.mean)
         share = self._settings.adversarial_share(step)
-        real, fake = self.discriminator(images), self.discriminator(drawn.detach())
+        real, fake = self.discriminator(images), self.discriminator(textured.detach())
         told = hinge_loss(real, fake)
         loss = terms["loss"] + self._settings.adversarial_weight * share * weight * adversarial + told
         return {**terms, "loss": loss, "adversarial": adversarial, "discriminator": told}

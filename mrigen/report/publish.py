@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mrigen.errors import InputError
 from mrigen.storage import Location
 
 
@@ -19,6 +20,14 @@ class Published:
     words: tuple[str, ...]
     """The result, in lines for a terminal."""
     failed: bool = False
+
+
+def result_folder(folder: Location, name: str) -> Location:
+    """The folder itself. Raises InputError if it holds files of something else, for none is called `name`."""
+    start = len(folder.path.rstrip("/")) + 1
+    if not (folder / name).is_file() and any(not file.path[start:].startswith(".") for file in folder.files()):
+        raise InputError(f"{folder} is not empty and holds no {name}: use a new folder for --out")
+    return folder
 
 
 def publish(

@@ -21,7 +21,7 @@ from mrigen.sources.options import SourceOptions
 from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.storage import Location
 from mrigen.volume import MAX_SCAN_BYTES, MIN_VOXELS, ScanHeader, Volume, VolumeError
-from mrigen.volume.checks import check_affine, check_shape, check_size, check_stored_size, check_voxels
+from mrigen.volume.checks import check_affine, check_bytes, check_shape, check_size, check_voxels
 from mrigen.volume.scan import Affine, closest_ras
 
 _LIST_OF_FILES = "DICOMDIR"
@@ -136,7 +136,7 @@ def _slices(sitk: Any, folder: Path, max_bytes: int) -> list[_Slice]:
     for path in entries:
         if not path.is_file():  # to open a FIFO would be to wait
             raise VolumeError(f"{path}: not a regular file", "missing")
-    check_stored_size(sum(path.stat().st_size for path in entries), folder, max_bytes)
+    check_bytes(sum(path.stat().st_size for path in entries), "in storage", folder, max_bytes)
     with _told(str(folder)):
         series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
         files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]) if series else ()

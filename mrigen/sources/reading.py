@@ -16,7 +16,7 @@ from mrigen.sources.listing import is_scan_name
 from mrigen.sources.scans import Scan
 from mrigen.storage import CHUNK, Location
 from mrigen.volume import MAX_SCAN_BYTES, ScanHeader, Volume, VolumeError, read_header, read_volume
-from mrigen.volume.checks import check_stored_size
+from mrigen.volume.checks import check_bytes
 from mrigen.volume.reading import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
@@ -120,7 +120,7 @@ def _on_disk(location: Location, max_bytes: int, *, head_only: bool = False) -> 
     files = _files(location)
     stored = _stored_bytes(files, location.filesystem)
     if not head_only:
-        check_stored_size(stored, location, max_bytes)
+        check_bytes(stored, "in storage", location, max_bytes)
     with tempfile.TemporaryDirectory(prefix="mrigen-") as folder:
         above = PurePosixPath(location.path).parent
         for file in files:

@@ -13,7 +13,7 @@ from mrigen.records import read_file
 from mrigen.report.ablation.page import ablation_page
 from mrigen.report.ablation.words import ablation_verdict
 from mrigen.report.notices import model_notices, notices
-from mrigen.report.publish import Published, publish
+from mrigen.report.publish import Published, publish, result_folder
 from mrigen.storage import Location
 from mrigen.studies.ablation.looking import AblationNetworks, run_model, shard_file
 from mrigen.studies.ablation.shards import plan_ablation
@@ -35,7 +35,7 @@ def ablate_run(
     will be missing is given to `tell` before the work. What is done is kept in RUN/.cache: a killed ablation goes on.
     Raises InputError for a run without a model, or without held-out images of a cell that it was trained on.
     """
-    out, cache = out or run / "ablation", run / ".cache"
+    out, cache = result_folder(out or run / "ablation", "ablation.json"), run / ".cache"
     model, index = run_model(run), index_real(run / "data", "test")
     classifier = plan_classifier(run / "data", config)
     plan = plan_ablation(index, model, config, classifier.key)
@@ -51,7 +51,7 @@ def ablate_run(
     study = summarise(plan, tables, trained.counts, config)
 
     told = [*notices(index.provenance), *model_notices(run / "model", {}, index.held_out_subjects)]
-    facts = {"Model": plan.model_sha256, **({"Command": command} if command else {})}
+    facts = {"Model": plan.model_sha256, "Sampler": str(study.own.sampler), **({"Command": command} if command else {})}
     page = ablation_page(f"Ablation of {run.name}", study, told, facts, plane=config.data.plane)
     verdict = ablation_verdict(study)
     figures = {"notices": told, "verdict": verdict, **study.as_json()}

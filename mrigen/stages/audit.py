@@ -14,7 +14,7 @@ from mrigen.report.audit.page import audit_page, shown_pairs
 from mrigen.report.audit.words import audit_json, audit_text, verdict
 from mrigen.report.notices import model_notices, notices
 from mrigen.report.provenance import comparison_facts
-from mrigen.report.publish import Published, publish
+from mrigen.report.publish import Published, publish, result_folder
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
@@ -36,7 +36,7 @@ def audit_run(
     is done lies in `.parts` there until all is: a killed audit goes on. Raises InputError for a run without images to
     compare.
     """
-    samples, out = samples or run / "samples", out or run / "audit"
+    samples, out = samples or run / "samples", result_folder(out or run / "audit", "audit.json")
     real, generated = index_real(run / "data", split), index_generated(samples)
     plan = plan_audit(real, generated, config)
     parts = out / ".parts" / plan.digest[:16]

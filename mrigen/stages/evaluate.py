@@ -17,7 +17,7 @@ from mrigen.report.evaluation.page import report_page
 from mrigen.report.evaluation.terminal import evaluation_lines
 from mrigen.report.notices import broken_notice, model_notices, notices
 from mrigen.report.provenance import comparison_facts
-from mrigen.report.publish import Published, publish
+from mrigen.report.publish import Published, publish, result_folder
 from mrigen.storage import Location
 
 
@@ -42,7 +42,7 @@ def evaluate_run(
         InputError: for a folder that is not what `mrigen prepare` or `mrigen generate` left, for networks that cannot
             be read, or for `extrapolation` where no classifier can be trained.
     """
-    made, out = samples or run / "samples", out or run / "report"
+    made, out = samples or run / "samples", result_folder(out or run / "report", "metrics.json")
     real = index_real(run / "data", split)
     generated = index_generated(made) if samples or (made / "manifest").is_folder() else ImageIndex()
     networks = find_networks(run, config)

@@ -55,7 +55,7 @@ def generate_run(
     trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
     known = [cell for cell, seen in trained.items() if seen or allow_untrained]
     asked = tuple(dict.fromkeys(known if cells is None else cells))
-    settings = parse_section(SamplerConfig, pipeline.config.sampler.model_dump() | dict(sampler or {}), "sampler")
+    settings = parse_section(SamplerConfig, pipeline.config.sampler.model_dump() | dict(sampler or {}))
     if not allow_untrained:
         pipeline.require_trained(asked, "or add --allow-untrained to generate others too, marked")
     low, high = pipeline.model.slice_mm_quantiles[0], pipeline.model.slice_mm_quantiles[-1]

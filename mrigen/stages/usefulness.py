@@ -9,7 +9,7 @@ from mrigen.each import Each
 from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
 from mrigen.report.notices import model_notices, notices
-from mrigen.report.publish import Published, publish
+from mrigen.report.publish import Published, publish, result_folder
 from mrigen.report.usefulness.page import usefulness_page
 from mrigen.report.usefulness.words import usefulness_verdict
 from mrigen.run import SUCCESS
@@ -34,7 +34,7 @@ def usefulness_run(
     generate`, `command` what the page says it came from. Every training is kept in RUN/.cache: a killed study goes on,
     and one of other samples trains on them alone. Raises InputError where fewer than two pathologies can be compared.
     """
-    samples, out = samples or run / "samples", out or run / "usefulness"
+    samples, out = samples or run / "samples", result_folder(out or run / "usefulness", "usefulness.json")
     real, synthetic = index_real(run / "data", "test"), index_generated(samples)
     images = select_images(real, synthetic, [Cell.parse(name) for name in config.held_out_cells])
     trainings = plan_trainings(config)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 
 import click
 
+from mrigen.command_line import run_command
 from mrigen.config import Config
 from mrigen.config.files import PRESETS
-from mrigen.errors import InputError
 from mrigen.run import resolve_config
 from mrigen.storage import Location
 
@@ -88,18 +86,5 @@ def _lines(title: str, total: int) -> Callable[[int, Mapping[str, float]], None]
     return report
 
 
-def main() -> None:
-    """Run the command line; bad input is one line and exit status 2."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    try:
-        command.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except (click.ClickException, InputError) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        print(f"python -m mrigen.training: error: {' '.join(message.split())}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(command, "python -m mrigen.training")

@@ -66,7 +66,7 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
             return AutoencoderBatch.of(rows, places.rows(order), places, config).to(device)
 
         for step, batch in prefetched(prepare, range(state.first_step, settings.num_steps)):
-            terms = state.network(batch.images, batch.noise, batch.grain, batch.lesions, step)
+            terms = state.network(batch.images, batch.noise, batch.texture_noise, batch.lesions, step)
             state.update(step, terms["loss"])
             done = step + 1
             if journal:
@@ -97,7 +97,7 @@ class AutoencoderBatch:
 
     images: Tensor
     noise: Tensor
-    grain: Tensor
+    texture_noise: Tensor
     lesions: Tensor | None
 
     @classmethod
@@ -108,7 +108,7 @@ class AutoencoderBatch:
         dims = config.data.spatial_dims
         latent, spatial = (settings.latent_channels, *[side // settings.downsampling] * dims), (1, *[side] * dims)
         uniform, normal = places.draw(dims, (math.prod(latent) + math.prod(spatial),))
-        noise, grain = torch.split(normal, [math.prod(latent), math.prod(spatial)], dim=1)
+        noise, texture_noise = torch.split(normal, [math.prod(latent), math.prod(spatial)], dim=1)
         images = rows.tensor("image", numbers)
         lesions = rows.tensor("lesions", numbers) if settings.lesion_weight else None
         if settings.crop_size is not None:
@@ -116,12 +116,13 @@ class AutoencoderBatch:
             images = cropped(images, settings.crop_size, corners)
             lesions = None if lesions is None else cropped(lesions, settings.crop_size, corners)
         lesions = None if lesions is None else lesions[:, None]
-        return cls(images[:, None], noise.reshape(-1, *latent), grain.reshape(-1, *spatial), lesions)
+        return cls(images[:, None], noise.reshape(-1, *latent), texture_noise.reshape(-1, *spatial), lesions)
 
     def to(self, device: torch.device) -> AutoencoderBatch:
         """The same batch on `device`."""
-        images, noise, grain = (to_device(tensor, device) for tensor in (self.images, self.noise, self.grain))
-        return AutoencoderBatch(images, noise, grain, None if self.lesions is None else to_device(self.lesions, device))
+        lesions = None if self.lesions is None else to_device(self.lesions, device)
+        images, noise, texture_noise = (to_device(one, device) for one in (self.images, self.noise, self.texture_noise))
+        return AutoencoderBatch(images, noise, texture_noise, lesions)
 
 
 def crop_corners(images: Tensor, side: int, uniform: Tensor) -> list[list[int]]:
@@ -154,8 +155,8 @@ def cropped(images: Tensor, side: int, corners: Sequence[Sequence[int]]) -> Tens
 @torch.no_grad()
 def validate(model: Autoencoder, images: Tensor) -> tuple[float, Tensor]:
     """Mean PSNR in dB of the reconstructions of `images`, and a sheet: some images, then their reconstructions."""
-    grain = sample_noise(range(len(images)), tuple(images.shape[1:])).to(images.device)
-    batches = zip(torch.split(images, 32), torch.split(grain, 32), strict=True)
+    texture_noise = sample_noise(range(len(images)), tuple(images.shape[1:])).to(images.device)
+    batches = zip(torch.split(images, 32), torch.split(texture_noise, 32), strict=True)
     restored = torch.cat([model.decode(model.encode(batch).mean, noise) for batch, noise in batches])
     error = (restored.clamp(-1, 1) - images).square().mean(dim=tuple(range(1, images.dim())))
     some = torch.linspace(0, len(images) - 1, min(NUM_PREVIEWS, len(images))).long()

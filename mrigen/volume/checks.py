@@ -40,15 +40,11 @@ def check_frame(header: ScanHeader, path: Path, frame: int | None) -> None:
 def check_size(header: ScanHeader, path: Path, max_bytes: int) -> None:
     """All frames together, as float32 or as stored, whichever is more, stay within `max_bytes`."""
     claimed = math.prod(header.shape) * header.num_frames * max(4, header.dtype.itemsize)
-    _check_bytes(claimed, "of voxels by its header", path, max_bytes)
+    check_bytes(claimed, "of voxels by its header", path, max_bytes)
 
 
-def check_stored_size(stored: int, place: object, max_bytes: int) -> None:
-    """The files of a scan at `place` stay within `max_bytes` together."""
-    _check_bytes(stored, "in storage", place, max_bytes)
-
-
-def _check_bytes(count: int, what: str, place: object, max_bytes: int) -> None:
+def check_bytes(count: int, what: str, place: object, max_bytes: int) -> None:
+    """What is of a scan at `place`, such as its files in storage, stays within `max_bytes`."""
     if count > max_bytes:
         told = f"{count / 2**20:.4g} MB {what}, over the limit of {max_bytes / 2**20:.4g} MB"
         raise VolumeError(f"{place}: {told}", "size")

@@ -87,10 +87,7 @@ def closest_ras(header: ScanHeader) -> tuple[NDArray[np.float32], NDArray[np.flo
     Returns an array yet to be filled, C-contiguous; a view of it along the axes of the file; the array's affine.
     """
     stored = nibabel.io_orientation(header.affine)
-    shape = [0, 0, 0]
-    for size, axis in zip(header.shape, stored[:, 0], strict=True):
-        shape[int(axis)] = size
-    array = np.empty(shape, np.float32)
+    array = np.empty(np.take(header.shape, np.argsort(stored[:, 0])), np.float32)
     as_array = [[axis, 1] for axis in range(3)]
     view = nibabel.apply_orientation(array, nibabel.orientations.ornt_transform(as_array, stored))
     affine = header.affine @ nibabel.orientations.inv_ornt_aff(stored, header.shape)

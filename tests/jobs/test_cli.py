@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 from jobs.cli import VERBS, cli
 from mrigen import __version__
 from mrigen.config import load_config
+from mrigen.errors import InputError
+from mrigen.storage import Location
 from tests.command import mrigen
 
 
@@ -143,6 +147,43 @@ def test_the_resolved_configuration_can_be_printed_and_read_again(
     places = tmp_path, tmp_path / "run"
     assert mrigen("prepare", *places, "--preset", preset, "--set", "seed=7", "--print-config") == 0
     assert load_config("quick", capsys.readouterr().out) == load_config(preset, None, ["seed=7"])
+
+
+def test_what_only_reads_a_run_does_not_ask_to_write_there(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(place: Location) -> None:
+        if not place.path.startswith(str(tmp_path)):
+            raise InputError(f"cannot write to {place}")
+
+    monkeypatch.setattr(Location, "require_writable", refuse)
+    for line in ("prepare {empty} {run}", "train-vae {run}", "evaluate {run}", "quickstart --out {run}"):
+        assert mrigen(*line.format(run=tiny_run, empty=tmp_path).split(), "--print-config") == 0
+    assert mrigen("audit", tiny_run, "--samples", tmp_path, "--out", tmp_path / "out") == 2
+    assert f"no Parquet file in {tmp_path / 'manifest'}" in capsys.readouterr().err
+    assert mrigen("evaluate", tiny_run, "--out", tmp_path / "out") == 2
+    assert f"cannot write to {tiny_run}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "audit", "ablate", "usefulness"])
+def test_a_result_does_not_go_into_a_folder_of_something_else(
+    verb: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    assert mrigen(verb, tiny_run, "--out", tmp_path) == 2
+    assert re.search(rf"{tmp_path} is not empty and holds no \w+\.json: use a new folder", capsys.readouterr().err)
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
+def test_training_without_ray_tells_faults_as_the_command_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr("sys.argv", ["mrigen.training", str(tmp_path / "file" / "run"), "--phantom", "4"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("mrigen.training", run_name="__main__")
+    assert ended.value.code == os.EX_IOERR
+    assert re.fullmatch(r"python -m mrigen.training: error: \[Errno 20\] .*\n", capsys.readouterr().err)
 
 
 def test_a_relative_output_is_refused_under_a_ray_job(

@@ -193,25 +193,6 @@ def figures_of(run: Path, name: str) -> Any:
     [
         (["{run}", "--samples", "{run}/nothing"], "nothing"),
         (["{run}", "--samples", "{run}/data"], "run `mrigen generate` first"),
-        (
-            ["{run}", "--set", "evaluation.extractors=[inception]"],
-            "the extractor inception needs its weights: name their file in weights.inception",
-        ),
-        (
-            ["{run}", "--set", "evaluation.extractors=[resnet]"],
-            "'inception' or 'radimagenet', got 'resnet'",
-        ),
-        (
-            ["{run}", "--set", "evaluation.weights.inception=x"],
-            "weights.inception are of no use: add inception to extractors",
-        ),
-        (
-            [
-                *("{run}", "--set", "evaluation.extractors=[radimagenet]"),
-                *("--set", "evaluation.weights.radimagenet={run}/gone.safetensors"),
-            ],
-            "gone.safetensors",
-        ),
         (["{run}", "--set", "evaluation.extractors=[]"], "must name one or more, each once"),
         (
             [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,30 @@ def test_a_missing_latent_scale_is_an_error_and_never_one(folder):
     resealed(folder, "vae/config.json", lambda tree: tree.update(latents_std=None))
     with pytest.raises(InputError, match="latents_mean and latents_std must hold one number a channel"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("labels.json", "training_counts"),
+        ("labels.json", "slice_mm_quantiles"),
+        ("conditioning/config.json", "channels"),
+    ],
+)
+def test_a_fact_that_is_not_told_is_named_with_its_file(folder, name, field):
+    resealed(folder, name, lambda tree: tree.pop(field))
+    with pytest.raises(InputError) as caught:
+        load_model(folder)
+    assert str(caught.value) == f"{folder / name} has no {field}: copy the model folder anew"
+
+
+def test_only_what_is_known_to_have_no_skull_is_said_to_have_none(folder):
+    model = load_model(folder)
+    stripped = model.config.model_copy(update={"data": model.config.data.model_copy(update={"head": "strip"})})
+    assert not model.of_stripped_heads
+    assert replace(model, config=stripped).of_stripped_heads
+    assert replace(model, training_sources=("a phantom",)).of_stripped_heads
+    assert not replace(model, training_sources=("a phantom", "IXI")).of_stripped_heads
 
 
 def test_another_objective_is_refused(folder):

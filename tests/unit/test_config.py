@@ -81,6 +81,16 @@ def test_a_file_that_is_no_settings_is_refused_by_its_name(text: str) -> None:
         load_config("tiny", text, source="mine.yaml")
 
 
+def test_a_wrong_value_is_told_with_the_file_that_holds_it() -> None:
+    text = "seed: -1"
+    for overrides in ([], ["data.image_size=32"]):
+        with pytest.raises(InputError, match=r"^run/config\.json: seed: .*, got '-1'$"):
+            load_config("tiny", text, overrides, source="run/config.json")
+    with pytest.raises(InputError, match=r"^data\.image_size: "):
+        load_config("tiny", "seed: 1", ["data.image_size=9"], source="run/config.json")
+    assert load_config("tiny", text, ["seed=1"], source="run/config.json").seed == 1
+
+
 def test_an_unknown_preset_lists_the_known() -> None:
     with pytest.raises(InputError, match=r"'huge'.*tiny.*quick"):
         load_config("huge")

@@ -65,24 +65,22 @@ def ablation_page(title: str, study: Ablation, notices: Sequence[str], facts: Ma
 
 def setting_name(setting: Setting, own: Setting) -> str:
     """What sets a setting apart from the model's own one."""
+    sampler = setting.sampler
     if setting == own:
-        sampler = setting.sampler
-        return f"As used: {sampler.solver}, {sampler.num_steps} steps, scale {sampler.guidance_scale:g}"
+        return f"As used: {sampler.solver}, {sampler.num_steps} steps"
     if setting.drop != Drop.NOTHING:
         return f"Without {setting.drop}"
-    if setting.sampler.guidance_scale != own.sampler.guidance_scale:
-        scale = setting.sampler.guidance_scale
-        return "Without guidance" if scale == 1.0 else f"Guidance scale {scale:g}"
-    return f"{setting.sampler.solver}, {setting.sampler.num_steps} steps"
+    if (sampler.solver, sampler.num_steps) != (own.sampler.solver, own.sampler.num_steps):
+        return f"{sampler.solver}, {sampler.num_steps} steps"
+    return f"Guidance scale {sampler.guidance_scale:g}" if sampler.guidance_terms else "Without guidance"
 
 
 def curve_plot(study: Ablation) -> bytes:
     """Every figure against the number of function evaluations, a line for each solver."""
-    sampler = study.own.sampler
     plot, panels = _panels(study)
     for name, axes in panels.items():
         for solver, (mark, colour) in _LOOKS.items():
-            settings = _settings(study, solver=solver, guidance_scale=sampler.guidance_scale)
+            settings = [one for one in _varied(study, "solver", "num_steps") if one.sampler.solver == solver]
             settings.sort(key=lambda setting: setting.num_evaluations)
             figures = [study.rows[setting][name] for setting in settings]
             line(axes, [s.num_evaluations for s in settings], figures, colour, mark, solver)
@@ -98,7 +96,7 @@ def curve_plot(study: Ablation) -> bytes:
 def guidance_plot(study: Ablation) -> bytes:
     """Every figure against the guidance scale, at the model's own solver and number of steps."""
     own = study.own.sampler
-    settings = _settings(study, solver=own.solver, num_steps=own.num_steps)
+    settings = _varied(study, "guidance_scale")
     settings.sort(key=lambda setting: setting.sampler.guidance_scale)
     plot, panels = _panels(study)
     for name, axes in panels.items():
@@ -110,14 +108,11 @@ def guidance_plot(study: Ablation) -> bytes:
     return png_with_legend(plot)
 
 
-def _settings(study: Ablation, **alike: object) -> list[Setting]:
-    """Those that drop nothing and have these values."""
-    return [
-        setting
-        for setting in study.rows
-        if setting.drop == Drop.NOTHING
-        and all(getattr(setting.sampler, name) == value for name, value in alike.items())
-    ]
+def _varied(study: Ablation, *names: str) -> list[Setting]:
+    """The settings that drop nothing and differ from the model's own in the fields `names` at most."""
+    own = study.own.sampler
+    same = {name: getattr(own, name) for name in names}
+    return [one for one in study.rows if one.drop == Drop.NOTHING and one.sampler.model_copy(update=same) == own]
 
 
 def _panels(study: Ablation) -> tuple[Plot, dict[str, Axes]]:

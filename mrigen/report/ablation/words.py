@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mrigen.config.model import NO_GUIDANCE
 from mrigen.metrics.figure import Figure
 from mrigen.report.figure_text import apart
 from mrigen.studies.ablation.looking import EXTRACTORS
@@ -12,7 +13,7 @@ from mrigen.studies.ablation.summary import Ablation
 def ablation_verdict(study: Ablation) -> list[str]:
     """What leaving something out costs, a sentence each."""
     own, said = study.rows[study.own], []
-    unguided = study.setting(Drop.NOTHING, guidance_scale=1.0)
+    unguided = study.setting(Drop.NOTHING, **NO_GUIDANCE)
     for setting, what, target in (
         (study.setting(Drop.PATHOLOGY), "the pathology", "pathology"),
         (study.setting(Drop.MODALITY), "the modality", "modality"),

@@ -37,6 +37,7 @@ def explanation(audit: Audit, config: Config) -> str:
     """What the verdict rests on, in a sentence or two."""
     if audit.p_value is None:
         return "No cell has the samples, training images and held-out images that a judgement needs: see the table."
+    p = "< 0.0001" if audit.p_value < 1e-4 else f"= {p_value_text(audit.p_value)}"
     chance = sum(expected_flags(cell, config.audit.percentile) for cell in audit.cells)
     parts = [
         f"Of {audit.flagged.n} samples judged, {audit.flagged.count} are nearer to a training image than "
@@ -44,7 +45,7 @@ def explanation(audit: Audit, config: Config) -> str:
         "Matches, those also much nearer to training than to held-out images: "
         f"{audit.matches.count} of the samples, {audit.held_out_matches.count} of {audit.held_out_matches.n} "
         "held-out images.",
-        f"An excess this large has p {_equation(audit.p_value)}; the audit fails below {audit.significance:g}.",
+        f"An excess this large has p {p}; the audit fails below {audit.significance:g}.",
     ]
     if audit.detectable is None:
         parts.append("With so few images it could not have failed, had every sample been a copy.")
@@ -165,11 +166,6 @@ def p_value_text(p_value: float | None) -> str:
     if p_value is None:
         return "-"
     return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
-
-
-def _equation(p_value: float) -> str:
-    text = p_value_text(p_value)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _cell_json(cell: CellAudit, plan: AuditPlan) -> dict[str, Any]:

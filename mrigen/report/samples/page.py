@@ -67,7 +67,7 @@ def write_samples_page(
     facts = {
         "Model (SHA-256)": plan.model_sha256,
         "Seed": str(plan.seed),
-        "Sampler": f"{plan.sampler.solver}, {plan.sampler.num_steps} steps, guidance {plan.sampler.guidance_scale:g}",
+        "Sampler": str(plan.sampler),
         "Slice height": "drawn for each sample" if plan.slice_mm is None else f"{plan.slice_mm:g} mm",
         "Command": command,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 
 from mrigen.checkpoint import Model
 from mrigen.config import Config, SamplerConfig
+from mrigen.config.model import NO_GUIDANCE
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
+from mrigen.sampling import num_evaluations
 from mrigen.solvers import SOLVERS
 
 COMPARED = tuple(name for name, solver in SOLVERS.items() if not solver.stochastic)
@@ -33,17 +35,13 @@ class Setting:
 
     sampler: SamplerConfig
     drop: Drop = Drop.NOTHING
-
-    @property
-    def num_evaluations(self) -> int:
-        """Times that the network looks at one sample: a guided step asks for each term and the null."""
-        return self.sampler.num_steps * (len(self.sampler.guidance_terms) + 1)
+    num_evaluations: int = field(default=0, compare=False)
+    """Times that the network looks at one sample."""
 
     def as_json(self) -> dict[str, Any]:
-        """Solver, steps, scale, what is dropped, and the number of function evaluations."""
-        names = ("solver", "num_steps", "guidance_scale")
+        """The sampler's settings, what is dropped, and the number of function evaluations."""
         return {
-            **{name: getattr(self.sampler, name) for name in names},
+            **self.sampler.model_dump(mode="json"),
             "without": str(self.drop),
             "num_evaluations": self.num_evaluations,
         }
@@ -53,18 +51,19 @@ def plan_settings(config: Config) -> list[Setting]:
     """The model's own setting, first; without a condition; without guidance and at other scales; and every solver
     of `COMPARED` at every number of steps."""
     own, studies = config.sampler, config.studies
-    found = [Setting(own), Setting(own, Drop.PATHOLOGY), Setting(own, Drop.MODALITY)]
-    found += [Setting(_changed(own, guidance_scale=scale)) for scale in sorted({1.0, *studies.guidance_scales})]
+
+    def setting(drop: Drop = Drop.NOTHING, **changes: Any) -> Setting:
+        sampler = SamplerConfig.model_validate(own.model_dump() | changes)
+        return Setting(sampler, drop, num_evaluations(sampler, config.diffusion.num_train_timesteps))
+
+    found = [setting(), setting(Drop.PATHOLOGY), setting(Drop.MODALITY), setting(**NO_GUIDANCE)]
+    found += [setting(guidance_scale=scale) for scale in sorted(studies.guidance_scales)]
     found += [
-        Setting(_changed(own, solver=solver, num_steps=count))
+        setting(solver=solver, num_steps=count)
         for solver in COMPARED
         for count in sorted({own.num_steps, *studies.step_counts})
     ]
     return list(dict.fromkeys(found))
-
-
-def _changed(sampler: SamplerConfig, **changes: Any) -> SamplerConfig:
-    return SamplerConfig.model_validate(sampler.model_dump() | changes)
 
 
 class _Untold(Denoiser):

@@ -17,7 +17,7 @@ from mrigen.checkpoint import Model
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, in_file_order
-from mrigen.images.labelled import draw_per_cell
+from mrigen.images.labelled import choose_per_cell
 from mrigen.labels import Cell, all_cells
 from mrigen.studies.ablation.settings import Setting, plan_settings
 
@@ -82,8 +82,8 @@ def plan_ablation(index: ImageIndex, model: Model, config: Config, classifier_ke
     count = config.studies.samples_per_cell
     reference = [row for row in index.rows if row.group == Group.REFERENCE]
     real = (
-        (Group.HELD_OUT, draw_per_cell([row for row in held_out if row.cell in cells], REAL_PER_CELL)),
-        (Group.REFERENCE, draw_per_cell([row for row in reference if row.cell in cells], count)),
+        (Group.HELD_OUT, choose_per_cell([row for row in held_out if row.cell in cells], REAL_PER_CELL)),
+        (Group.REFERENCE, choose_per_cell([row for row in reference if row.cell in cells], count)),
     )
     samples = [(cell, number) for cell in cells for number in range(count)]
     settings = tuple(plan_settings(config))

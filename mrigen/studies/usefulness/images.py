@@ -11,7 +11,7 @@ from enum import StrEnum
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, ImageRow, in_file_order, refuse_other_shape
-from mrigen.images.labelled import draw_per_cell
+from mrigen.images.labelled import choose_per_cell
 from mrigen.labels import Cell, Pathology, all_cells
 
 TRAIN_PER_CELL = 500
@@ -90,8 +90,8 @@ def select_images(real: ImageIndex, synthetic: ImageIndex, untrained: Iterable[C
         replace(real, rows=()),
         replace(synthetic, rows=()),
         tuple(train),
-        tuple(in_file_order(draw_per_cell(test, TEST_PER_CELL))),
-        tuple(draw_per_cell(made, TRAIN_PER_CELL)),
+        tuple(in_file_order(choose_per_cell(test, TEST_PER_CELL))),
+        tuple(choose_per_cell(made, TRAIN_PER_CELL)),
     )
 
 
@@ -113,7 +113,7 @@ def training_rows(images: StudyImages, training: ClassifierTraining) -> tuple[li
     real: list[ImageRow] = []
     if training.on != TrainedOn.SYNTHETIC:
         subjects = draw_subjects(images.train, training.fraction, training.seed)
-        real = draw_per_cell([row for row in images.train if row.owner in subjects], TRAIN_PER_CELL)
+        real = choose_per_cell([row for row in images.train if row.owner in subjects], TRAIN_PER_CELL)
     return real, [] if training.on == TrainedOn.REAL else list(images.made)
 
 

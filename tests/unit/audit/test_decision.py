@@ -161,18 +161,6 @@ def test_a_cell_without_a_decision_says_why(samples: list[Query], held_out: list
     assert audit.num_undecided == len(samples)
 
 
-def test_what_is_not_decided_is_told() -> None:
-    fresh = people(seed=1)
-    broken = [Query("x", "x", fault="not finite")] * 3
-    audit = decide([decided(fresh + broken), decided(fresh, people(3), OTHER)], SETTINGS)
-    assert not audit.failed
-    assert audit.num_undecided == 103
-    assert "103 samples were not judged" in warnings(audit)[0]
-    assert (
-        decide_cell(CELL, (), fresh, people(), SETTINGS).reason == "no training image of the same pathology or modality"
-    )
-
-
 def test_the_ratio_stays_finite() -> None:
     assert query(1.0, 1.0).ratio == 1.0
     assert query(1.0, 0.5).ratio == pytest.approx(2e-6)

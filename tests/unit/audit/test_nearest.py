@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mrigen.audit import block_files, pairing
-from mrigen.audit.block_files import BlockMaker, BlockReader, block_file, read_images
+from mrigen.audit.block_files import BlockMaker, block_file
 from mrigen.audit.decision import Audit
 from mrigen.audit.nearest import NeighbourFinder, decide_by_results, read_results, result_file
 from mrigen.audit.pairing import AuditPlan, plan_audit
@@ -146,16 +146,6 @@ def test_a_broken_training_image_is_nobodys_neighbour(tmp_path: Path) -> None:
     assert nearest[1] == "train000Healthy-T1w-1"
 
 
-def test_small_blocks_are_asked_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make_run(tmp_path / "run", rows(real_images("val", 3)) + rows(real_images("val", 3), OTHER), (CELL, OTHER))
-    monkeypatch.setattr(pairing, "BLOCK_ROWS", 16)
-    plan = plan_of(run)
-    sizes = [sum(len(plan.blocks[n].rows) for n in c.queries) for c in plan.searches if c.group == Group.HELD_OUT]
-    assert max(sizes) <= 16
-    assert sum(sizes) == 48
-    assert max(len(c.queries) for c in plan.searches) > 1
-
-
 def test_neither_order_nor_blocks_nor_an_interruption_change_a_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,18 +179,6 @@ def test_blocks_are_no_matter_to_what_is_found(tmp_path: Path, monkeypatch: pyte
     assert found(tmp_path / "two") == whole
 
 
-def test_the_reader_keeps_no_more_than_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make_run(tmp_path / "run", rows(real_images("val", 10)))
-    monkeypatch.setattr(pairing, "BLOCK_ROWS", 8)
-    plan, _ = audit(run, tmp_path / "parts")
-    reader = BlockReader(plan, Location.parse(tmp_path / "parts"))
-    one = reader[0].num_bytes
-    monkeypatch.setattr(block_files, "CACHE_BYTES", 2 * one)
-    for number in range(len(plan.blocks)):
-        reader[number]
-        assert reader.num_bytes <= 2 * one
-
-
 def test_an_untrained_cell_meets_its_pathology_and_its_modality(tmp_path: Path) -> None:
     samples = rows(real_images("train", 6), OTHER, trained=False)
     run = make_run(tmp_path / "run", samples, (CELL, OTHER, FAR))
@@ -224,15 +202,6 @@ def test_an_untrained_cell_without_held_out_images_takes_those_it_meets(tmp_path
     lonely = rows(real_images("train", 6), Cell.parse("Glioblastoma:T2w"), trained=False)
     _, found = audit(make_run(tmp_path / "lonely", lonely), tmp_path / "lonely-parts")
     assert found.cells[0].reason == "no training image of the same pathology or modality"
-
-
-def test_pixels_can_be_fetched_by_id(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", rows(real_images("val", 3)))
-    plan, _ = audit(run, tmp_path / "parts")
-    key = Group.REFERENCE, "train000Healthy-T1w-1"
-    images = read_images(plan, Location.parse(tmp_path / "parts"), {key})
-    assert images.keys() == {key}
-    assert np.array_equal(images[key], real_images("train", 2)[1].astype(np.float16))
 
 
 def test_what_cannot_be_audited_is_refused(tmp_path: Path) -> None:

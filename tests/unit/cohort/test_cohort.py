@@ -14,6 +14,7 @@ import pytest
 from mrigen.cohort.closing import close_cohort
 from mrigen.cohort.plan import CohortPlan, read_shard, write_plan
 from mrigen.cohort.shard import make_shard
+from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline
@@ -27,7 +28,7 @@ def pipeline(tiny_run) -> Pipeline:
 
 
 def plan_of(pipeline: Pipeline, per_cell: int = 2, shard_size: int = 7, seed: int = 0) -> CohortPlan:
-    sampler = pipeline.config.sampler
+    sampler = pipeline.config.sampler.model_copy(update={"pathology_scale": 0.5})
     return CohortPlan(pipeline.model_sha256, tuple(all_cells()), per_cell, seed, sampler, None, shard_size)
 
 
@@ -95,10 +96,15 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
         assert b"synthetic" in scan.header["descrip"].tobytes()
         sidecar = json.loads(Path(str(file).removesuffix(".nii.gz") + ".json").read_text())
         assert sidecar["Provenance"]["seed"] == row["seed"]
+        assert "SkullStripped" not in sidecar  # heads were kept, as they were
         assert row["trained_cell"] == (f"{row['pathology']}:{row['modality']}" != "Sclerosis:PD")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "never seen in training, composed from the labels alone: Sclerosis:PD." in card
     assert "This one was trained on images from clinic." in card
+    for name in SamplerConfig.model_fields:
+        assert name in table.column_names
+        assert name.replace("_", " ") in card
+    assert "pathology scale 0.5" in card
 
 
 def test_a_folder_of_another_plan_or_of_other_files_is_refused(pipeline, tmp_path):

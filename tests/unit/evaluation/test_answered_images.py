@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrigen.condition_classifier.fidelity import Answers
-from mrigen.evaluation.answered_images import ScoredImages, joined, kid_figure
+from mrigen.evaluation.answered_images import joined, kid_figure
 from mrigen.evaluation.extrapolation import passed_off
 from mrigen.labels import Cell
 from mrigen.metrics.kernel import kid, mean_cell_kid
@@ -47,28 +46,6 @@ def test_subjects_are_drawn_with_their_images_of_every_cell() -> None:
     twice = mean_cell_kid(double[0].image_set(NAME), double[1].image_set(NAME), 100, seeded(7))
     assert twice.value == pytest.approx(alone.value)
     assert twice.draws == pytest.approx(alone.draws)
-
-
-def test_in_one_cell_it_is_kid_draw_by_draw() -> None:
-    real, fake = (scored(CELLS[:1], 20, seed, owners_of=2).image_set(NAME) for seed in (1, 2))
-    expected = kid(real, fake, 50, seeded(3))
-    found = mean_cell_kid(real, fake, 50, seeded(3))
-    assert found.value == pytest.approx(expected.value)
-    assert found.draws == pytest.approx(expected.draws)
-
-
-def test_a_draw_does_not_depend_on_the_order_of_a_cells_images() -> None:
-    first, second = scored(CELLS[:1], 20, 1), passed_off(scored(CELLS[:1], 20, 2), CELLS[1])
-    backwards = ScoredImages({NAME: second.features[NAME][::-1]}, _reversed(second.answers))
-    fake = scored(CELLS[:2], 10, 3).image_set(NAME)
-    one, other = (
-        mean_cell_kid(joined([first, some]).image_set(NAME), fake, 50, seeded(3)) for some in (second, backwards)
-    )
-    assert one.draws == pytest.approx(other.draws)
-
-
-def _reversed(answers: Answers) -> Answers:
-    return Answers(answers.pathology[::-1], answers.modality[::-1], answers.cells[::-1], answers.owners[::-1], {})
 
 
 def test_without_two_subjects_in_a_cell_there_is_a_reason() -> None:

@@ -2,24 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from mrigen.errors import InputError
 from mrigen.evaluation import planning
 from mrigen.evaluation.shard_files import SHARD_SCHEMA, ShardFiles
-from mrigen.features.inception import InceptionV3
 from mrigen.features.networks import find_autoencoder
-from mrigen.features.pretrained import load_pretrained
 from mrigen.labels import Cell
 from mrigen.records import write_table
 from mrigen.storage import Location
-from tests.fake_run import made_up_image, sample_row, tiny_config, write_autoencoder, write_data, write_samples
-from tests.unit.evaluation.described import plan_of, tables_of
+from tests.fake_run import sample_row, tiny_config, write_autoencoder, write_data, write_samples
+from tests.unit.evaluation.described import plan_of
 
 CELL = Cell.parse("Healthy:T1w")
 CONFIG = tiny_config("evaluation.extractors=[efficientnet-lite0]")
@@ -62,28 +56,3 @@ def test_the_finished_models_autoencoder_goes_first(tmp_path: Path) -> None:
     assert find_autoencoder(run) == run / "vae"
     (tmp_path / "model" / "SHA256SUMS").write_text("")
     assert find_autoencoder(run) == run / "model" / "vae"
-
-
-def test_the_user_may_bring_a_network(tmp_path: Path) -> None:
-    weights = tmp_path / "inception.safetensors"
-    torch.manual_seed(0)
-    state = InceptionV3().state_dict()
-    save_file(state, weights)
-    write_data(tmp_path, [CELL], {"train": 1, "test": 1}, slices=1)
-    config = tiny_config("evaluation.extractors=[inception]", f"evaluation.weights.inception={weights}")
-    plan = plan_of(tmp_path, config)
-    assert plan.extractors == ("inception",)
-    table = tables_of(tmp_path, plan, config)[0]
-    image = torch.from_numpy(made_up_image("real", table["id"][0].as_py()))[None, None].half().float()
-    features = np.frombuffer(table["features"][0].as_py()[0], np.float32)
-    expected = load_pretrained("inception", Location.parse(weights))(image)[0].numpy()
-    assert features == pytest.approx(expected, rel=1e-4, abs=1e-6)
-
-    state["fc.bias"] += 1.0
-    save_file(state, weights)  # other weights of the same name
-    other = plan_of(tmp_path, config)
-    assert other.identities != plan.identities
-    assert {shard.key for shard in other.shards}.isdisjoint(shard.key for shard in plan.shards)
-    weights.unlink()
-    with pytest.raises(InputError, match=r"inception\.safetensors"):
-        plan_of(tmp_path, config)

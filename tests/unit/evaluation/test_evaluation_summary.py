@@ -16,14 +16,14 @@ from mrigen.condition_classifier.store import find_or_train
 from mrigen.evaluation import planning
 from mrigen.evaluation.described_cells import DescribedCell, DescribedImages, sort_by_cell
 from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST
-from mrigen.evaluation.figure_tasks import pair_likeness
+from mrigen.evaluation.figure_tasks import ScopeByExtractor, pair_likeness, scope_figures
 from mrigen.evaluation.planning import EvaluationPlan
 from mrigen.evaluation.summary import NO_LESIONS, NO_MASKS, Evaluation, pair_interval
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.networks import find_networks
 from mrigen.images.index import Group, hash_order, index_generated, index_real
 from mrigen.images.labelled import LabelledImages
-from mrigen.images.scopes import ScopeKind
+from mrigen.images.scopes import Scope, ScopeKind
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.metrics.distribution import frechet
 from mrigen.metrics.kernel import kid
@@ -36,6 +36,7 @@ from tests.unit.evaluation.described import compared, figures_of, plan_of, row_n
 FULL, FEW, BROKEN, EMPTY = (Cell.parse(n) for n in ("Healthy:T1w", "Healthy:T2w", "Dementia:PD", "Sclerosis:PD"))
 CONFIG = tiny_config("held_out_cells=['Dementia:PD']")
 LEAD = "efficientnet-lite0"
+FULL_BY_LEAD = ScopeByExtractor(Scope(str(FULL), ScopeKind.CELL, (FULL,)), LEAD)
 
 
 @pytest.fixture(scope="module")
@@ -135,15 +136,6 @@ def test_where_there_is_no_figure_there_is_a_reason(evaluation: Evaluation) -> N
     assert nothing["diversity/ms_ssim_generated"].reason == "no generated image"
     pooled = row_named(evaluation, "All trained cells").figures[f"{LEAD}/fid_infinity"]
     assert "needs 100 images" in (pooled.reason or "")
-
-
-def test_untrained_cells_are_marked_and_pooled_apart(evaluation: Evaluation) -> None:
-    assert row_named(evaluation, BROKEN).scope.untrained
-    trained, untrained = evaluation.of_kind(ScopeKind.OVERALL)
-    assert (trained.scope.untrained, untrained.scope.untrained) == (False, True)
-    assert untrained.images["generated"] == 10
-    assert "not finite" in (untrained.figures[f"{LEAD}/fid"].reason or "")
-    assert BROKEN not in row_named(evaluation, "PD").scope.cells
 
 
 def test_pooled_figures_take_equally_many_of_each_cell(evaluation: Evaluation) -> None:
@@ -271,29 +263,19 @@ def test_neither_the_order_of_tasks_nor_another_run_changes_a_bit(
         assert np.array_equal(np.stack(images), np.stack(again.pictures[key]))
     for modality, image in evaluation.error_maps.items():
         assert np.array_equal(image, again.error_maps[modality])
-    other = figures_of(tables, plan, tiny_config("held_out_cells=['Dementia:PD']", "seed=1"))
-    name = f"{LEAD}/kid"
-    assert row_named(other, FULL).figures[name].low != row_named(evaluation, FULL).figures[name].low
+    other = scope_figures(compared(tables, plan, tiny_config("seed=1")), FULL_BY_LEAD)
+    assert other["kid"].low != row_named(evaluation, FULL).figures[f"{LEAD}/kid"].low
 
 
-def test_pictures_are_spread_over_the_heights(evaluation: Evaluation) -> None:
-    images = evaluation.pictures[Group.GENERATED, FULL]
-    assert len(images) == 6
-    heights = [5.0 * (i % 4) for i in range(11)]
-    lowest = [made_up_image("fake", str(FULL), i).astype(np.float16) for i in range(11) if heights[i] == 0]
-    assert any(np.array_equal(images[0], image) for image in lowest)
-
-
-def test_images_that_are_all_the_same_give_reasons(run: Path) -> None:
+def test_images_that_are_all_the_same_give_reasons(plan: EvaluationPlan, tables: list[pa.Table]) -> None:
     """A held-out set without any variety has no spread to compare with."""
-    plan = plan_of(run, CONFIG)
-    described = sort_by_cell(tables_of(run, plan, CONFIG), (SIZE, SIZE))
+    described = sort_by_cell(tables, (SIZE, SIZE))
     key = Group.HELD_OUT, FULL
     rows = described.groups[key].rows
     alike = DescribedCell([{**row, "features": rows[0]["features"]} for row in rows])
     flat = DescribedImages({**described.groups, key: alike})
-    figures = row_named(figures_of(flat, plan, CONFIG), FULL).figures
-    assert figures[f"{LEAD}/kid"].reason == "the features of the real images are all the same"
+    figures = scope_figures(compared(flat, plan, CONFIG), FULL_BY_LEAD)
+    assert figures["kid"].reason == "the features of the real images are all the same"
 
 
 def test_the_interval_of_pairs_knows_that_pairs_share_images() -> None:

@@ -211,4 +211,11 @@ def test_provenance_lists_what_occurs(tmp_path: Path) -> None:
     index = index_generated(Location.parse(tmp_path))
     assert index.provenance == {
         "model_sha256": ["ab" * 32], "solver": ["ddim"], "num_steps": [3, 7], "guidance_scale": [1.5, 2.0],
+        "pathology_scale": [0.0], "modality_scale": [0.0], "guidance_interval": [(0.0, 1.0)], "compute_batch": [8],
+    }  # fmt: skip
+    [file] = (tmp_path / "manifest").iterdir()
+    table = pq.read_table(file)  # of a version that had fewer settings
+    pq.write_table(table.drop_columns(["pathology_scale", "guidance_interval"]), file)
+    assert set(index.provenance) - set(index_generated(Location.parse(tmp_path)).provenance) == {
+        "pathology_scale", "guidance_interval",
     }  # fmt: skip

@@ -87,14 +87,6 @@ def test_one_image_has_no_distance() -> None:
         frechet(torch.rand(9, 4), torch.rand(1, 4))
 
 
-def test_the_formula_is_chosen_by_the_number_of_images_and_makes_no_difference() -> None:
-    real, fake = torch.rand(40, 16).double(), torch.rand(16, 16).double()
-    assert frechet(real, fake) is not None
-    by_covariances, by_products = ways(real, fake)
-    assert frechet(real, fake).value == by_covariances.value == pytest.approx(by_products.value, rel=1e-9)
-    assert frechet(real, fake[:-1]).value == _by_inner_products(real, fake[:-1]).value
-
-
 def weighted_distance(real: Tensor, fake: Tensor, weights: Tensor) -> float:
     """The distance where image i of the real set counts `weights[i]` times."""
     share = weights / weights.sum()

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
 
-from mrigen.metrics import infinity as infinity_module
-from mrigen.metrics.distribution import Frechet, frechet
-from mrigen.metrics.infinity import NUM_SIZES, frechet_infinity
+from mrigen.metrics.distribution import frechet
+from mrigen.metrics.infinity import frechet_infinity
 from mrigen.metrics.resampling import ImageSet, owner_sums, owner_weights, seeded
 
 WIDTH, SHIFT = 16, 1.0
@@ -49,28 +46,6 @@ def test_its_interval_holds_the_truth() -> None:
     assert hits / num >= 0.85
     assert np.mean(widths) / np.std(values) > 3.0
     assert np.std(found.real_slopes) == pytest.approx(np.std(found.fake_slopes), rel=0.3)
-
-
-def test_subjects_shrink_in_number_not_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    def watched(real: torch.Tensor, fake: torch.Tensor) -> Frechet:
-        seen.append((real[:, 0].long().tolist(), len(fake)))
-        return frechet(real, fake)
-
-    monkeypatch.setattr(infinity_module, "frechet", watched)
-    owners = [str(i // 10) for i in range(160)]
-    strata = [0] * 80 + [1] * 80
-    features = normal(160, 0)
-    features[:, 0] = torch.arange(160) // 10  # which subject it is
-    frechet_infinity(ImageSet.of(features, owners, strata, strata), ImageSet.plain(normal(160, 1)), seeded(0))
-    assert len(seen) == NUM_SIZES >= 10
-    assert seen[0] == ([i // 10 for i in range(160)], 160)
-    assert len(seen[-1][0]) == seen[-1][1] == 40
-    for subjects, _ in seen:
-        counts = Counter(subjects)
-        assert set(counts.values()) == {10}
-        assert sum(subject < 8 for subject in counts) * 2 == len(counts)  # equally many of both strata
 
 
 def test_too_few_images_or_subjects_are_refused() -> None:

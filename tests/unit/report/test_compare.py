@@ -71,10 +71,6 @@ def test_figures_stand_side_by_side_and_intervals_apart_are_marked(tmp_path: Pat
     assert "nan" not in "\n".join(lines).lower()
 
 
-def test_cells_are_shown_when_asked_for(tmp_path: Path) -> None:
-    assert any(line.startswith("Healthy:T1w") for line in compared(tmp_path, cells=True))
-
-
 def test_a_report_folder_or_the_file_itself_will_do(tmp_path: Path) -> None:
     run = written(tmp_path)
     assert read_metrics(run) == read_metrics(run / "report") == read_metrics(run / "report" / "metrics.json")
@@ -142,36 +138,11 @@ def test_extrapolation_compares_answer_by_answer(tmp_path: Path) -> None:
     assert "Sclerosis:T1w, generated" in [row[0] for row in with_cells]
 
 
-def test_answers_without_any_figure_are_left_out(tmp_path: Path) -> None:
-    nothing = {"value": None, "n": 0, "low": None, "high": None, "p_value": None, "reason": "no such image"}
-    tree = some_extrapolation().as_json()
-    for cell in tree["cells"]:
-        cell["answers"]["generated"] = dict.fromkeys(cell["answers"]["generated"], nothing)
-    first, second = (read_metrics(written(tmp_path / name, extrapolation=tree)) for name in "ab")
-    rows = tables(comparison_text(first, second, cells=False).splitlines())["extrapolation: pathology"]
-    assert [row[0] for row in rows] == ["Sclerosis:PD, real", "Sclerosis:PD, Healthy:PD", "Sclerosis:PD, Sclerosis:T2w"]
-    lines = comparison_text(first, read_metrics(written(tmp_path / "c")), cells=False).splitlines()
-    assert tables(lines)["extrapolation: pathology"][0] == [
-        "Sclerosis:PD, generated",
-        "none (1)",
-        "0.900 (0.000 to 0.950)",
-    ]
-
-
 def test_extrapolation_of_one_alone_is_told(tmp_path: Path) -> None:
     lines = compared(tmp_path, extrapolation=None)
     assert lines[2] == "note: only A has figures of extrapolation: left out"
     assert not any(title.startswith("extrapolation") for title in tables(lines))
     assert not any("note:" in line for line in compared(tmp_path))
-
-
-def test_other_unseen_cells_are_told(tmp_path: Path) -> None:
-    rows = metrics_json(some_evaluation(), Config(), [], {}, {})["rows"]
-    seen = [{**row, "untrained": False} for row in rows]
-    note = "note: cells never seen in training differ, so pooled cells do: A Sclerosis:PD; B none"
-    lines = compared(tmp_path, rows=seen)
-    assert lines[2] == note
-    assert f"extrapolation: {LEAD}/kid" in tables(lines)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, 
 from mrigen.labels import Cell
 from mrigen.metrics.figure import Figure
 from mrigen.report.evaluation.extrapolation import extrapolation_section, standing
-from mrigen.report.evaluation.plots import answers_plot
 from mrigen.report.figure_text import Notes
 from mrigen.report.rendering import render
 from tests.unit.report.report_fakes import (
@@ -68,23 +67,6 @@ def test_unseen_cells_come_first_and_seen_ones_are_folded() -> None:
     assert part.index("Glioblastoma:PD&nbsp;*") < part.index("<details>")
 
 
-def test_every_answer_is_named_with_what_stood_in() -> None:
-    words = words_of(some_extrapolation())
-    assert "Sclerosis:PD * Shown as this cell KID, efficientnet-lite0 KID, mri Accuracy, pathology" in words
-    assert "Generated images 0.100 0.050 to 0.150 N 20 clearly nearer than both lazy answers" in words
-    assert "Real images of this cell 0.020" in words
-    assert "Same modality, healthy Healthy:PD 0.900" in words
-    assert "Same pathology, nearest modality Sclerosis:T2w 1.400" in words
-    assert words.count("clearly nearer than both lazy answers") == 2 * 2  # two extractors; Sclerosis:PD, Sclerosis:T1w
-    assert words.count("nearer than one lazy answer of two") == 2
-
-
-def test_no_stand_in_is_said() -> None:
-    score = cell_score(UNTRAINED, {GENERATED: 0.1, NEAREST: 0.9})
-    found = Extrapolation((replace(score, stand_ins={**score.stand_ins, HEALTHY: None}),), (LEAD,))
-    assert "Same modality, healthy no such cell none" in words_of(found)
-
-
 def test_a_cell_without_truth_says_so_and_keeps_its_accuracies() -> None:
     section = extrapolation_section(some_extrapolation(), Notes())
     assert [cell["no_figure"] for cell in section["unseen"]] == [None, None, NO_TRUTH.capitalize()]
@@ -106,32 +88,3 @@ def test_cells_that_nothing_can_be_said_of_are_only_listed() -> None:
     assert f"not judged ({NO_TRUTH}): Sclerosis:PD, Dementia:PD." in words
     assert "Shown as this cell" not in words
     assert extrapolation_section(some_extrapolation(), Notes())["silent"] == {}
-
-
-def test_only_a_reason_that_all_answers_share_stands_above_the_table() -> None:
-    score = cell_score(UNTRAINED, {})
-    other = {f"{LEAD}/kid": Figure.missing("no such image")}
-    mixed = replace(score, figures={**score.figures, HEALTHY: {**score.figures[HEALTHY], **other}})
-    for cell in (mixed, cell_score(UNTRAINED, {GENERATED: 0.1})):
-        assert extrapolation_section(Extrapolation((cell,), (LEAD,)), Notes())["unseen"][0]["no_figure"] is None
-
-
-def test_cells_that_were_all_seen_are_told() -> None:
-    found = Extrapolation(tuple(score for score in some_extrapolation().scores if not score.unseen), (LEAD, "mri"))
-    words = words_of(found)
-    assert "No cell was held out of training, so nothing is extrapolated." in words
-    assert "Cells that were seen in training: 1" in words
-
-
-def test_the_plot_shows_every_answer() -> None:
-    kids = {GENERATED: 0.1, FLOOR: 0.02, HEALTHY: 0.9, NEAREST: 1.4}
-
-    def drawn(values: dict[str, float]) -> bytes | None:
-        return answers_plot(Extrapolation((cell_score(UNTRAINED, values),), (LEAD,)))
-
-    whole = drawn(kids)
-    assert whole is not None
-    assert whole == drawn(kids)
-    for name in kids:
-        assert drawn({**kids, name: 0.5}) != whole, name
-    assert drawn({}) is None

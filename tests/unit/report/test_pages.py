@@ -3,9 +3,8 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import pytest
 
-from mrigen.labels import Cell, all_cells
+from mrigen.labels import all_cells
 from mrigen.report.samples.page import samples_page
 from mrigen.report.sheets import upright
 from tests.unit.report.report_fakes import HOSTILE, UNTRAINED, Page, check_loads_nothing, check_stays_text, picture
@@ -52,17 +51,3 @@ def test_the_samples_page_shows_images_counts_and_how_they_were_made() -> None:
 def test_every_table_and_sheet_marks_the_untrained_cell() -> None:
     assert Page(some_samples_page()).words.count("never seen in training") == 3  # sheet, legend, foot of the table
     assert "never seen" not in Page(some_samples_page(untrained=[])).words
-
-
-def test_cells_without_samples_are_not_shown_as_such() -> None:
-    counts = {Cell.parse("Healthy:T1w"): 2}
-    images = {Cell.parse("Healthy:T1w"): [picture(0)] * 2}
-    page = Page(some_samples_page(counts=counts, images=images, untrained=[UNTRAINED]))
-    assert "2 synthetic images in 1 cell " in page.words
-    assert "Glioblastoma" not in page.words
-    assert "never seen" not in page.words
-
-
-@pytest.mark.parametrize(("plane", "words"), [("axial", "anterior is up"), ("coronal", "superior is up")])
-def test_the_page_says_how_its_slices_lie(plane: str, words: str) -> None:
-    assert words in some_samples_page(plane=plane)

@@ -63,11 +63,6 @@ def test_only_synthetic_images_say_that_they_are() -> None:
     assert "ynthetic" in opened(sheet_png({all_cells()[0]: [flat(0.0)]})).info["Description"]
 
 
-def test_a_slice_survives_its_png() -> None:
-    image = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
-    assert np.array_equal(np.asarray(opened(slice_png(image, synthetic=True))), upright(image))
-
-
 def test_a_contact_sheet_shows_every_cell_and_frames_the_untrained() -> None:
     cells = {cell: [flat(1.0)] * 4 for cell in all_cells()}
     marked = Cell.parse("Sclerosis:PD")
@@ -89,10 +84,3 @@ def test_a_contact_sheet_leaves_out_empty_rows_and_columns() -> None:
     assert sheet.height < full.height / 1.5
     with pytest.raises(ValueError, match="at least one image"):
         sheet_png({Cell.parse("Healthy:T1w"): []})
-
-
-def test_the_same_images_give_the_same_bytes() -> None:
-    cells = {cell: [flat(0.3)] for cell in all_cells()}
-    backwards = dict(reversed(cells.items()))
-    marked = [Cell.parse("Sclerosis:PD"), Cell.parse("Glioblastoma:PD")]
-    assert sheet_png(cells, marked) == sheet_png(backwards, marked[::-1])

@@ -11,9 +11,7 @@ import pytest
 
 from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.config import Config
-from mrigen.evaluation.extrapolation import Extrapolation
 from mrigen.images.scopes import ScopeKind
-from mrigen.labels import Cell
 from mrigen.metrics.figure import Figure
 from mrigen.report.evaluation.metrics_json import metrics_json
 from mrigen.report.evaluation.terminal import evaluation_lines
@@ -34,13 +32,6 @@ def test_the_terminal_table_lists_every_row_and_marks_the_untrained() -> None:
     assert "generated images can be told from real ones" in lines[len(table) + 2]
 
 
-def test_the_terminal_table_has_the_accuracies_of_generated_images() -> None:
-    changes = {"fidelity/pathology": Figure.of(0.625, 17), "fidelity/modality_real": Figure.of(0.111, 17)}
-    head, first, *_ = evaluation_lines(some_evaluation(changes)).splitlines()
-    assert head.split()[-7:] == ["pathology", "modality", "AE", "PSNR", "AE", "KID", "test"]
-    assert first.split()[-7:-3] == ["0.625", "0.750", "25.00", "0.040"]
-
-
 def test_the_terminal_shows_how_unseen_cells_were_answered() -> None:
     lines = evaluation_lines(replace(some_evaluation(), extrapolation=some_extrapolation())).splitlines()
     start = lines.index("* never seen in training") + 2
@@ -52,25 +43,6 @@ def test_the_terminal_shows_how_unseen_cells_were_answered() -> None:
         ["Glioblastoma:PD", "-", "-", "-", "-", "-"],
     ]
     assert lines[start + 5] == ""
-
-
-def test_unseen_cells_without_any_figure_are_left_out_of_the_terminal() -> None:
-    score = some_extrapolation().scores[0]
-    nothing = {name: Figure.missing("no such image") for name in score.figures["generated"]}
-    silent = replace(score, cell=Cell.parse("Healthy:PD"), figures=dict.fromkeys(score.figures, nothing))
-    both = replace(some_evaluation(), extrapolation=Extrapolation((silent, score), (LEAD,)))
-    shown = evaluation_lines(both).partition("never seen  ")[2]
-    assert "Sclerosis:PD  " in shown
-    assert "Healthy:PD  " not in shown
-    alone = replace(some_evaluation(), extrapolation=Extrapolation((silent,), (LEAD,)))
-    assert "other modality" not in evaluation_lines(alone)
-
-
-def test_no_table_of_unseen_cells_where_all_were_seen() -> None:
-    seen = tuple(score for score in some_extrapolation().scores if not score.unseen)
-    text = evaluation_lines(replace(some_evaluation(), extrapolation=Extrapolation(seen, (LEAD,))))
-    assert "other modality" not in text
-    assert "No cell was held out of training" in text
 
 
 def full_tree() -> dict[str, Any]:
@@ -169,27 +141,6 @@ def test_pooled_cells_do_not_praise_blobs() -> None:
     )
 
 
-def test_the_verdict_tells_of_fidelity_and_of_extrapolation() -> None:
-    changes = {
-        "fidelity/pathology": Figure.of(0.6, 200, (0.55, 0.65)),
-        "fidelity/modality": Figure.of(0.9, 200, (0.85, 0.95)),
-    }
-    changes |= {f"{LEAD}/kid": Figure.of(0.01, 17, (-0.1, 0.1)).tested(0.4)}
-    changes |= {f"{LEAD}/{name}": Figure.missing("few") for name in ("precision", "coverage")}
-    changes["diversity/ms_ssim_generated"] = Figure.missing("few")
-    pathology, _, _, modality, unseen = verdict(replace(some_evaluation(changes), extrapolation=some_extrapolation()))
-    assert pathology == (
-        "A classifier trained on real images names the pathology of generated images of all trained cells with a "
-        "balanced accuracy of 0.600 (0.550 to 0.650); on held-out real ones it reaches 0.750 (0.700 to 0.800), and the "
-        "intervals do not overlap."
-    )
-    assert modality.endswith(
-        "0.900 (0.850 to 0.950); on held-out real ones it reaches 0.750 (0.700 to 0.800), and the intervals do not "
-        "overlap: these images are easier to tell apart than real ones, which is no praise."
-    )
-    assert unseen.startswith("In 1 of 2 unseen cells")
-
-
 def test_the_verdict_says_once_why_fidelity_is_not_known() -> None:
     why = Figure.missing("no image of the training split")
     text = " ".join(verdict(some_evaluation({f"fidelity/{target}": why for target in TARGETS})))
@@ -240,7 +191,8 @@ def test_a_verdict_without_any_extractor_still_tells_fidelity() -> None:
 
 
 def test_the_foot_of_the_page_tells_what_was_compared() -> None:
-    facts = comparison_facts(Config(), {"source": ["a", "b"], "licence": [""]}, {"num_steps": [20]})
+    sampler = {"num_steps": [20], "guidance_interval": [(0.0, 0.5)]}
+    facts = comparison_facts(Config(), {"source": ["a", "b"], "licence": [""]}, sampler)
     assert facts["Real images from"] == "a, b"
-    assert facts["Steps"] == "20"
+    assert (facts["Num steps"], facts["Guidance interval"]) == ("20", "0-0.5")
     assert "Licence of the real images" not in facts

@@ -35,7 +35,6 @@ class FakeSample:
         return Volume(((self.image + 1) * 500)[:, :, None], np.diag([3.0, 3.0, 3.0, 1.0]))
 
     def provenance(self) -> dict[str, Any]:
-        sampler = self.order.sampler
         return {
             "synthetic": True,
             "generator": "mrigen 0.1.0",
@@ -44,11 +43,7 @@ class FakeSample:
             "trained_cell": self.order.cell != UNTRAINED,
             "seed": self.seed,
             "slice_mm": self.order.slice_mm if self.order.slice_mm is not None else self.seed % 40,
-            "solver": sampler.solver,
-            "num_steps": sampler.num_steps,
-            "guidance_scale": sampler.guidance_scale,
-            "compute_batch": sampler.compute_batch,
-            "precision": sampler.precision,
+            **self.order.sampler.model_dump(mode="json"),
             "model_sha256": MODEL_SHA256,
         }
 

@@ -22,17 +22,6 @@ OPEN_MS = [
 GOLD = "patient19/GOLD_STANDARD_N4_noneck_reduced_winsor_regtoFLAIR_regtoMNI.nii.gz"
 
 
-def test_other_files_among_them_are_told(tmp_path: Path) -> None:
-    folder = touch(tmp_path, *OPEN_MS, "patient19/notes_T1W.nii.gz", "patient20/PD_N4_x_brain_N4_regtoMNI.nii.gz")
-    table = found(folder)
-    assert len(table.scans) == 8
-    assert sorted((Path(item.path).name, item.fault) for item in table.rejected) == [
-        ("PD_N4_x_brain_N4_regtoMNI.nii.gz", "name"),
-        ("notes_T1W.nii.gz", "name"),
-    ]
-    assert all(item.reason.startswith(f"{item.path}: its name is of no data set") for item in table.rejected)
-
-
 def test_a_data_set_is_one_declaration(tmp_path: Path) -> None:
     profile = Profile(
         name="mine",
@@ -140,14 +129,6 @@ def test_a_scan_has_the_lesions_of_its_own_visit_and_space(
 ) -> None:
     (one,) = found(touch(tmp_path, scan, *masks)).scans
     assert one.lesions == (f"{tmp_path}/{taken}" if taken else "")
-
-
-def test_tables_of_several_sets_are_not_mixed_up(tmp_path: Path) -> None:
-    for name, told in (("a", "Control"), ("b", "MS")):
-        touch(tmp_path / name, f"sub_1/ses_{name}/t1.nii.gz")
-        (tmp_path / name / "participants.tsv").write_text(f"participant_id\tgroup\nsub_1\t{told}\n")
-    scans = found(Location.parse(tmp_path)).scans
-    assert [scan.pathology for scan in scans] == [Pathology.HEALTHY, Pathology.SCLEROSIS]
 
 
 OASIS = "OAS1_0001_MR1/OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc.hdr"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from mrigen.checkpoint import Model, load_model
 from mrigen.config import SamplerConfig
 from mrigen.labels import Cell
 from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.report.ablation.page import setting_name
+from mrigen.sampling import num_evaluations
 from mrigen.studies.ablation.settings import COMPARED, Drop, Setting, plan_settings, untold
 from tests.fake_run import tiny_config
 
@@ -43,9 +46,34 @@ def test_what_is_dropped_stays_in_the_model(model: Model) -> None:
     assert np.array_equal(images(model, Drop.NOTHING, "Healthy:T1w"), before)
 
 
-def test_guidance_takes_two_looks_a_step() -> None:
-    assert Setting(SamplerConfig(num_steps=7, guidance_scale=2.0)).num_evaluations == 14
-    assert Setting(SamplerConfig(num_steps=7, guidance_scale=1.0)).num_evaluations == 7
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 6),
+        ({"guidance_scale": 1.0}, 3),
+        ({"guidance_scale": 0.0, "pathology_scale": 2.0, "modality_scale": 2.0}, 9),
+        ({"guidance_interval": (0.0, 0.5)}, 4),
+        ({"guidance_interval": (0.0, 0.1)}, 3),
+    ],
+)
+def test_evaluations_are_counted_as_the_pipeline_makes_them(
+    model: Model, settings: dict[str, Any], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = SamplerConfig.model_validate(SAMPLER.model_dump() | {"num_steps": 3} | settings)
+    looks = []
+    network = model.denoiser.forward
+    monkeypatch.setattr(model.denoiser, "forward", lambda x, *told: looks.append(len(x)) or network(x, *told))
+    Pipeline(model).sample([SampleRequest(Cell.parse("Healthy:T1w"), 5, sampler, 3.0)])
+    assert sum(looks) / SAMPLER.compute_batch == expected
+    assert num_evaluations(sampler, model.schedule.num_timesteps) == expected
+
+
+def test_without_guidance_no_scale_is_left() -> None:
+    settings = plan_settings(tiny_config("sampler.guidance_scale=1", "sampler.pathology_scale=2"))
+    own, bare = settings[0], [one for one in settings if not one.sampler.guidance_terms]
+    assert [(one.num_evaluations, setting_name(one, own)) for one in bare] == [(3, "Without guidance")]
+    assert own.num_evaluations == 9
+    assert bare[0].as_json()["pathology_scale"] == 0.0
 
 
 def test_the_plan_starts_with_the_models_own_setting_and_names_each_once() -> None:

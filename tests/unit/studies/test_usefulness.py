@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,11 +102,6 @@ def test_equal_answers_make_no_difference_whatever_is_drawn() -> None:
     assert "make no difference that this study can tell" in usefulness_verdict(study)
 
 
-def test_harm_is_told() -> None:
-    study = study_of({TrainedOn.REAL: 0.9, TrainedOn.BOTH: 0.5, TrainedOn.SYNTHETIC: 0.5})
-    assert "synthetic ones harm beside" in usefulness_verdict(study)
-
-
 def test_a_modality_of_one_pathology_has_no_figure() -> None:
     cells = [cell for cell in CELLS if str(cell) not in ("Glioblastoma:FLAIR", "Sclerosis:FLAIR")]
     real = ImageIndex(rows=tuple(row for row in REAL.rows if row.cell in cells))
@@ -157,12 +151,6 @@ def test_one_pathology_is_nothing_to_classify() -> None:
         select_images(REAL, made, [])
 
 
-def test_samples_of_another_size_are_refused() -> None:
-    real, made = replace(REAL, shape=(64, 64)), replace(MADE, shape=(32, 32))
-    with pytest.raises(InputError, match=r"have shape \[32, 32\] and the real ones \[64, 64\]"):
-        select_images(real, made, [])
-
-
 def test_images_that_are_not_finite_are_neither_trained_on_nor_counted(tmp_path: Path) -> None:
     def images(num_faulty: int) -> StudyImages:
         run = tmp_path / str(num_faulty)
@@ -185,10 +173,3 @@ def test_images_that_are_not_finite_are_neither_trained_on_nor_counted(tmp_path:
             train_and_test(images(3), ClassifierTraining(kind, 1.0, 0), config)
     part = train_and_test(images(3), ClassifierTraining(TrainedOn.REAL, 1.0, 0), config)
     assert (part["num_real_images"], part["num_synthetic_images"]) == (3 * 3 * len(CELLS), 0)
-
-
-def test_it_goes_into_json_whole() -> None:
-    study = study_of(dict.fromkeys(TrainedOn, 0.6))
-    tree = json.loads(json.dumps(study.as_json(), allow_nan=False))
-    assert tree["arms"][2]["gain"][ALL]["value"] == 0.0
-    assert tree["arms"][1]["num_real_subjects"] == 6
