@@ -131,7 +131,7 @@ def _labeller(root: Location, files: Sequence[str], options: SourceOptions) -> C
         forced = Pathology(options.pathology)
         return lambda subject, session: forced
     if options.table:
-        labels = UserLabels(named_table(root, options), options)
+        labels = UserLabels(named_table(root, options.table), options)
         return lambda subject, session: labels({"subject": subject, "session": session})
     return _Tables(root, files, options).pathology
 

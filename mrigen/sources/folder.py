@@ -28,7 +28,7 @@ def find_folder_scans(folder: Location, files: Iterable[str], options: SourceOpt
     """
     pattern = _compile(options.pattern) if options.pattern else None
     places = pattern.groupindex if pattern else {}
-    table = UserLabels(named_table(folder, options), options) if options.table else None
+    table = UserLabels(named_table(folder, options.table), options) if options.table else None
     if not (options.pathology or table or "pathology" in places):
         raise InputError(f"{folder}: name its pathology: by pathology=, table=, or {{pathology}} in pattern=")
     if not (options.modality or "modality" in places):

@@ -206,7 +206,7 @@ class _Labelling:
 
     def __init__(self, folder: Location, known: frozenset[str], options: SourceOptions) -> None:
         self.folder, self.options = folder, options
-        self._named = named_table(folder, options) if options.table else None
+        self._named = named_table(folder, options.table) if options.table else None
         self._tables = sorted(name for name in known if name.casefold().endswith(TABLE_SUFFIXES))
         self._read: dict[tuple[str, str], Labels | UserLabels | InputError] = {}
 

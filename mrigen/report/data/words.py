@@ -23,11 +23,11 @@ def _empty_splits(prepared: PreparedData) -> list[str]:
 
 def _few_held_out(prepared: PreparedData) -> list[str]:
     """The pathologies that have too few test subjects for `evaluate` and `audit`, in a line."""
-    few = [f"{pathology} {count}" for pathology, count in prepared.held_out.items() if count < MIN_OWNERS]
+    few = [f"{pathology} {count}" for pathology, count in prepared.by_pathology["test"].items() if count < MIN_OWNERS]
     if not few or not prepared.subjects["test"]:
         return []
     return [
         f"few subjects in the test split ({', '.join(few)}): evaluate has no interval with fewer than "
-        f"{MIN_OWNERS} of a pathology, and with one neither KID nor audit can be had; add subjects, or raise "
-        "data.test_fraction (the split goes by the subjects' names, not by a seed)"
+        f"{MIN_OWNERS} of a pathology, and with one neither KID nor audit can be had; add subjects, raise "
+        "data.test_fraction, or say who is held out by --source-option split=TABLE"
     ]

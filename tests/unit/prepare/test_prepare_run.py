@@ -60,7 +60,7 @@ def test_files_of_earlier_scans_are_cleared_and_nothing_else(tmp_path: Path) -> 
     (file,) = prepare(tmp_path).files
     names = {path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file()}
     key = file.removeprefix("part-").removesuffix(".parquet")
-    assert names == {"_SUCCESS.json", "notes.txt", file, f"_parts/{key}.json", "_parts/plan.json"}
+    assert names == {"_SUCCESS.json", "notes.txt", file, f"_parts/{key}.json", "_parts/plan.json", "_parts/splits.json"}
 
 
 def test_where_no_scan_can_be_used_there_is_no_success(tmp_path: Path) -> None:
