@@ -29,7 +29,8 @@ def print_found(found: FoundScans) -> None:
     for kinds, place in zip(found.kinds, found.places, strict=True):
         for kind in kinds:
             print(f"{place}: {kind}")
-    masks = f", {len(found.masks)} masks" if found.masks else ""
+    used = len({scan.lesions for scan in found.scans}.intersection(found.masks))
+    masks = f", {len(found.masks)} masks ({used} go with scans)" if found.masks else ""
     print(f"recognised: {len(found.scans)} scans{masks}; left out: {len(found.rejected)} files")
 
 
@@ -68,7 +69,7 @@ def print_survey(facts: Mapping[Scan, ScanFacts], rejected: Sequence[Rejected], 
 
 def _split_line(split: str, subjects: int, by_pathology: Mapping[Pathology, int]) -> str:
     told = ", ".join(f"{by_pathology[label]} {label}" for label in Pathology if label in by_pathology)
-    return f"{split}: {subjects} subjects{f' ({told})' if told else ''}"
+    return f"{split}: {subjects} subject{'' if subjects == 1 else 's'}{f' ({told})' if told else ''}"
 
 
 def print_prepared(prepared: PreparedData, run: Location) -> None:

@@ -21,6 +21,8 @@ ORIENTATIONS = r"^[RL][AP][SI]$|^[RL][SI][AP]$|^[AP][RL][SI]$|^[AP][SI][RL]$|^[S
 PathologyName = Annotated[str, AfterValidator(lambda text: Pathology.parse(text).value)]
 ModalityName = Annotated[str, AfterValidator(lambda text: Modality.parse(text).value)]
 SKIP = "skip"
+DEFAULT_ORIENTATION = "LAS"
+"""Of Analyze files, where nobody tells it."""
 
 
 class SourceOptions(Section):
@@ -44,8 +46,8 @@ class SourceOptions(Section):
     """What the table says, in any case -> a pathology, or `skip`; the empty text stands for a missing value."""
     split: str | None = None
     """A table of subjects and their split, train, val or test; the others are put where their pathology lacks some."""
-    orientation: str = Field("LAS", pattern=ORIENTATIONS)
-    """Axes of Analyze files, which do not tell: where each axis points, the first voxel axis first."""
+    orientation: str | None = Field(None, pattern=ORIENTATIONS)
+    """Axes of Analyze files, which do not tell, such as LAS: where each points, the first voxel axis first."""
     links: Literal["within", "follow"] = "within"
     """Symbolic links: only to places within the source, or wherever they lead."""
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from mrigen.metrics.resampling import MIN_OWNERS
 from mrigen.prepare.confounds import find_confounds
 from mrigen.prepare.prepared_data import PreparedData
+from mrigen.prepare.survey import ASSUMED
 
 
 def warnings_of(prepared: PreparedData) -> list[str]:
-    """A line each, with the remedy: empty splits, few test subjects, and what goes with pathology."""
-    return [*_empty_splits(prepared), *_few_held_out(prepared), *find_confounds(prepared.traits)]
+    """A line each, with the remedy: splits that lack subjects, axes that nobody told, and what goes with pathology."""
+    return [
+        *_empty_splits(prepared),
+        *_few_held_out(prepared),
+        *_assumed_axes(prepared),
+        *find_confounds(prepared.traits),
+    ]
 
 
 def _empty_splits(prepared: PreparedData) -> list[str]:
@@ -18,6 +26,18 @@ def _empty_splits(prepared: PreparedData) -> list[str]:
         + (f", or raise data.{split}_fraction" if split != "train" else "")
         for split, count in prepared.subjects.items()
         if not count
+    ]
+
+
+def _assumed_axes(prepared: PreparedData) -> list[str]:
+    counts: Counter[str] = Counter()
+    for (_, _, orientation), count in prepared.geometry.items():
+        if orientation.endswith(ASSUMED):
+            counts[orientation.removesuffix(ASSUMED)] += count
+    return [
+        f"Analyze files do not tell where their axes point: {axes} was taken for {count} of them; if the images have "
+        "left and right exchanged, say otherwise by --source-option orientation="
+        for axes, count in counts.items()
     ]
 
 
