@@ -163,10 +163,24 @@ def test_pooled_cells_do_not_praise_blobs() -> None:
         rows.append(replace(row, figures=figures))
     sentences = verdict(replace(evaluation, rows=rows))
     assert not any("100%" in sentence for sentence in sentences)
-    assert sentences[1] == (
+    assert sentences[1].startswith("Over all trained cells generated images can be told from real ones")
+    assert sentences[0] == (
         "At worst, in T1w 0% of the generated images look like some real one (precision; real images reach 95%), and "
         "in T1w 0% of the real images have a generated one near (coverage; real images reach 95%)."
     )
+
+
+def test_what_is_less_than_half_as_good_as_real_images_comes_first() -> None:
+    first, second, *_ = verdict(some_evaluation({"fidelity/modality": Figure.of(0.2, 200, (0.15, 0.25))}))
+    assert first.startswith("A classifier trained on real images names the modality of generated images")
+    assert second.startswith("Over all trained cells generated images can be told from real ones")
+
+
+def test_images_that_are_less_alike_than_real_ones_speak_against_them() -> None:
+    kid = {f"{LEAD}/kid": Figure.of(0.01, 17, (-0.1, 0.1)).tested(0.4)}
+    noise = Figure.of(0.1, 17, (0.05, 0.15))
+    first, *_ = verdict(some_evaluation(kid | {"diversity/ms_ssim_generated": noise}))
+    assert first.startswith("Generated images are clearly more alike than real ones in 0 of 18 trained cells, and")
 
 
 def test_the_verdict_tells_of_fidelity_and_of_extrapolation() -> None:
