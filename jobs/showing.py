@@ -13,6 +13,7 @@ from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.prepare.confounds import find_confounds, mixed_heads
 from mrigen.prepare.prepared_data import PreparedData
 from mrigen.prepare.survey import ScanFacts
+from mrigen.records import SPLITS
 from mrigen.report.data.page import PAGE
 from mrigen.report.data.words import warnings_of
 from mrigen.sources.recognise import FoundScans
@@ -28,7 +29,8 @@ def print_found(found: FoundScans) -> None:
     for kinds, place in zip(found.kinds, found.places, strict=True):
         for kind in kinds:
             print(f"{place}: {kind}")
-    masks = f", {len(found.masks)} masks" if found.masks else ""
+    used = len({scan.lesions for scan in found.scans}.intersection(found.masks))
+    masks = f", {len(found.masks)} masks ({used} go with scans)" if found.masks else ""
     print(f"recognised: {len(found.scans)} scans{masks}; left out: {len(found.rejected)} files")
 
 
@@ -59,14 +61,22 @@ def print_survey(facts: Mapping[Scan, ScanFacts], rejected: Sequence[Rejected], 
         print(f"warning: {line}")
     if data.head == "keep" and mixed_heads(Counter(fact.traits(stripped=fact.stripped) for fact in facts.values())):
         print("without --allow-mixed-heads, these will be refused")
+    for split in SPLITS:
+        subjects = {(scan.subject, scan.pathology) for scan in facts if scan.split == split}
+        print(_split_line(split, len(subjects), Counter(pathology for _, pathology in subjects)))
     print(f"left out: {len(rejected)} files")
+
+
+def _split_line(split: str, subjects: int, by_pathology: Mapping[Pathology, int]) -> str:
+    told = ", ".join(f"{by_pathology[label]} {label}" for label in Pathology if label in by_pathology)
+    return f"{split}: {subjects} subject{'' if subjects == 1 else 's'}{f' ({told})' if told else ''}"
 
 
 def print_prepared(prepared: PreparedData, run: Location) -> None:
     """Print what RUN/data now holds."""
     _print_cells(f"{prepared.num_images} images", prepared.cells)
     for split, subjects in prepared.subjects.items():
-        print(f"{split}: {subjects} subjects, {prepared.splits[split]} images")
+        print(f"{_split_line(split, subjects, prepared.by_pathology[split])}; {prepared.splits[split]} images")
     if prepared.num_marked:
         print(f"lesion masks: {prepared.num_marked} images have one")
     if prepared.num_kept:

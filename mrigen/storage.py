@@ -7,9 +7,11 @@ PUT makes it visible at once. A reader therefore sees a whole file or none.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ import pyarrow.fs as pafs
 from mrigen.errors import InputError
 
 CHUNK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Location:
             raise InputError(f"{self} is not JSON") from None
 
     def write_bytes(self, data: bytes) -> None:
-        """Publish `data` here whole, replacing what stood here."""
+        """Publish `data` here whole, replacing what stood here. Raises OSError that tells what a full disk lacks."""
         local = self.local
         if local is None:
             with self.filesystem.open_output_stream(self.path, compression=None) as stream:
@@ -131,6 +134,12 @@ class Location:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, local)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            free = f"{shutil.disk_usage(local.parent).free / 2**20:.1f} MB are free"
+            told = f"{error.strerror}: {self} takes {len(data) / 2**20:.1f} MB, {free}"
+            raise OSError(error.errno, told) from None
         finally:
             temporary.unlink(missing_ok=True)
 

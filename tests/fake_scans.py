@@ -90,6 +90,7 @@ def scan_at(
     modality: Modality = Modality.T1W,
     session: str = "",
     source: str = "set",
+    split: str = "",
 ) -> Scan:
     """A scan in a list of scans."""
-    return Scan(str(path), subject, session, source, pathology, modality, "CC0")
+    return Scan(str(path), subject, session, source, pathology, modality, "CC0", split=split)

@@ -71,10 +71,9 @@ def draw_cohort(
 
 def prepared(volume: Volume, cell: Cell, subject: str, data: DataConfig, split: str) -> list[dict[str, Any]]:
     """The rows of `data/` that `mrigen prepare` makes of a scan, in a split of our choice."""
-    scan = Scan("", subject, "", "phantom", cell.pathology, cell.modality, licence="")
+    scan = Scan("", subject, "", "phantom", cell.pathology, cell.modality, licence="", split=split)
     content = hashlib.sha256(volume.array.tobytes()).hexdigest()
-    rows = image_rows(scan, content, prepare_images(volume, data, subject=subject), data)
-    return [{**row, "split": split} for row in rows]
+    return image_rows(scan, content, prepare_images(volume, data, subject=subject), data)
 
 
 def _prepared(subject: PhantomSubject, cell: Cell, data: DataConfig, split: str) -> list[dict[str, Any]]:

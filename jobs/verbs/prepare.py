@@ -50,6 +50,7 @@ def command(
     """
     from jobs import showing
     from jobs.each_on_ray import EachOnRay
+    from mrigen.prepare.splits import read_splits, with_splits
     from mrigen.prepare.survey import survey_sources
     from mrigen.sources.options import parse_options, read_sources
     from mrigen.sources.recognise import find_all_scans
@@ -67,7 +68,8 @@ def command(
     try:
         if folder is None:
             facts, rejected = survey_sources(found, config.data, each, on_rejected)
-            showing.print_survey(facts, rejected, config.data)
+            stored = read_splits(folder, config.data) if folder else {}
+            showing.print_survey(with_splits(facts, stored, config.data), rejected, config.data)
             if facts:
                 return
             _end(f"nothing to use in {', '.join(named)}")

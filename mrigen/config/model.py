@@ -43,9 +43,9 @@ class DataConfig(Section):
     max_scan_mb: PositiveInt = 1024
     """The most that one scan may take up once read; a file that claims more is left out."""
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of the subjects held out to watch training."""
+    """Share of the subjects of each pathology held out to watch training."""
     test_fraction: float = Field(0.2, ge=0.0, lt=1.0)
-    """Share of the subjects held out for evaluation."""
+    """Likewise, for evaluation."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -14,7 +14,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.prepare.histograms import Histograms
 from mrigen.prepare.scan_groups import ScanGroup, group_key
-from mrigen.preprocess import prepare_images, split_of
+from mrigen.preprocess import prepare_images
 from mrigen.preprocess.masks import lesions_on_grid
 from mrigen.preprocess.order import PreparedScan
 from mrigen.records import image_schema, pack_mask, to_table, write_table
@@ -103,7 +103,7 @@ def image_rows(scan: Scan, content: str, prepared: PreparedScan, data: DataConfi
         "source": scan.source,
         "pathology": scan.pathology.value,
         "modality": scan.modality.value,
-        "split": split_of(scan.subject, data),
+        "split": scan.split,
         "spacing_mm": data.spacing_mm,
         "licence": scan.licence,
         "sha256": content,

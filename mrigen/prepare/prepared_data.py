@@ -15,6 +15,7 @@ from mrigen.labels import Cell, Pathology, all_cells
 from mrigen.prepare.confounds import Traits
 from mrigen.prepare.histograms import Histograms
 from mrigen.prepare.scan_groups import ScanGroup, group_key, store_groups
+from mrigen.prepare.splits import store_splits
 from mrigen.prepare.survey import ScanFacts
 from mrigen.records import SPLITS, write_table
 from mrigen.run import SUCCESS, deciding_settings
@@ -37,8 +38,8 @@ class PreparedData:
     """Images with a lesion mask, be it empty."""
     subjects: dict[str, int]
     """Subjects of each split."""
-    held_out: dict[Pathology, int]
-    """Subjects of the test split, by pathology, of pathologies that there are."""
+    by_pathology: dict[str, dict[Pathology, int]]
+    """Likewise, of each of the pathologies that there are."""
     rejected: tuple[Rejected, ...]
     traits: dict[Traits, int]
     """Scans by what they show beside their pathology, once prepared."""
@@ -59,7 +60,7 @@ class PreparedData:
 
 
 def open_data(run: Location, groups: Sequence[ScanGroup], data: DataConfig) -> None:
-    """Store the groups of scans; take `_SUCCESS.json` away if it stands for others.
+    """Store the groups of scans and their splits; take `_SUCCESS.json` away if it stands for others.
 
     Raises InputError if later stages have used those.
     """
@@ -74,6 +75,7 @@ def open_data(run: Location, groups: Sequence[ScanGroup], data: DataConfig) -> N
                 )
         success.delete()
     store_groups(run, groups)
+    store_splits(run, (scan for group in groups for scan in group), data)
 
 
 def sum_reports(
@@ -110,10 +112,13 @@ def sum_reports(
         splits={split: splits[split] for split in SPLITS},
         num_marked=sum(report["num_marked"] for report in reports),
         subjects={split: per_split[split] for split in SPLITS},
-        held_out={
-            pathology: sum(subjects[name] == "test" for name in of_pathology[pathology])
-            for pathology in Pathology
-            if pathology in of_pathology
+        by_pathology={
+            split: {
+                pathology: sum(subjects[name] == split for name in of_pathology[pathology])
+                for pathology in Pathology
+                if pathology in of_pathology
+            }
+            for split in SPLITS
         },
         rejected=tuple(sorted(faulty, key=lambda item: (item.path, item.reason))),
         traits=dict(traits),
@@ -136,7 +141,7 @@ def write_quarantine(run: Location, rejected: Iterable[Rejected]) -> Location:
 def close_data(run: Location, config: Config, prepared: PreparedData, groups: Sequence[ScanGroup]) -> None:
     """Drop image files of other groups, and write `_SUCCESS.json` last if there is any image."""
     keys, folder = sorted(group_key(group, config.data) for group in groups), run / "data"
-    wanted = {*prepared.files, *(f"_parts/{key}.json" for key in keys), "_parts/plan.json"}
+    wanted = {*prepared.files, *(f"_parts/{key}.json" for key in keys), "_parts/plan.json", "_parts/splits.json"}
     for file in folder.files():
         name = file.path[len(folder.path) + 1 :]
         if name not in wanted and name.startswith(("part-", "_parts/")):

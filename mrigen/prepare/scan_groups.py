@@ -24,7 +24,7 @@ ScanGroup = Mapping[Scan, str]
 def scan_key(scan: Scan, content: str) -> str:
     """What names one scan: a hash of its content and of all that is told of it, but not of where it lies."""
     told = [content, scan.subject, scan.session, scan.source, scan.pathology, scan.modality, scan.licence]
-    return _digest([*told, scan.frame, scan.orientation])[:24]
+    return _digest([*told, scan.frame, scan.orientation, scan.split])[:24]
 
 
 def group_key(group: ScanGroup, data: DataConfig) -> str:

@@ -12,16 +12,18 @@ from mrigen.config import DataConfig
 from mrigen.each import Each
 from mrigen.prepare.confounds import Traits
 from mrigen.prepare.scan_groups import group_scans
+from mrigen.preprocess.contents import check_contents
 from mrigen.preprocess.foreground import find_foreground
 from mrigen.sources.reading import hash_scan, read_scan, scan_header
 from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan, drop_unusable
 from mrigen.storage import Location
-from mrigen.volume import VolumeError
+from mrigen.volume import Volume, VolumeError
 
 SCANS_PER_TASK = 32
 LOOKS_PER_CELL = 3
 """Scans of each source, pathology and modality whose voxels are looked at."""
+ASSUMED = ", assumed"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class ScanFacts:
     """The same with its lesion mask, if it has one."""
     spacing_mm: tuple[float, float, float]
     orientation: str
-    """Where the stored axes point, such as LPS."""
+    """Where the stored axes point, such as LPS; with `ASSUMED` where nobody tells."""
     stripped: bool | None
     """None: not looked at."""
 
@@ -68,7 +70,7 @@ def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, loo
     max_bytes = data.max_scan_mb << 20
     try:
         header = scan_header(scan, place, max_bytes=max_bytes)
-        stripped = find_foreground(read_scan(scan, place, max_bytes=max_bytes)).stripped if look else None
+        stripped = _is_stripped(read_scan(scan, place, max_bytes=max_bytes)) if look else None
         content = hash_scan(scan, place)
         if scan.mask and data.head == "strip":
             content = _hash_both(content, place.at(scan.mask))
@@ -77,7 +79,15 @@ def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, loo
     except (OSError, ValueError) as error:  # a path with a NUL is the second to pyarrow
         return Rejected.because(scan.path, f"cannot be read: {' '.join(str(error).split())}", "missing")
     identity = _with_lesions(content, scan, place)
-    return ScanFacts(scan, content, identity, header.spacing_mm, header.orientation, stripped)
+    told = header.tells_axes or scan.orientation
+    orientation = header.orientation if told else header.orientation + ASSUMED
+    return ScanFacts(scan, content, identity, header.spacing_mm, orientation, stripped)
+
+
+def _is_stripped(volume: Volume) -> bool:
+    foreground = find_foreground(volume)
+    check_contents(volume, foreground.mask)
+    return foreground.stripped
 
 
 def _with_lesions(content: str, scan: Scan, place: Location) -> str:

@@ -5,6 +5,5 @@ from mrigen.preprocess.brain_mask import check_strip_command
 from mrigen.preprocess.order import prepare_images
 from mrigen.preprocess.registration import check_extras
 from mrigen.preprocess.sampling import mirrors, slice_affine
-from mrigen.preprocess.splits import split_of
 
-__all__ = ["check_extras", "check_strip_command", "mirrors", "prepare_images", "slice_affine", "split_of"]
+__all__ = ["check_extras", "check_strip_command", "mirrors", "prepare_images", "slice_affine"]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mrigen.config import DataConfig
 from mrigen.preprocess.brain_mask import strip_head
+from mrigen.preprocess.contents import check_contents
 from mrigen.preprocess.foreground import find_foreground
 from mrigen.preprocess.intensity import normalise, some_intensities
 from mrigen.preprocess.masks import Share
@@ -35,9 +36,10 @@ def prepare_images(
     """Make the images of one scan; `mask` is its brain mask, on any grid, `lesions` the share of each voxel that is
     lesion, where that is known.
 
-    Raises VolumeError if a step cannot be done.
+    Raises VolumeError if it is no scan, or a step cannot be done.
     """
     foreground = find_foreground(volume)
+    check_contents(volume, foreground.mask)
     if data.head == "strip":
         foreground = strip_head(volume, foreground, mask, data)
     before = some_intensities(volume.array, foreground.mask)

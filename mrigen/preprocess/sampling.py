@@ -6,6 +6,8 @@ tilt of the axes in which the file stored its voxels.
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +18,6 @@ from mrigen.config import DataConfig
 from mrigen.preprocess.foreground import Foreground, Mask, find_foreground
 from mrigen.preprocess.intensity import normalise, smoothing_sigmas
 from mrigen.preprocess.masks import Share, area_mean, mask_of_shares
-from mrigen.preprocess.splits import slice_heights
 from mrigen.volume import Volume
 
 Affine = NDArray[np.float64]
@@ -64,6 +65,20 @@ def _image_affine(data: DataConfig, centre_mm: NDArray[np.float64], slice_mm: fl
     affine[[first, second], 3] -= half
     affine[normal, 3] += slice_mm - half if volume else slice_mm
     return affine
+
+
+def slice_heights(data: DataConfig, subject: str) -> list[float]:
+    """Positions of a subject's slices along the plane's normal, in mm.
+
+    They are `slice_step_mm` apart, from an offset below one step that is the subject's own. A whole volume lies at 0.
+    """
+    if data.spatial_dims == 3:
+        return [0.0]
+    low, high = data.slice_range_mm
+    digest = hashlib.sha256(f"mrigen slices {subject}".encode()).digest()
+    start = low + data.slice_step_mm * int.from_bytes(digest[:6], "big") / 2**48
+    count = max(0, math.floor((high - start) / data.slice_step_mm + 1e-9) + 1)
+    return [start + k * data.slice_step_mm for k in range(count)]
 
 
 def scan_images(

@@ -62,9 +62,12 @@ def find_bids_scans(root: Location, files: Iterable[str], options: SourceOptions
     label = _labeller(root, files, options)
     name, licence = _describe(root)
     mine = {path for path in files if path.startswith(("sub-", *(f"{name}/" for name in NOT_RAW)))}
-    lesions = _find_lesions(mine)
-    masks = [(root / path).path for path in sorted(set(lesions.values()))]
+    found = _find_lesions(mine)
+    lesions = {place: paths[0] for place, paths in found.items() if len(paths) == 1}
+    masks = [(root / path).path for path in sorted(path for paths in found.values() for path in paths)]
     claim = ClaimedFiles("a BIDS tree", mine, masks=masks)
+    if several := len(masks) - len(lesions):
+        claim.notes["masks of which a subject has several, so that none is taken"] = several
     for path in sorted(filter(is_scan_name, mine)):
         if not path.startswith("sub-") or _LESIONS.fullmatch(path):
             continue
@@ -90,19 +93,19 @@ def find_bids_scans(root: Location, files: Iterable[str], options: SourceOptions
                 modality=Modality(options.modality or modality),
                 licence=licence,
                 lesions=(root / mask).path if mask else "",
-                orientation=options.orientation if path.endswith(".hdr") else "",
+                orientation=options.orientation or "" if path.endswith(".hdr") else "",
             )
         )
     return claim
 
 
-def _find_lesions(files: Iterable[str]) -> dict[tuple[str, str], str]:
-    """The mask of lesions of each subject and session that has one; of several nobody can tell which to take."""
+def _find_lesions(files: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+    """The masks of lesions of each subject and session; of several nobody can tell which to take."""
     found: dict[tuple[str, str], list[str]] = {}
     for path in sorted(files):
         if match := _LESIONS.fullmatch(path):
             found.setdefault((match["subject"], match["session"] or ""), []).append(path)
-    return {place: paths[0] for place, paths in found.items() if len(paths) == 1}
+    return found
 
 
 def _read_name(path: str) -> tuple[dict[str, str], Modality | None]:
@@ -131,7 +134,7 @@ def _labeller(root: Location, files: Sequence[str], options: SourceOptions) -> C
         forced = Pathology(options.pathology)
         return lambda subject, session: forced
     if options.table:
-        labels = UserLabels(named_table(root, options), options)
+        labels = UserLabels(named_table(root, options.table), options)
         return lambda subject, session: labels({"subject": subject, "session": session})
     return _Tables(root, files, options).pathology
 

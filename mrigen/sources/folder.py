@@ -17,9 +17,14 @@ from mrigen.storage import Location
 
 _PLACES = {"subject": "[^/]+", "session": "[^/_]+", "modality": "[^/_]+", "pathology": "[^/_]+"}
 
+_MASK = re.compile(
+    r"(?:^|[-_. ])(?:\w*mask|d?seg|segm?|\w*segmentation|labels?|lesions?|rois?|aseg|aparc\w*)(?=[-_. +]|$)",
+    re.IGNORECASE,
+)
+
 
 def find_folder_scans(folder: Location, files: Iterable[str], options: SourceOptions) -> ClaimedFiles:
-    """Every image among `files`, paths relative to `folder`.
+    """Every image among `files`, paths relative to `folder`, but for those that are named like masks.
 
     Pathology and modality are told by the options, a table, or `options.pattern`.
     Without a pattern the subject is the first folder below the source, or the name of a file that lies in none.
@@ -28,7 +33,7 @@ def find_folder_scans(folder: Location, files: Iterable[str], options: SourceOpt
     """
     pattern = _compile(options.pattern) if options.pattern else None
     places = pattern.groupindex if pattern else {}
-    table = UserLabels(named_table(folder, options), options) if options.table else None
+    table = UserLabels(named_table(folder, options.table), options) if options.table else None
     if not (options.pathology or table or "pathology" in places):
         raise InputError(f"{folder}: name its pathology: by pathology=, table=, or {{pathology}} in pattern=")
     if not (options.modality or "modality" in places):
@@ -37,6 +42,9 @@ def find_folder_scans(folder: Location, files: Iterable[str], options: SourceOpt
     claim = ClaimedFiles("images with labels given", set(paths))
     for path in paths:
         full = (folder / path).path
+        if _MASK.search(posixpath.basename(path)):
+            claim.notes["left out as masks by their names"] += 1
+            continue
         groups = {"subject": _subject(path), "session": ""}
         if pattern:
             if not (found := pattern.search(path)):
@@ -50,7 +58,7 @@ def find_folder_scans(folder: Location, files: Iterable[str], options: SourceOpt
             continue
         if not (pathology := claim.pathology(full, functools.partial(_pathology, groups, table, options))):
             continue
-        orientation = options.orientation if path.casefold().endswith(".hdr") else ""
+        orientation = options.orientation or "" if path.casefold().endswith(".hdr") else ""
         subject, session = groups["subject"].removeprefix("sub-"), groups["session"].removeprefix("ses-")
         claim.scans.append(
             Scan(full, subject, session, folder.name, pathology, modality, "unknown", orientation=orientation)

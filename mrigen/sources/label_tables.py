@@ -1,4 +1,4 @@
-"""Pathology from tables: which row tells of a scan, and what its words mean."""
+"""Pathology and split from tables: which row tells of a scan, and what its words mean."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from mrigen.errors import InputError
 from mrigen.labels import Pathology
+from mrigen.records import SPLITS
 from mrigen.sources.options import SKIP, SourceOptions
 from mrigen.sources.tables import read_rows
 from mrigen.storage import Location
@@ -161,11 +162,34 @@ class UserLabels:
             raise InputError(f"{self.file.name}, column {self.column}, {name}: {error}") from None
 
 
-def named_table(place: Location, options: SourceOptions) -> Location:
-    """The table that the options name: a name within the source, or a path. Raises InputError if it is missing."""
-    name = options.table or ""
+def named_table(place: Location, name: str) -> Location:
+    """The table that an option names: a name within the source, or a path. Raises InputError if it is missing."""
     within, elsewhere = place / name, Location.parse(name)
     for file in (within, elsewhere):
         if file.is_file():
             return file
     raise InputError(f"table {name!r}: no such file in {place}, nor {elsewhere}")
+
+
+def read_splits_table(file: Location, options: SourceOptions) -> dict[str, str]:
+    """Subject -> train, val or test, of those that a table tells the split of.
+
+    Raises InputError if it lacks a column, a word is none of these, or rows contradict each other.
+    """
+    rows = read_rows(file)
+    header = rows[0] if rows else {}
+    subject = find_column(header, [(options.subject_column or "").casefold(), *SUBJECT_COLUMNS])
+    column = find_column(header, ["split"])
+    if subject is None or column is None:
+        needed = f"split and {' or '.join(SUBJECT_COLUMNS[:3])}"
+        raise InputError(f"{file}: columns {', '.join(header) or 'none'}: it needs {needed}")
+    splits: dict[str, str] = {}
+    for row in rows:
+        name, split = row[subject].removeprefix("sub-"), row[column].casefold()
+        if split in _NOTHING:
+            continue
+        if split not in SPLITS:
+            raise InputError(f"{file}, {name}: split {row[column][:80]!r} is none of {', '.join(SPLITS)}")
+        if splits.setdefault(name, split) != split:
+            raise InputError(f"{file}, {name}: rows contradict each other: {splits[name]}, {split}")
+    return splits

@@ -112,5 +112,5 @@ def _scan(file: Location, row: dict[str, str], options: SourceOptions) -> Scan |
         frame=int(float(frame)) if frame else None,
         mask=_path(file, row.get("mask") or ""),
         lesions=_path(file, row.get("lesions") or ""),
-        orientation=orientation or (options.orientation if path.endswith(".hdr") else ""),
+        orientation=orientation or (options.orientation or "" if path.endswith(".hdr") else ""),
     )

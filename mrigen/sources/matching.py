@@ -12,7 +12,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.sources.label_tables import Labels, LabelTable, UserLabels, named_table
 from mrigen.sources.listing import is_scan_name
-from mrigen.sources.options import SourceOptions
+from mrigen.sources.options import DEFAULT_ORIENTATION, SourceOptions
 from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
 from mrigen.sources.tables import TABLE_SUFFIXES
 from mrigen.storage import Location
@@ -114,7 +114,23 @@ def find_profile_scans(
         full = posixpath.join(folder.path, match.path)
         if pathology := claim.pathology(full, functools.partial(label, match)):
             claim.scans.extend(_scans(match, folder, known, pathology, options))
+    for claim in claims.values():
+        _tell_masks(claim, [match for match in matches if match.profile.name == claim.kind], folder, known)
     return [claim for claim in claims.values() if claim.paths]
+
+
+def _tell_masks(claim: ClaimedFiles, matches: Sequence[_Match], folder: Location, known: frozenset[str]) -> None:
+    """Note why masks go with no scan, if any do."""
+    taken = {scan.path: scan.lesions for scan in claim.scans}
+    why: dict[str, str] = {}
+    for match in matches:
+        lesions = taken.get(posixpath.join(folder.path, match.path))
+        reason = "in another space than the scans" if lesions == "" else "beside one that is taken"
+        for name in match.profile.lesions:
+            mask = _beside(match, folder, known, [name])
+            why.setdefault(mask, "of scans that are not taken" if lesions is None else reason)
+    for mask in set(claim.masks) - set(taken.values()):
+        claim.notes[f"masks {why.get(mask, 'of other raters, or of no scan here')}"] += 1
 
 
 def _take(profile: Profile, path: str, full: str, claim: ClaimedFiles, matches: list[_Match]) -> bool:
@@ -190,7 +206,7 @@ def _scans(
             frame=frame if profile.frames else None,
             mask=mask,
             lesions=lesions,
-            orientation=options.orientation if match.path.endswith(".hdr") else "",
+            orientation=options.orientation or DEFAULT_ORIENTATION if match.path.endswith(".hdr") else "",
         )
 
 
@@ -206,7 +222,7 @@ class _Labelling:
 
     def __init__(self, folder: Location, known: frozenset[str], options: SourceOptions) -> None:
         self.folder, self.options = folder, options
-        self._named = named_table(folder, options) if options.table else None
+        self._named = named_table(folder, options.table) if options.table else None
         self._tables = sorted(name for name in known if name.casefold().endswith(TABLE_SUFFIXES))
         self._read: dict[tuple[str, str], Labels | UserLabels | InputError] = {}
 

@@ -21,6 +21,8 @@ ORIENTATIONS = r"^[RL][AP][SI]$|^[RL][SI][AP]$|^[AP][RL][SI]$|^[AP][SI][RL]$|^[S
 PathologyName = Annotated[str, AfterValidator(lambda text: Pathology.parse(text).value)]
 ModalityName = Annotated[str, AfterValidator(lambda text: Modality.parse(text).value)]
 SKIP = "skip"
+DEFAULT_ORIENTATION = "LAS"
+"""Of Analyze files, where nobody tells it."""
 
 
 class SourceOptions(Section):
@@ -42,8 +44,10 @@ class SourceOptions(Section):
     """The column of that table, or of a BIDS tree's own ones, that tells the pathology."""
     values: Mapping[str, str] = Field(default_factory=dict)
     """What the table says, in any case -> a pathology, or `skip`; the empty text stands for a missing value."""
-    orientation: str = Field("LAS", pattern=ORIENTATIONS)
-    """Axes of Analyze files, which do not tell: where each axis points, the first voxel axis first."""
+    split: str | None = None
+    """A table of subjects and their split, train, val or test; the others are put where their pathology lacks some."""
+    orientation: str | None = Field(None, pattern=ORIENTATIONS)
+    """Axes of Analyze files, which do not tell, such as LAS: where each points, the first voxel axis first."""
     links: Literal["within", "follow"] = "within"
     """Symbolic links: only to places within the source, or wherever they lead."""
 
@@ -136,7 +140,8 @@ def _entry(file: Location, where: str, entry: Any, options: SourceOptions) -> So
     own: dict[str, Any] = {str(key): value for key, value in entry.items() if key != "path"}
     if isinstance(own.get("values"), Mapping):  # words such as 0.5 or yes are no text to YAML
         own["values"] = {"" if key is None else str(key): value for key, value in own["values"].items()}
-    if isinstance(own.get("table"), str) and (folder / own["table"]).is_file():
-        own["table"] = str(folder / own["table"])
+    for key in ("table", "split"):
+        if isinstance(own.get(key), str) and (folder / own[key]).is_file():
+            own[key] = str(folder / own[key])
     place = Location.parse(entry["path"]) if "://" in entry["path"] else folder / entry["path"]
     return Source(place, make_options({**options.model_dump(exclude_unset=True), **own}, where))

@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 
 from mrigen.sources.dicom import read_series, read_series_header
 from mrigen.sources.listing import is_scan_name
+from mrigen.sources.options import DEFAULT_ORIENTATION
 from mrigen.sources.scans import Scan
 from mrigen.storage import CHUNK, Location
 from mrigen.volume import MAX_SCAN_BYTES, ScanHeader, Volume, VolumeError, read_header, read_volume
@@ -20,7 +21,6 @@ from mrigen.volume.checks import check_bytes
 from mrigen.volume.reading import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
-_DEFAULT_ORIENTATION = "LAS"
 
 
 def hash_scan(scan: Scan, place: Location) -> str:
@@ -51,7 +51,7 @@ def scan_header(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES)
         with _on_disk(location, max_bytes) as path:
             return read_series_header(path, max_bytes=max_bytes)
     with _on_disk(location, max_bytes, head_only=True) as path:
-        orientation = scan.orientation or _DEFAULT_ORIENTATION
+        orientation = scan.orientation or DEFAULT_ORIENTATION
         return read_header(path, max_bytes=max_bytes, frame=scan.frame, orientation=orientation)
 
 
@@ -90,7 +90,7 @@ def read_lesions(scan: Scan, place: Location, *, max_bytes: int = MAX_SCAN_BYTES
 
 def _read(location: Location, scan: Scan, max_bytes: int, **how: Any) -> Volume:
     with _on_disk(location, max_bytes) as path:
-        return read_volume(path, max_bytes=max_bytes, orientation=scan.orientation or _DEFAULT_ORIENTATION, **how)
+        return read_volume(path, max_bytes=max_bytes, orientation=scan.orientation or DEFAULT_ORIENTATION, **how)
 
 
 def _is_series(location: Location) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mrigen.errors import InputError
 from mrigen.sources.bids import NOT_RAW, bids_roots, find_bids_scans
 from mrigen.sources.dicom import find_series
 from mrigen.sources.folder import find_folder_scans
+from mrigen.sources.label_tables import named_table, read_splits_table
 from mrigen.sources.listing import is_scan_name, list_files
 from mrigen.sources.manifest import find_manifest_scans, is_manifest
 from mrigen.sources.matching import find_profile_scans
@@ -58,13 +59,28 @@ def find_all_scans(sources: Sequence[Source]) -> FoundScans:
     for origin, source in enumerate(sources):
         claims, left_out = _find(source.place, source.options)
         kinds.append(in_words([claim for claim in claims if claim.scans or claim.rejected] or claims))
-        scans.extend(replace(scan, origin=origin) for claim in claims for scan in claim.scans)
+        splits = _told_splits(source, {scan.subject for claim in claims for scan in claim.scans})
+        scans.extend(
+            replace(scan, origin=origin, split=splits.get(scan.subject, "")) for claim in claims for scan in claim.scans
+        )
         masks.extend(mask for claim in claims for mask in claim.masks)
         rejected.extend(item for claim in claims for item in claim.rejected)
         rejected.extend(left_out)
     agreed, contradicted = drop_contradicted(scans)
     places = tuple(source.place for source in sources)
     return FoundScans(tuple(kinds), places, tuple(agreed), tuple(masks), (*rejected, *contradicted))
+
+
+def _told_splits(source: Source, subjects: Collection[str]) -> dict[str, str]:
+    """Subject -> split, where the user has a table of these. Raises InputError if it is of nobody in the source."""
+    if not source.options.split:
+        return {}
+    file = named_table(source.place, source.options.split)
+    splits = read_splits_table(file, source.options)
+    if subjects and not subjects & splits.keys():
+        names = f"{', '.join(sorted(splits)[:2]) or 'nobody'}, but subjects are such as {min(subjects)}"
+        raise InputError(f"{file}: it tells the split of nobody in {source.place}: of {names}")
+    return splits
 
 
 def _find(place: Location, options: SourceOptions) -> tuple[list[ClaimedFiles], list[Rejected]]:

@@ -34,6 +34,8 @@ class Scan:
     """Likewise, of a volume whose labels mark lesions, in the space of the scan."""
     orientation: str = ""
     """Axes of an Analyze file, such as LAS."""
+    split: str = ""
+    """Train, val or test; empty until that is chosen."""
     origin: int = 0
     """Which of the sources of one call the scan is from."""
 

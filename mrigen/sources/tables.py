@@ -18,8 +18,10 @@ _HEADER_BYTES = 1 << 16
 def read_rows(file: Location) -> list[dict[str, str]]:
     """Rows of a table with a header; missing fields are empty. CSV unless named otherwise.
 
-    Raises InputError if the file is no such table, or no text in UTF-8; with the line where a quote is not closed, a
-    row has more cells than there are columns, or a NUL stands.
+    Quotes that make no sense are text in a TSV, whose cells need none, as in tables of BIDS.
+
+    Raises InputError if the file is no such table, or no text in UTF-8; with the line where a quote of a CSV is not
+    closed, a row has more cells than there are columns, or a NUL stands.
     """
     if file.path.casefold().endswith(".parquet"):
         try:
@@ -49,14 +51,17 @@ def _lines(text: str, file: Location) -> list[tuple[int, list[str]]]:
     if "\0" in text:
         number = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{file}, line {number}: a NUL character: save it as text in UTF-8")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(file), strict=True)
-    found, number = [], 1
+    found, number, delimiter = [], 1, _delimiter(file)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
             if cells:
                 found.append((number, cells))
             number = reader.line_num + 1
     except csv.Error as error:
+        if delimiter == "\t":
+            lines = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            return [(number, cells) for number, cells in enumerate(lines, start=1) if cells]
         raise InputError(f"{file}, line {number}: a quote is not closed, or not where a cell ends: {error}") from None
     return found
 

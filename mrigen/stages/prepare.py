@@ -13,6 +13,7 @@ from mrigen.prepare.confounds import refuse_mixed_heads
 from mrigen.prepare.image_files import make_image_file
 from mrigen.prepare.prepared_data import PreparedData, close_data, open_data, sum_reports, write_quarantine
 from mrigen.prepare.scan_groups import read_groups, regroup_scans, scans_per_group
+from mrigen.prepare.splits import read_splits, with_splits
 from mrigen.prepare.survey import OnRejected, ignore, survey_sources
 from mrigen.preprocess import check_extras, check_strip_command
 from mrigen.report.data.page import write_data_page
@@ -50,7 +51,8 @@ def prepare_run(
     is_finished(run, config, "data")
     _keep_apart(run, found)
     store_config(run, config)
-    facts, rejected = survey_sources(found, data, each, on_rejected)
+    surveyed, rejected = survey_sources(found, data, each, on_rejected)
+    facts = with_splits(surveyed, read_splits(run, data), data)
     if data.head == "keep" and not allow_mixed_heads:
         refuse_mixed_heads(Counter(fact.traits(stripped=fact.stripped) for fact in facts.values()))
     kept = {scan: fact.identity for scan, fact in facts.items()}

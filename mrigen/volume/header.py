@@ -49,7 +49,8 @@ def parse_header(head: bytes, path: Path, *, min_voxels: int, orientation: str) 
     else:
         slope, intercept = 1.0, 0.0
         affine = _affine_of_axes(fields, grid, path, orientation)
-    return ScanHeader(grid, affine, dtype, num_frames, _offset(fields, path), slope, intercept)
+    tells_axes = isinstance(fields, nibabel.Nifti1Header)
+    return ScanHeader(grid, affine, dtype, num_frames, tells_axes, _offset(fields, path), slope, intercept)
 
 
 def _fields(head: bytes, path: Path) -> Any:

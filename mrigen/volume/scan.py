@@ -56,6 +56,8 @@ class ScanHeader:
     dtype: np.dtype[Any]
     """Of voxels as stored."""
     num_frames: int = 1
+    tells_axes: bool = True
+    """Whether the file itself says where its axes point; Analyze does not."""
     offset: int = 0
     slope: float = 1.0
     intercept: float = 0.0

@@ -22,7 +22,8 @@ NEEDS_A_TOOL = "mri_synthstrip"
 
 
 def write_what_the_guide_names(folder: Path) -> None:
-    """BIDS, BraTS, IXI, OASIS-1 with its table, a folder of no known layout, a manifest and a list of sources."""
+    """BIDS, BraTS, IXI, OASIS-1 with its table, a folder of no known layout, a manifest, a list of sources and one of
+    splits."""
     write_bids(folder / "my-study", {"001": "MS", "002": "healthy"})
     write_tree("BraTS 2021", folder / "BraTS2021")
     write_tree("IXI", folder / "IXI")
@@ -32,7 +33,11 @@ def write_what_the_guide_names(folder: Path) -> None:
     for number, name in enumerate(["p01_T1w", "p02_T1w"]):
         write_scan(folder / f"exported/{name}.nii.gz", 910 + number)
     text = GUIDE.read_text(encoding="utf-8")
-    for name, first in (("scans.csv", "path,subject"), ("sources.yaml", "- path: BraTS2021")):
+    for name, first in (
+        ("scans.csv", "path,subject"),
+        ("my-study/split.csv", "subject,split"),
+        ("sources.yaml", "- path: BraTS2021"),
+    ):
         start = text.index(f"    {first}")
         block = text[start : text.index("\n\n", start)]
         (folder / name).write_text("\n".join(line[4:] for line in block.splitlines()))
@@ -63,4 +68,6 @@ def test_every_command_does_what_the_guide_says(
     assert {pathology for _, pathology in labels["runs/oasis"]} == {"Healthy", "Dementia"}
     assert labels["runs/table"] == {("a17", "Glioblastoma"), ("b02", "Sclerosis")}
     assert {pathology for _, pathology in labels["runs/given"]} == {"Healthy"}
+    told = read_table(Location.parse("runs/told") / "data", ["subject", "split"]).to_pylist()
+    assert {tuple(row.values()) for row in told} == {("001", "test"), ("002", "train")}
     assert {pathology for _, pathology in labels["runs/all"]} == {"Glioblastoma", "Healthy", "Dementia", "Sclerosis"}

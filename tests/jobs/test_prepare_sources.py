@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from mrigen.records import read_table
 from mrigen.storage import Location
+from mrigen.volume import Volume, nifti_bytes
 from tests.command import mrigen
-from tests.fake_scans import write_bids
+from tests.fake_scans import made_up_scan, write_bids
 from tests.malformed import write_malformed
 
 SMALL = ("--preset", "tiny", "--set", "data.image_size=32", "--set", "data.spacing_mm=6")
@@ -29,6 +31,12 @@ def test_malformed_files_are_left_out_with_their_class(
     (tmp_path / "malformed").mkdir()
     faults = write_malformed(tmp_path / "malformed")
     assert len(faults) >= 60
+    for name in ("noise", "mask"):
+        base = made_up_scan(0)
+        array = np.random.default_rng(1).rayleigh(9, base.array.shape) if name == "noise" else base.array > 0
+        volume = Volume(array.astype(np.float32), base.affine)
+        (tmp_path / "malformed" / f"{name}.nii.gz").write_bytes(nifti_bytes(volume, description="", dtype=np.float32))
+        faults[f"{name}.nii.gz"] = "voxels"
     lines = [f"malformed/{name},s{number},MS,T1" for number, name in enumerate(faults)]
     good = tree / "sub-good/anat/sub-good_T1w.nii.gz"
     manifest = tmp_path / "scans.csv"
@@ -83,7 +91,7 @@ def test_real_scans_side_by_side_are_told_apart_and_their_mixed_heads_refused(
     run = tmp_path / "run"
     assert mrigen("prepare", real_data, run, *SMALL) == 2
     printed = capsys.readouterr()
-    assert "recognised: 17 scans, 2 masks; left out: 0 files" in printed.out
+    assert "recognised: 17 scans, 2 masks (2 go with scans); left out: 0 files" in printed.out
     assert "8 scans (8 Sclerosis) skull-stripped" in printed.err
     assert not (run / "data").exists()
     assert mrigen("prepare", real_data, run, "--allow-mixed-heads") == 0

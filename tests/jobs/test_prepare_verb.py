@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrigen.config import load_config
-from mrigen.preprocess import split_of
 from mrigen.records import read_table, tensor_numpy
 from mrigen.storage import Location
 from tests.command import hashes, mrigen, mrigen_for
@@ -49,10 +48,12 @@ def test_a_tree_is_prepared_once_and_grows(
     assert "left out: 2 files" in printed
     assert "empty cells (12)" in printed
     config = load_config("tiny", overrides=SMALL[3::2])
-    data = config.data
     assert json.loads((run / "config.json").read_text()) == config.model_dump(mode="json")
     assert {row["subject"] for row in rows} == set(PATIENTS)
-    assert all(row["split"] == split_of(row["subject"], data) for row in rows)
+    for told in ("HC", "MS", "GBM", "AD"):  # of three subjects of a pathology one is in each split
+        patients = [name for name, pathology in PATIENTS.items() if pathology == told]
+        assert {row["split"] for row in rows if row["subject"] in patients} == {"train", "val", "test"}
+        assert len({(row["subject"], row["split"]) for row in rows if row["subject"] in patients}) == 3
     assert Counter((row["pathology"], row["modality"]) for row in rows) == {
         (pathology, modality): len(rows) // 8
         for pathology in ("Healthy", "Sclerosis", "Glioblastoma", "Dementia")
@@ -158,6 +159,8 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path, no_ray: None, capsys
         "RAS",
         "1 stripped, 1 whole",
         "warning: 1 scans",
+        "train: 2 subjects (1 Healthy, 1 Sclerosis)",
+        "test: 0 subjects",
     ):
         assert words in printed
     assert mrigen("prepare", manifest, "--dry-run") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import os
@@ -54,6 +55,20 @@ def test_json_comes_back_and_what_is_none_is_told(folder: Location) -> None:
     file.write_bytes(b"{")
     with pytest.raises(InputError, match=r"a\.json is not JSON"):
         file.read_json()
+
+
+def test_a_full_disk_names_the_file_and_what_was_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = Location.parse(tmp_path) / "data/part.parquet"
+    file.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    told = rf"No space left on device: {tmp_path}/data/part\.parquet takes 3\.0 MB, [0-9.]+ MB are free"
+    with pytest.raises(OSError, match=told):
+        file.write_bytes(bytes(3 << 20))
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["part.parquet"]
+    assert file.read_bytes() == b"old"
 
 
 def test_a_compressed_file_is_its_bytes(folder: Location) -> None:

@@ -11,7 +11,7 @@ from mrigen.studies.ablation.summary import Ablation
 
 
 def ablation_verdict(study: Ablation) -> list[str]:
-    """What leaving something out costs, a sentence each."""
+    """What is not known, and what leaving something out costs, a sentence each."""
     own, said = study.rows[study.own], []
     unguided = study.setting(Drop.NOTHING, **NO_GUIDANCE)
     for setting, what, target in (
@@ -32,7 +32,7 @@ def ablation_verdict(study: Ablation) -> list[str]:
         if changes:
             said.append(f"Without {what}, {', '.join(changes)}.")
     reasons = {own[f"{name}/kid"].reason for name in EXTRACTORS} - {None}
-    said += [f"There is no KID: {reason}." for reason in sorted(map(str, reasons))]
+    said = [*(f"There is no KID: {reason}." for reason in sorted(map(str, reasons))), *said]
     return said or ["No figure could be taken: see the reasons."]
 
 

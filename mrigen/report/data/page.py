@@ -46,8 +46,8 @@ def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, co
         num_marked=prepared.num_marked,
         num_empty=sum(not count for count in prepared.cells.values()),
         splits=[
-            {"name": name, "subjects": prepared.subjects[name], "images": prepared.splits[name]}
-            for name in prepared.splits
+            {"name": name, "images": images, "subjects": prepared.subjects[name], "kinds": prepared.by_pathology[name]}
+            for name, images in prepared.splits.items()
         ],
         warnings=warnings_of(prepared),
         histograms=data_uri(histogram_png(prepared.histograms)) if prepared.histograms.counts else None,

@@ -14,13 +14,15 @@ from mrigen.report.figure_text import ALPHA, apart, figure_and_interval, number_
 
 MOST = 5
 """Sentences of a verdict."""
-Said = tuple[bool, str]
-"""Whether a sentence speaks against the images, or of what is not known; and the sentence."""
+Said = tuple[int, str]
+"""How much a sentence would change the reader's mind, and the sentence: `BROKEN` where figures are less than half of
+what real images reach, 1 where it speaks against the images or of what is not known, else 0."""
+BROKEN = 2
 _NOTHING = Figure.missing("not computed")
 
 
 def verdict(evaluation: Evaluation) -> list[str]:
-    """At most MOST sentences, what speaks against the images first; by the leading extractor where features are
+    """At most MOST sentences, the worst first; by the leading extractor where features are
     compared. The tables tell the rest."""
     cells, overall = evaluation.of_kind(ScopeKind.CELL), evaluation.of_kind(ScopeKind.OVERALL)
     lead = evaluation.extractors[0] if evaluation.extractors else _named_first(overall[0])
@@ -39,7 +41,7 @@ def verdict(evaluation: Evaluation) -> list[str]:
         said += _distance(overall[-1], lead, "cells never seen in training")
     said += _autoencoder(overall[0])
     asked = [] if evaluation.extrapolation is None else [extrapolation_verdict(evaluation.extrapolation)]
-    ordered = [sentence for _, sentence in sorted(said, key=lambda one: not one[0])]
+    ordered = [sentence for _, sentence in sorted(said, key=lambda one: -one[0])]
     return [*ordered[: MOST - len(asked)], *asked]
 
 
@@ -52,12 +54,12 @@ def _told(rows: Sequence[Row], lead: str) -> Iterator[Said]:
     tested = [row for row in rows if told_apart(_figure(row, lead, "kid")) is not None]
     if not tested:
         needs = f"has the {MIN_UNITS} held-out subjects that the test needs"
-        yield False, f"Of trained cells ({len(rows)}), no single one {needs}."
+        yield 0, f"Of trained cells ({len(rows)}), no single one {needs}."
         return
     told = sum(bool(told_apart(_figure(row, lead, "kid"))) for row in tested)
     floors = [told_apart(_figure(row, lead, "kid_floor")) for row in tested]
     yield (
-        told > 0,
+        int(told > 0),
         f"In {told} of {len(tested)} trained cells that could be tested, generated images can be told from real ones "
         f"(p < {ALPHA}); of real images of other subjects the same test says so in {sum(map(bool, floors))} of "
         f"{sum(found is not None for found in floors)}{_farthest(rows, lead)}.",
@@ -67,7 +69,7 @@ def _told(rows: Sequence[Row], lead: str) -> Iterator[Said]:
 def _distance(pooled: Row, lead: str, kind: str) -> Iterator[Said]:
     figure, floor = _figure(pooled, lead, "kid"), _figure(pooled, lead, "kid_floor")
     if figure.value is None:
-        yield True, f"Over all {kind} there is no KID: {figure.reason}."
+        yield 1, f"Over all {kind} there is no KID: {figure.reason}."
         return
     told = told_apart(figure)
     sentence = f"Over all {kind} "
@@ -79,7 +81,7 @@ def _distance(pooled: Row, lead: str, kind: str) -> Iterator[Said]:
         sentence += (
             f"; real images of other subjects reach {figure_and_interval('kid', floor)}{_overlap(figure, floor)}"
         )
-    yield told is True or apart(figure, floor), sentence + "."
+    yield int(told is True or apart(figure, floor)), sentence + "."
 
 
 def _farthest(rows: Sequence[Row], lead: str) -> str:
@@ -98,7 +100,7 @@ def _support(cells: Sequence[Row], modalities: Sequence[Row], lead: str) -> Iter
 
     Never of all together: there a blob lies between the images of many cells and looks like some of them.
     """
-    shares, against = [], False
+    shares, against = [], 0
     for name, what in (("precision", "of the generated images look like some real one"),
                        ("coverage", "of the real images have a generated one near")):  # fmt: skip
         for rows in (cells, modalities):
@@ -112,7 +114,7 @@ def _support(cells: Sequence[Row], modalities: Sequence[Row], lead: str) -> Iter
         if not found:
             continue
         gap, where, figure, floor = min(found, key=lambda one: one[0])
-        against |= gap < 0 and (apart(figure, floor) or 2 * (figure.value or 0.0) < (floor.value or 0.0))
+        against = max(against, BROKEN if _under_half(figure, floor) else int(gap < 0 and apart(figure, floor)))
         shares.append(f"in {where} {figure.value:.0%} {what} ({name}; real images reach {floor.value:.0%})")
     if shares:
         yield against, "At worst, " + ", and ".join(shares) + "."
@@ -126,7 +128,7 @@ def _diversity(rows: Sequence[Row]) -> Iterator[Said]:
     alike = sum(apart(made, real) and (made.value or 0) > (real.value or 0) for made, real in known)
     unlike = sum(apart(made, real) and (made.value or 0) < (real.value or 0) for made, real in known)
     yield (
-        alike > 0,
+        int(alike + unlike > 0),
         f"Generated images are clearly more alike than real ones in {alike} of {len(known)} trained cells, and clearly "
         f"less alike in {unlike} (MS-SSIM).",
     )
@@ -137,11 +139,11 @@ def _fidelity(trained: Row) -> Iterator[Said]:
     figures = {target: _figure(trained, FIDELITY, target) for target in TARGETS}
     reasons = {figure.reason for figure in figures.values()}
     if len(reasons) == 1 and None not in reasons:
-        yield True, f"Whether generated images show what was asked for is not known: {reasons.pop()}."
+        yield 1, f"Whether generated images show what was asked for is not known: {reasons.pop()}."
         return
     for target, made in figures.items():
         if made.value is None:
-            yield True, f"Whether generated images show the {target} that was asked for is not known: {made.reason}."
+            yield 1, f"Whether generated images show the {target} that was asked for is not known: {made.reason}."
             continue
         sentence = (
             f"A classifier trained on real images names the {target} of generated images of all trained cells with a "
@@ -152,7 +154,8 @@ def _fidelity(trained: Row) -> Iterator[Said]:
             sentence += f"; on held-out real ones it reaches {figure_and_interval(target, real)}{_overlap(made, real)}"
             if apart(made, real) and made.value > real.value:
                 sentence += ": these images are easier to tell apart than real ones, which is no praise"
-        yield apart(made, real) and made.value < (real.value or 0.0), sentence + "."
+        less = apart(made, real) and made.value < (real.value or 0.0)
+        yield BROKEN if less and _under_half(made, real) else int(less), sentence + "."
 
 
 def _autoencoder(row: Row) -> Iterator[Said]:
@@ -162,7 +165,11 @@ def _autoencoder(row: Row) -> Iterator[Said]:
         restores = f"The autoencoder restores held-out real images to {decibels} dB"
         kid = row.figures["autoencoder-quality/kid_restored"]
         far = f", at a KID of {figure_and_interval('kid', kid)}" if kid.value is not None else ""
-        yield False, f"{restores}{far}: what it loses, generated images lack too."
+        yield 0, f"{restores}{far}: what it loses, generated images lack too."
+
+
+def _under_half(made: Figure, real: Figure) -> bool:
+    return 2 * (made.value or 0.0) < (real.value or 0.0)
 
 
 def _overlap(first: Figure, second: Figure) -> str:

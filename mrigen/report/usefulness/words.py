@@ -6,9 +6,9 @@ from mrigen.studies.usefulness.summary import ALL, Usefulness
 
 
 def usefulness_verdict(study: Usefulness) -> str:
-    """In a sentence: where synthetic images help, over all modalities."""
+    """In a sentence: where synthetic images harm, make no difference, and help, over all modalities."""
     nothing = "make no difference that this study can tell"
-    said: dict[str, list[str]] = {"help": [], "harm": [], nothing: []}
+    said: dict[str, list[str]] = {"harm": [], nothing: [], "help": []}
     for arm in study.arms:
         if not arm.gain:
             continue

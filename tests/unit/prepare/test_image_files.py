@@ -13,9 +13,7 @@ import pytest
 
 from mrigen.config import load_config
 from mrigen.prepare.image_files import make_image_file
-from mrigen.preprocess import split_of
-from mrigen.preprocess.sampling import scan_images
-from mrigen.preprocess.splits import slice_heights
+from mrigen.preprocess.sampling import scan_images, slice_heights
 from mrigen.records import image_schema, tensor_numpy, unpack_mask
 from mrigen.sources.reading import hash_scan
 from mrigen.sources.scans import Scan, drop_unusable
@@ -24,6 +22,7 @@ from mrigen.volume import Volume, nifti_bytes
 from tests.fake_scans import made_up_scan, scan_at, write_scan
 
 DATA = load_config("tiny").data.model_copy(update={"image_size": 32, "spacing_mm": 6.0})
+SPLIT = {"a": "train", "b": "test", "t": "val", "c": "val"}
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def source(tmp_path: Path) -> Location:
 
 
 def work(source: Location, *names: str) -> dict[Scan, str]:
-    scans = [scan_at(Path(source.path) / name, subject=name[0]) for name in names]
+    scans = [scan_at(Path(source.path) / name, subject=name[0], split=SPLIT[name[0]]) for name in names]
     return drop_unusable(scans, [hash_scan(one, source) for one in scans])[0]
 
 
@@ -58,7 +57,7 @@ def test_a_part_holds_the_images_of_its_scans(tmp_path: Path, source: Location) 
     for row in rows:
         assert row["sha256"] == digests[row["subject"]]
         assert row["id"].startswith(row["sha256"][:24])
-        assert row["split"] == split_of(row["subject"], DATA)
+        assert row["split"] == SPLIT[row["subject"]]
         assert (row["pathology"], row["modality"], row["licence"]) == ("Sclerosis", "T1w", "CC0")
         assert row["affine"][11] == pytest.approx(row["slice_mm"], abs=4.1)
     expected = np.stack([image.image for image in scan_images(made_up_scan(1), DATA, subject="a")])
@@ -66,7 +65,7 @@ def test_a_part_holds_the_images_of_its_scans(tmp_path: Path, source: Location) 
     assert np.median(np.abs(stored - expected)) < 0.01  # voxels were rounded to whole numbers, pixels to float16
     assert report["cells"] == {"Sclerosis:T1w": len(rows)}
     assert report["states"] == ["stripped", "whole"]
-    assert report["subjects"] == {f"set/{s}": split_of(s, DATA) for s in "ab"}
+    assert report["subjects"] == {f"set/{s}": SPLIT[s] for s in "ab"}
     counts = report["histograms"]["Sclerosis:T1w"]
     assert sum(counts["before"]) == sum(counts["after"]) > 1000
 
@@ -127,7 +126,7 @@ def test_a_whole_part_is_kept_and_a_damaged_one_made_again(
 
 def test_scans_are_read_from_storage_that_is_no_disk(tmp_path: Path, source: Location) -> None:
     store = Location(pafs.SubTreeFileSystem(source.path, pafs.LocalFileSystem()), "")
-    scans = [scan_at(Path(name), subject="a") for name in ("a.nii.gz", "text.nii.gz", "nothing.nii.gz")]
+    scans = [scan_at(Path(name), subject="a", split="train") for name in ("a.nii.gz", "text.nii.gz", "nothing.nii.gz")]
     kept, missing = drop_unusable(scans, [hash_scan(one, store) for one in scans])
     assert [item.path for item in missing] == ["nothing.nii.gz"]
     remote = make_image_file(Location.parse(tmp_path / "remote"), DATA, [store], kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from mrigen.config import load_config
 from mrigen.each import one_by_one
 from mrigen.errors import InputError
-from mrigen.labels import Pathology
+from mrigen.labels import Cell, Modality, Pathology
 from mrigen.prepare.prepared_data import LATER_STAGES, PreparedData, sum_reports
 from mrigen.prepare.survey import ScanFacts
 from mrigen.report.data.words import warnings_of
@@ -60,7 +61,7 @@ def test_files_of_earlier_scans_are_cleared_and_nothing_else(tmp_path: Path) -> 
     (file,) = prepare(tmp_path).files
     names = {path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file()}
     key = file.removeprefix("part-").removesuffix(".parquet")
-    assert names == {"_SUCCESS.json", "notes.txt", file, f"_parts/{key}.json", "_parts/plan.json"}
+    assert names == {"_SUCCESS.json", "notes.txt", file, f"_parts/{key}.json", "_parts/plan.json", "_parts/splits.json"}
 
 
 def test_where_no_scan_can_be_used_there_is_no_success(tmp_path: Path) -> None:
@@ -122,3 +123,14 @@ def test_empty_splits_and_few_held_out_subjects_are_told(held_out: int, words: l
     told = warnings_of(sum_reports(facts, [group], [report], []))
     assert len(told) == len(words)
     assert all(line.startswith(start) and "data.test_fraction" in line for line, start in zip(told, words, strict=True))
+
+
+def test_assumed_axes_are_told_once_with_the_remedy(tmp_path: Path) -> None:
+    write_bids(tmp_path / "tree", dict.fromkeys("abc", "MS"), ("T1w",))
+    done = prepare(tmp_path)
+    cell = Cell(Pathology.SCLEROSIS, Modality.T1W)
+    geometry = {(cell, "1 x 1 x 1 mm", "LAS, assumed"): 3, (cell, "2 x 2 x 2 mm", "LAS, assumed"): 1}
+    [told] = [line for line in warnings_of(replace(done, geometry=geometry)) if "axes" in line]
+    assert told.startswith("Analyze files do not tell where their axes point: LAS was taken for 4 of them; ")
+    assert told.endswith("say otherwise by --source-option orientation=")
+    assert not any("axes" in line for line in warnings_of(done))

@@ -59,9 +59,10 @@ def test_a_scans_key_is_its_content_and_labels_and_not_its_place() -> None:
         "frame": 1,
         "orientation": "RAS",
         "licence": "MIT",
+        "split": "test",
     }
     others = [scan_key(replace(one, **{name: value}), "aa") for name, value in told.items()]
-    assert len({key, scan_key(one, "bb"), *others}) == 8
+    assert len({key, scan_key(one, "bb"), *others}) == 9
 
 
 def test_a_parts_name_follows_scans_settings_and_format(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from mrigen.config import DataConfig
@@ -13,7 +15,7 @@ from mrigen.labels import Modality
 from mrigen.prepare.survey import LOOKS_PER_CELL, ScanFacts, scans_to_look_at, survey_scan, survey_sources
 from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
-from tests.fake_scans import found, scan_at, write_bids, write_scan
+from tests.fake_scans import found, made_up_scan, scan_at, write_bids, write_scan
 
 DATA = DataConfig()
 
@@ -35,6 +37,18 @@ def test_facts_come_from_the_header_and_the_head_from_a_look(tmp_path: Path, str
     assert (seen.spacing_text, seen.orientation, seen.stripped) == ("4 x 4 x 4 mm", "RAS", stripped)
     assert header == replace(seen, stripped=None)
     assert seen.traits(stripped=None).thickness_mm == 4.0
+
+
+def test_axes_that_an_analyze_file_does_not_tell_are_assumed_and_told(tmp_path: Path) -> None:
+    volume = made_up_scan(1)
+    image = nibabel.AnalyzeImage(np.rint(volume.array).astype(np.int16), volume.affine)
+    nibabel.save(image, tmp_path / "a.img")
+    one = scan_at(tmp_path / "a.hdr")
+    seen = [
+        survey_scan(scan, [Location.parse(tmp_path)], DATA, look=False)
+        for scan in (one, replace(one, orientation="LAS"))
+    ]
+    assert [getattr(facts, "orientation", facts) for facts in seen] == ["LAS, assumed", "LAS"]
 
 
 def test_a_mask_counts_in_the_hash_only_where_it_is_used(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import nibabel
@@ -10,11 +9,9 @@ import numpy as np
 import pytest
 
 from mrigen.config import DataConfig
-from mrigen.preprocess import split_of
 from mrigen.preprocess.foreground import Foreground, find_foreground
 from mrigen.preprocess.intensity import normalise, smoothing_sigmas
-from mrigen.preprocess.sampling import TrainingImage, scan_images
-from mrigen.preprocess.splits import slice_heights
+from mrigen.preprocess.sampling import TrainingImage, scan_images, slice_heights
 from mrigen.volume import Volume, VolumeError
 
 Array = np.ndarray[Any, Any]
@@ -166,24 +163,6 @@ def test_heights_are_the_subjects_own_and_cover_the_range() -> None:
         offsets.append((heights[0] + 20) / 6)
     assert np.histogram(offsets, bins=4, range=(0, 1))[0].min() > 70
     assert slice_heights(data.model_copy(update={"slice_range_mm": (0.0, 0.0)}), "a") in ([], [0.0])
-
-
-def test_splits_have_their_shares_and_move_nobody() -> None:
-    data = DataConfig(val_fraction=0.1, test_fraction=0.2)
-    counts = Counter(split_of(f"s{number}", data) for number in range(5000))
-    assert counts["test"] == pytest.approx(1000, abs=100)
-    assert counts["val"] == pytest.approx(500, abs=80)
-    assert {split_of(f"s{n}", DataConfig(val_fraction=0, test_fraction=0)) for n in range(50)} == {"train"}
-    larger = DataConfig(val_fraction=0.2, test_fraction=0.2)
-    for number in range(200):
-        if split_of(f"s{number}", data) == "test":
-            assert split_of(f"s{number}", larger) == "test"
-
-
-def test_the_split_does_not_follow_the_slice_offset() -> None:
-    data = DataConfig(val_fraction=0.25, test_fraction=0.25)
-    test = [slice_heights(data, f"s{n}")[0] for n in range(800) if split_of(f"s{n}", data) == "test"]
-    assert np.mean(test) == pytest.approx(-20 + data.slice_step_mm / 2, abs=0.5)
 
 
 @pytest.mark.parametrize("background", [0.0, -300.0, 480.0, 5000.0])

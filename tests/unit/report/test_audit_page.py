@@ -97,6 +97,15 @@ def test_the_verdict_comes_first_and_never_says_too_much(page: Page) -> None:
     assert "shows real training" in clean
 
 
+def test_the_page_tells_what_is_flagged_by_chance_by_its_own_settings() -> None:
+    for percentile, words in (
+        (99.0, "1 % are by chance; with fewer than 100 held-out images"),
+        (97.5, "2.5 % are by chance; with fewer than 40 held-out images"),
+    ):
+        config = Config.model_validate({"audit": {"percentile": percentile}})
+        assert words in " ".join(Page(some_page(config=config)).words.split())
+
+
 def test_every_verdict_has_its_words() -> None:
     assert verdict(some_audit()) == "No copies detected; 3 samples were not judged."
     assert verdict(decide(some_audit().cells[:2], SETTINGS)) == "No copies detected."

@@ -135,10 +135,45 @@ def test_pooled_cells_do_not_praise_blobs() -> None:
         rows.append(replace(row, figures=figures))
     sentences = verdict(replace(evaluation, rows=rows))
     assert not any("100%" in sentence for sentence in sentences)
-    assert sentences[1] == (
+    assert sentences[1].startswith("Over all trained cells generated images can be told from real ones")
+    assert sentences[0] == (
         "At worst, in T1w 0% of the generated images look like some real one (precision; real images reach 95%), and "
         "in T1w 0% of the real images have a generated one near (coverage; real images reach 95%)."
     )
+
+
+def test_what_is_less_than_half_as_good_as_real_images_comes_first() -> None:
+    first, second, *_ = verdict(some_evaluation({"fidelity/modality": Figure.of(0.2, 200, (0.15, 0.25))}))
+    assert first.startswith("A classifier trained on real images names the modality of generated images")
+    assert second.startswith("Over all trained cells generated images can be told from real ones")
+
+
+def test_images_that_are_less_alike_than_real_ones_speak_against_them() -> None:
+    kid = {f"{LEAD}/kid": Figure.of(0.01, 17, (-0.1, 0.1)).tested(0.4)}
+    noise = Figure.of(0.1, 17, (0.05, 0.15))
+    first, *_ = verdict(some_evaluation(kid | {"diversity/ms_ssim_generated": noise}))
+    assert first.startswith("Generated images are clearly more alike than real ones in 0 of 18 trained cells, and")
+
+
+def test_the_verdict_tells_of_fidelity_and_of_extrapolation() -> None:
+    changes = {
+        "fidelity/pathology": Figure.of(0.6, 200, (0.55, 0.65)),
+        "fidelity/modality": Figure.of(0.9, 200, (0.85, 0.95)),
+    }
+    changes |= {f"{LEAD}/kid": Figure.of(0.01, 17, (-0.1, 0.1)).tested(0.4)}
+    changes |= {f"{LEAD}/{name}": Figure.missing("few") for name in ("precision", "coverage")}
+    changes["diversity/ms_ssim_generated"] = Figure.missing("few")
+    pathology, _, _, modality, unseen = verdict(replace(some_evaluation(changes), extrapolation=some_extrapolation()))
+    assert pathology == (
+        "A classifier trained on real images names the pathology of generated images of all trained cells with a "
+        "balanced accuracy of 0.600 (0.550 to 0.650); on held-out real ones it reaches 0.750 (0.700 to 0.800), and the "
+        "intervals do not overlap."
+    )
+    assert modality.endswith(
+        "0.900 (0.850 to 0.950); on held-out real ones it reaches 0.750 (0.700 to 0.800), and the intervals do not "
+        "overlap: these images are easier to tell apart than real ones, which is no praise."
+    )
+    assert unseen.startswith("In 1 of 2 unseen cells")
 
 
 def test_the_verdict_says_once_why_fidelity_is_not_known() -> None:

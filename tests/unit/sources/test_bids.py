@@ -200,6 +200,23 @@ def test_suffixes_that_are_not_taken_and_odd_case_are_told_by_name(tmp_path: Pat
     assert "names have small letters: rename it" in told["FLAIR"].reason
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'participant_id  \tdiagnosis\tnote \nsub-1\tMS\tsaid "fine"\nsub-2\tHC\n',
+        'participant_id\tdiagnosis\theight\t\t\nsub-1\tMS\t"5 ft 2""\t\t\nsub-2\tHC\t"tall\t\n',
+        '"participant_id"\t"diagnosis"\r\n"sub-1"\t"MS"\r\n\r\n"sub-2"\t"HC"\r\n',
+        'participant_id\tdiagnosis\tnote\rsub-1\tMS\rsub-2\tHC\t"\r',
+        "\tparticipant_id\tdiagnosis\tdiagnosed by\n0\tsub-1\tMS\t\n1\tsub-2\tHC\tA, B\n",
+    ],
+    ids=["blanks and short rows", "quotes and trailing tabs", "quoted, Windows", "old Mac", "an index"],
+)
+def test_tables_of_participants_as_they_are_found(tmp_path: Path, text: str) -> None:
+    touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz")
+    (tmp_path / "participants.tsv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert [scan.pathology for scan in found(tmp_path).scans] == [Pathology.SCLEROSIS, Pathology.HEALTHY]
+
+
 def test_lesions_in_the_space_of_the_scans_go_with_them(tmp_path: Path) -> None:
     masks = {
         "1": ("derivatives/lesions/sub-1/anat/sub-1_desc-lesion_mask.nii.gz",),
@@ -219,6 +236,7 @@ def test_lesions_in_the_space_of_the_scans_go_with_them(tmp_path: Path) -> None:
         **{n: masks[n][0] for n in "1237"},
         **dict.fromkeys("456", ""),  # in another space; nobody can tell which; of the brain
     }
-    assert len(claim.masks) == 4
+    assert len(claim.masks) == 6
     assert not claim.rejected
-    assert not claim.notes  # the mask among the raw scans is no file left out
+    # the mask among the raw scans is no file left out
+    assert claim.notes == {"masks of which a subject has several, so that none is taken": 2}

@@ -20,7 +20,7 @@ def test_a_folder_of_no_layout_is_taken_with_the_labels_given(tmp_path: Path) ->
         table = found(tmp_path, pathology="control", modality="t1", **kind)
         names = ("a", "b", "case 3", "case 3")
         assert labels(table) == [(name, "", "Healthy", "T1w") for name in names]
-        assert [scan.orientation for scan in table.scans] == ["", "LAS", "", ""]
+        assert [scan.orientation for scan in table.scans] == ["", "", "", ""]
         assert kind_of(table) == "images with labels given, 3 subjects such as a (4 scans)"
         assert table.rejected == ()
 
@@ -46,6 +46,15 @@ def test_a_table_tells_the_pathology_of_a_patterns_subjects(tmp_path: Path) -> N
     assert labels(table) == [("s1", "", "Sclerosis", "T2w")]
     (item,) = table.rejected
     assert item.reason.endswith("s3 is not in who.csv")
+
+
+def test_masks_among_them_are_left_out_and_told(tmp_path: Path) -> None:
+    masks = ["a_mask.nii", "a-brainmask.nii", "a_T1w_dseg.nii", "lesion.nii", "x/aseg.nii", "a_aparc+aseg.nii"]
+    scans = ["a_t1.nii", "unmasked.nii", "a_masked_t1.nii", "segal_t1.nii"]
+    table = found(touch(tmp_path, *masks, *scans), pathology="MS", modality="T1")
+    assert sorted(scan.path for scan in table.scans) == sorted(f"{tmp_path}/{name}" for name in scans)
+    assert "left out as masks by their names: 6" in kind_of(table)
+    assert table.rejected == ()
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ def test_a_file_under_two_labels_is_told_as_a_conflict(tmp_path: Path) -> None:
 def test_either_file_of_a_pair_will_do(tmp_path: Path) -> None:
     table = read(tmp_path, f"{HEADER}\na.img,1,HC,T1\nb.IMG.GZ,2,HC,T1\na.hdr,1,HC,T1\n")
     assert [(scan.path, scan.orientation) for scan in table.scans] == [
-        (f"{tmp_path}/a.hdr", "LAS"),
-        (f"{tmp_path}/b.hdr", "LAS"),
+        (f"{tmp_path}/a.hdr", ""),
+        (f"{tmp_path}/b.hdr", ""),
     ]
     assert [item.fault for item in table.rejected] == ["duplicate"]
 
@@ -131,7 +131,7 @@ def test_masks_lesions_frames_and_orientations_may_follow(tmp_path: Path) -> Non
         ("", "", 0, ""),
         ("", "", 3, ""),
         ("", "", None, "RAS"),
-        ("", "", None, "LAS"),
+        ("", "", None, ""),
     ]
 
 

@@ -131,6 +131,18 @@ def test_a_scan_has_the_lesions_of_its_own_visit_and_space(
     assert one.lesions == (f"{tmp_path}/{taken}" if taken else "")
 
 
+def test_why_masks_go_with_no_scan_is_told(tmp_path: Path) -> None:
+    masks = [f"training01_0{visit}_mask{rater}.nii" for visit in (1, 2, 3) for rater in (1, 2)]
+    assert kind_of(found(touch(tmp_path, "training01_01_pd_pp.nii", "training01_02_pd.nii", *masks))) == (
+        "ISBI-2015 (2 scans; masks in another space than the scans: 1; masks of other raters, or of no scan here: 4)"
+    )
+    files = [f"Brats18_{name}_{what}.nii" for name in "ab" for what in ("t1", "seg")]
+    (touch(tmp_path / "brats", *files).local / "who.csv").write_text("subject,dx\nBrats18_a,MS\nBrats18_b,\n")
+    assert kind_of(found(tmp_path / "brats", table="who.csv", values={"": "skip"})) == (
+        "BraTS 2018-21 (1 scan; masks of scans that are not taken: 1; skipped: 1)"
+    )
+
+
 OASIS = "OAS1_0001_MR1/OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc.hdr"
 
 

@@ -118,7 +118,7 @@ def test_held_out_images_of_one_subject_are_told_before_and_after(model: Model) 
     figures = {name: Figure.missing(NO_KID) for name in ("efficientnet-lite0/kid", "mri/kid")}
     found = study(model)
     without = replace(found, rows={setting: {**row, **figures} for setting, row in found.rows.items()})
-    assert ablation_verdict(without)[-1] == f"There is no KID: {NO_KID}."
+    assert ablation_verdict(without)[0] == f"There is no KID: {NO_KID}."
     assert not any("There is no KID" in sentence for sentence in ablation_verdict(found))
 
 

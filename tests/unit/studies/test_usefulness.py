@@ -102,6 +102,14 @@ def test_equal_answers_make_no_difference_whatever_is_drawn() -> None:
     assert "make no difference that this study can tell" in usefulness_verdict(study)
 
 
+def test_harm_is_told_before_help() -> None:
+    study = study_of({TrainedOn.REAL: 0.5, TrainedOn.BOTH: 0.9, TrainedOn.SYNTHETIC: 0.7})
+    harm = replace(study.arms[4], gain={ALL: Figure.of(-0.2, 180, (-0.3, -0.1))})
+    words = usefulness_verdict(replace(study, arms=[*study.arms[:4], harm]))
+    assert words.startswith("Added to real images, synthetic ones harm beside 60 real subjects (-0.200")
+    assert "; they help beside 6 real subjects" in words
+
+
 def test_a_modality_of_one_pathology_has_no_figure() -> None:
     cells = [cell for cell in CELLS if str(cell) not in ("Glioblastoma:FLAIR", "Sclerosis:FLAIR")]
     real = ImageIndex(rows=tuple(row for row in REAL.rows if row.cell in cells))
