@@ -141,8 +141,11 @@ class Pipeline:
         quantiles = self.model.slice_mm_quantiles
         return float(np.interp(seed_fraction(request.seed), np.linspace(0, 1, len(quantiles)), quantiles))
 
-    def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
-        """Answer requests, in their order. Those of one `SamplerConfig.batch_key` share batches."""
+    def sample(self, requests: Sequence[SampleRequest], before_step: Callable[[], None] = lambda: None) -> list[Sample]:
+        """Answer requests, in their order. Those of one `SamplerConfig.batch_key` share batches.
+
+        `before_step` is called before each step of each batch; what it raises ends the work.
+        """
         images: dict[int, NDArray[np.float32]] = {}
         groups: dict[Hashable, list[int]] = {}
         for position, request in enumerate(requests):
@@ -154,7 +157,7 @@ class Pipeline:
                 for start in range(0, len(positions), size):
                     batch = positions[start : start + size]
                     padded = [requests[position] for position in batch + batch[-1:] * (size - len(batch))]
-                    images.update(zip(batch, self._images(padded), strict=False))
+                    images.update(zip(batch, self._images(padded, before_step), strict=False))
         return [
             Sample(
                 request=request,
@@ -168,7 +171,7 @@ class Pipeline:
         ]
 
     @torch.no_grad()
-    def _images(self, requests: Sequence[SampleRequest]) -> NDArray[np.float32]:
+    def _images(self, requests: Sequence[SampleRequest], before_step: Callable[[], None]) -> NDArray[np.float32]:
         """One full compute batch -> images (B, *spatial)."""
         sampler, seeds = requests[0].sampler, [request.seed for request in requests]
         heights = [self.slice_mm_of(request) for request in requests]
@@ -198,7 +201,13 @@ class Pipeline:
             return sample_noise(seeds, self.config.latent_shape, step).to(self.device)
 
         latents = solve(
-            sampler.solver, predict, noise, self._schedule, sampler.num_steps, self.config.diffusion.prediction
+            sampler.solver,
+            predict,
+            noise,
+            self._schedule,
+            sampler.num_steps,
+            self.config.diffusion.prediction,
+            before_step,
         )
         shape = (1, *[self.config.data.image_size] * self.config.data.spatial_dims)
         texture_noise = sample_noise(seeds, shape, TEXTURE_STEP).to(self.device)

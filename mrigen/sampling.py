@@ -81,11 +81,18 @@ def guided(null: Tensor, terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
 
 @torch.no_grad()
 def solve(
-    solver: str, predict: Predict, noise: NoiseSource, schedule: NoiseSchedule, num_steps: int, prediction: str = "v"
+    solver: str,
+    predict: Predict,
+    noise: NoiseSource,
+    schedule: NoiseSchedule,
+    num_steps: int,
+    prediction: str = "v",
+    before_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Integrate from pure noise to clean latents (B, C, *spatial) by the solver of that name in `SOLVERS`.
 
     `predict` is called `num_steps` times, once a timestep; `prediction` names, in `PREDICTIONS`, what it gives.
+    What `before_step` raises, before any of them, ends the work.
     """
     chosen, clean = SOLVERS[solver], PREDICTIONS[prediction].clean
     timesteps = sampling_timesteps(schedule.num_timesteps, num_steps)
@@ -93,6 +100,7 @@ def solve(
     latents = noise(0)
     estimates: list[Tensor] = []
     for i, timestep in enumerate(timesteps):
+        before_step()
         alpha, sigma = torch.tensor(levels[i].alpha), torch.tensor(levels[i].sigma)
         x0 = clean(latents, predict(latents, timestep), alpha, sigma)
         estimates = [*estimates, x0][-chosen.num_estimates :]

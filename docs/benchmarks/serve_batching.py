@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ray import serve
@@ -42,7 +43,7 @@ class WithBatcher(_Counted):
     def __init__(self) -> None:
         self._batcher: Batcher[int, int] = Batcher(self._compute, kind=lambda item: 0, size=lambda item: BATCH)
 
-    def _compute(self, items: list[int]) -> list[int]:
+    def _compute(self, items: list[int], go_on: Callable[[], None]) -> list[int]:
         self.num_batches += 1
         time.sleep(COMPUTE_S)
         return items

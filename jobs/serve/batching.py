@@ -11,15 +11,22 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Run = Callable[[list[Item], Callable[[], None]], Sequence[Result]]
 Waiting = tuple[Item, "asyncio.Future[Result]"]
 
 
+class AllLeft(Exception):
+    """Nobody waits for the batch that is being computed any longer."""
+
+
 class Batcher(Generic[Item, Result]):
-    """Calls `run` in one thread, with up to `size(item)` items whose `kind` is equal.
+    """Calls `run` in one thread, with up to `size(item)` items whose `kind` is equal, and with what it must call
+    between its steps: that raises `AllLeft` once all who asked for the batch have left.
 
     Callers take turns: who had items in a batch, and has more of them, stands behind all others for the next. So one
     item does not wait for all of a large request, and no stream of small requests holds up a large one.
@@ -27,7 +34,7 @@ class Batcher(Generic[Item, Result]):
 
     def __init__(
         self,
-        run: Callable[[list[Item]], Sequence[Result]],
+        run: Run[Item, Result],
         *,
         kind: Callable[[Item], Hashable],
         size: Callable[[Item], int],
@@ -41,7 +48,8 @@ class Batcher(Generic[Item, Result]):
         self.num_batches = self.num_items = 0
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
-        """The results of `items`, in their order. Cancelling drops those whose batch has not begun."""
+        """The results of `items`, in their order. Cancelling drops those whose batch has not begun, and ends a batch
+        that nobody else waits for at its next step."""
         loop = asyncio.get_running_loop()
         if self._worker is None:
             self._worker = loop.create_task(self._work())
@@ -72,7 +80,7 @@ class Batcher(Generic[Item, Result]):
             self.num_items += len(batch)
             try:
                 results = await asyncio.get_running_loop().run_in_executor(
-                    self._executor, self._run, [item for item, _ in batch]
+                    self._executor, self._run, [item for item, _ in batch], partial(_go_on, batch)
                 )
                 for (_, future), result in zip(batch, results, strict=True):
                     if not future.done():
@@ -102,3 +110,8 @@ class Batcher(Generic[Item, Result]):
             (served if len(batch) > before else passed_over).append(caller)
         self._callers = passed_over + served
         return batch
+
+
+def _go_on(batch: Sequence[Waiting[Item, Result]]) -> None:
+    if all(future.done() for _, future in batch):
+        raise AllLeft

@@ -54,6 +54,22 @@ def test_a_mixture_of_settings_is_answered_in_order_and_as_if_alone(pipeline):
         np.testing.assert_array_equal(sample.image, pipeline.sample([one])[0].image)
 
 
+def test_work_ends_at_the_step_before_which_it_is_told_to(pipeline):
+    asked = []
+
+    def before_step() -> None:
+        asked.append(len(asked))
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+
+    requests = [request(cell) for cell in all_cells()]  # three batches of three steps
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.sample(requests, before_step)
+    assert len(asked) == 5
+    pipeline.sample(requests[:8], lambda: asked.append(0))
+    assert len(asked) == 8
+
+
 def test_other_batch_sizes_agree_closely(pipeline):
     cell = Cell.parse("Healthy:T2w")
     images = [pipeline.sample([request(cell, compute_batch=size)])[0].image for size in (1, 2, 8)]

@@ -19,21 +19,24 @@ class Worker:
     """Doubles numbers; notes its batches, and waits in each until it is let go."""
 
     batches: list[list[int]] = field(default_factory=list)
+    finished: list[list[int]] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
     started: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, items: list[int]) -> list[int]:
+    def __call__(self, items: list[int], go_on: Callable[[], None]) -> list[int]:
         self.batches.append(items)
         self.threads.add(threading.get_ident())
         self.started.set()
         assert self.gate.wait(10)
+        go_on()
+        self.finished.append(items)
         if any(item < 0 for item in items):
             raise ValueError("negative")
         return [2 * item for item in items]
 
 
-def batcher_of(worker: Callable[[list[int]], list[int]], size: int = 4) -> Batcher[int, int]:
+def batcher_of(worker: Callable[[list[int], Callable[[], None]], list[int]], size: int = 4) -> Batcher[int, int]:
     return Batcher(worker, kind=lambda item: item >= 100, size=lambda item: size, gather_s=0.0)
 
 
@@ -100,7 +103,7 @@ def test_a_stream_of_small_requests_does_not_hold_up_a_large_one() -> None:
         loop = asyncio.get_running_loop()
         batches: list[list[int]] = []
 
-        def compute(items: list[int]) -> list[int]:
+        def compute(items: list[int], go_on: Callable[[], None]) -> list[int]:
             async def more() -> None:
                 if len(batches) < 30:  # a full batch of newcomers for every batch that is computed
                     arriving.extend(asyncio.create_task(batcher.submit([50])) for _ in range(4))
@@ -169,7 +172,7 @@ def test_an_error_reaches_those_of_its_batch_alone() -> None:
 
 def test_too_few_results_are_an_error_and_not_a_wait_without_end() -> None:
     async def scenario() -> None:
-        batcher = batcher_of(lambda items: items[:-1])
+        batcher = batcher_of(lambda items, go_on: items[:-1])
         with pytest.raises(ValueError, match="shorter"):
             await batcher.submit([1, 2])
 
@@ -187,6 +190,22 @@ def test_who_leaves_is_not_computed() -> None:
         worker.gate.set()
         assert await batcher.submit([7]) == [14]
         assert worker.batches == [[0, 1, 2, 3], [7]]
+        assert worker.finished == [[7]]  # the batch of who left ended at its next step
+
+    run(scenario)
+
+
+def test_a_batch_goes_on_for_those_who_stay() -> None:
+    async def scenario() -> None:
+        worker = Worker()
+        batcher = batcher_of(worker)
+        leaving, staying = (asyncio.create_task(batcher.submit([k])) for k in (1, 2))
+        await begun(worker)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        worker.gate.set()
+        assert await staying == [4]
+        assert worker.batches == [[1, 2]]
 
     run(scenario)
 
