@@ -101,6 +101,9 @@ class AutoencoderConfig(Section):
     """Residual blocks of each level of the encoder; the decoder has one more."""
     norm_groups: PositiveInt = 8
     """Groups of the group normalisation of `kl`; each of block_channels must be a multiple."""
+    latent_noise: float = Field(0.0, ge=0.0, le=2.0)
+    """The most noise that the decoder learns to see through, in standard deviations of an image's latents: each image
+    has its level, uniform from 0. What a denoiser leaves wrong is seen as little as it (Zheng et al. 2025)."""
     kl_weight: float = Field(1e-4, ge=0.0)
     """Weight of the divergence, in nats a latent element, against the mean absolute error."""
     gradient_weight: float = Field(0.5, ge=0.0)

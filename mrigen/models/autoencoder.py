@@ -86,7 +86,11 @@ class Autoencoder(Codec):
             digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def forward(self, images: Tensor, noise: Tensor) -> tuple[Decoded, Posterior]:
-        """Images and standard normal noise of the latents' shape -> reconstruction and posterior."""
+    def forward(self, images: Tensor, noise: Tensor, levels: Tensor) -> tuple[Decoded, Posterior]:
+        """Images and standard normal noise of the latents' shape -> reconstruction and posterior.
+
+        The noise is as strong as the posterior is wide, and by `levels` (B, 1, ...) of the latents' spread stronger.
+        """
         posterior = self.encode(images)
-        return self.decoded(posterior.sample(noise)), posterior
+        spread = (posterior.mean.flatten(1).var(dim=1) + 1e-12).sqrt().view_as(levels)  # a root of 0 has no gradient
+        return self.decoded(posterior.sample(noise) + levels * spread * noise), posterior

@@ -29,13 +29,20 @@ class AutoencoderObjective(nn.Module):
         self.discriminator = PatchDiscriminator() if settings.adversarial_weight else None
 
     def forward(
-        self, images: Tensor, noise: Tensor, texture_noise: Tensor, lesions: Tensor | None, step: int
+        self,
+        images: Tensor,
+        noise: Tensor,
+        levels: Tensor,
+        texture_noise: Tensor,
+        lesions: Tensor | None,
+        step: int,
     ) -> dict[str, Tensor]:
         """The terms at `step`, and their weighted sum as `loss`; `lesions` (B, 1, *spatial) are 1 within and 0 without.
 
-        `noise` of the latents' and `texture_noise` of the images' shape are standard normal.
+        `noise` of the latents' and `texture_noise` of the images' shape are standard normal; `levels` are those of
+        `Autoencoder.forward`.
         """
-        decoded, posterior = self.autoencoder(images, noise)
+        decoded, posterior = self.autoencoder(images, noise, levels)
         terms = autoencoder_loss(decoded, images, posterior, self._settings, lesions)
         if self.discriminator is None:
             return terms

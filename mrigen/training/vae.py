@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -66,7 +66,7 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
             return AutoencoderBatch.of(rows, places.rows(order), places, config).to(device)
 
         for step, batch in prefetched(prepare, range(state.first_step, settings.num_steps)):
-            terms = state.network(batch.images, batch.noise, batch.texture_noise, batch.lesions, step)
+            terms = state.network(batch.images, batch.noise, batch.levels, batch.texture_noise, batch.lesions, step)
             state.update(step, terms["loss"])
             done = step + 1
             if journal:
@@ -92,11 +92,13 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
 
 @dataclass(frozen=True)
 class AutoencoderBatch:
-    """Images (B, 1, *spatial), noise of their posteriors (B, C, *spatial / f) and of their textures (B, 1, *spatial),
-    and their lesions where they weigh more: 1 within, 0 without or where no mask is known."""
+    """Images (B, 1, *spatial), noise of their posteriors (B, C, *spatial / f), its levels beyond them (B, 1, ...), noise
+    of their textures (B, 1, *spatial), and their lesions where they weigh more: 1 within, 0 without or where no mask is
+    known."""
 
     images: Tensor
     noise: Tensor
+    levels: Tensor
     texture_noise: Tensor
     lesions: Tensor | None
 
@@ -107,22 +109,22 @@ class AutoencoderBatch:
         side = settings.crop_size or config.data.image_size
         dims = config.data.spatial_dims
         latent, spatial = (settings.latent_channels, *[side // settings.downsampling] * dims), (1, *[side] * dims)
-        uniform, normal = places.draw(dims, (math.prod(latent) + math.prod(spatial),))
+        uniform, normal = places.draw(dims + 1, (math.prod(latent) + math.prod(spatial),))
         noise, texture_noise = torch.split(normal, [math.prod(latent), math.prod(spatial)], dim=1)
+        levels = (settings.latent_noise * uniform[:, dims]).float().view(-1, *[1] * len(latent))
         images = rows.tensor("image", numbers)
         lesions = rows.tensor("lesions", numbers) if settings.lesion_weight else None
         if settings.crop_size is not None:
-            corners = crop_corners(images, settings.crop_size, uniform)
+            corners = crop_corners(images, settings.crop_size, uniform[:, :dims])
             images = cropped(images, settings.crop_size, corners)
             lesions = None if lesions is None else cropped(lesions, settings.crop_size, corners)
         lesions = None if lesions is None else lesions[:, None]
-        return cls(images[:, None], noise.reshape(-1, *latent), texture_noise.reshape(-1, *spatial), lesions)
+        return cls(images[:, None], noise.reshape(-1, *latent), levels, texture_noise.reshape(-1, *spatial), lesions)
 
     def to(self, device: torch.device) -> AutoencoderBatch:
         """The same batch on `device`."""
-        lesions = None if self.lesions is None else to_device(self.lesions, device)
-        images, noise, texture_noise = (to_device(one, device) for one in (self.images, self.noise, self.texture_noise))
-        return AutoencoderBatch(images, noise, texture_noise, lesions)
+        moved = {field.name: getattr(self, field.name) for field in fields(self)}
+        return AutoencoderBatch(**{name: one if one is None else to_device(one, device) for name, one in moved.items()})
 
 
 def crop_corners(images: Tensor, side: int, uniform: Tensor) -> list[list[int]]:

@@ -24,7 +24,7 @@ def test_shapes_and_the_mean_of_no_noise(config):
     images = torch.rand(2, 1, 64, 64) * 2 - 1
     posterior = model.encode(images)
     assert posterior.mean.shape == posterior.logvar.shape == (2, 4, 8, 8)
-    decoded, _ = model(images, torch.zeros(2, 4, 8, 8))
+    decoded, _ = model(images, torch.zeros(2, 4, 8, 8), torch.zeros(2, 1, 1, 1))
     assert decoded.mean.shape == images.shape
     torch.testing.assert_close(decoded.mean, model.decode(posterior.mean))
 
@@ -94,6 +94,16 @@ def test_pixels_of_lesions_count_more():
     assert float(terms["l1"]) == 0.5 * (1 + 3 / 2)
 
 
+def test_levels_are_noise_in_spreads_of_an_images_own_latents(monkeypatch):
+    model, images, noise = Autoencoder.build(load_config("tiny")), torch.rand(2, 1, 64, 64), torch.randn(2, 4, 8, 8)
+    monkeypatch.setattr(model, "decoded", lambda latents: latents)
+    plain, posterior = model(images, noise, torch.zeros(2, 1, 1, 1))
+    torch.testing.assert_close(plain, posterior.sample(noise))
+    noisy, _ = model(images, noise, torch.tensor([0.5, 2.0]).view(2, 1, 1, 1))
+    spread = torch.stack([0.5 * posterior.mean[0].std(), 2.0 * posterior.mean[1].std()])
+    torch.testing.assert_close(noisy - plain, spread.view(2, 1, 1, 1) * noise, rtol=1e-4, atol=1e-6)
+
+
 def test_the_hinge_is_nothing_where_both_are_on_their_side():
     assert float(hinge_loss(torch.tensor([1.0, 2.0]), torch.tensor([-1.0, -3.0]))) == 0.0
     assert float(hinge_loss(torch.tensor([0.0]), torch.tensor([0.0]))) == 2.0
@@ -111,7 +121,8 @@ def test_autoencoder_and_discriminator_do_not_see_each_others_gradients():
     settings = AutoencoderConfig(adversarial_weight=0.5, adversarial_start=0.0, training={"num_steps": 10})
     torch.manual_seed(0)
     objective = AutoencoderObjective(Autoencoder.build(load_config("tiny")), settings)
-    given = torch.rand(2, 1, 64, 64), torch.randn(2, 4, 8, 8), torch.randn(2, 1, 64, 64), None
+    levels = torch.zeros(2, 1, 1, 1)
+    given = torch.rand(2, 1, 64, 64), torch.randn(2, 4, 8, 8), levels, torch.randn(2, 1, 64, 64), None
     alone = AutoencoderObjective(objective.autoencoder, AutoencoderConfig())(*given, 9)["loss"]
     both = objective(*given, 9)
     decoder = next(objective.autoencoder.vae.decoder.parameters())

@@ -96,6 +96,7 @@ AUTOENCODERS = [
         "autoencoder.crop_size=16",
         "autoencoder.adversarial_weight=0.5",
         "autoencoder.lesion_weight=3",
+        "autoencoder.latent_noise=0.5",
     ),
 ]
 
@@ -118,11 +119,11 @@ def test_an_image_and_its_noise_are_the_same_in_any_worker_and_the_gradients_add
 
     def loss_of_rank(rank: int, world: int) -> Tensor:
         batch = batch_of_rank(rank, world)
-        for name in ("images", "noise", "texture_noise", "lesions"):
+        for name in ("images", "noise", "levels", "texture_noise", "lesions"):
             if (whole := getattr(alone, name)) is not None:
                 assert torch.equal(getattr(batch, name), whole[rank::world])
         # at step 0 the autoencoder does not hear the discriminator, whose weight would be that of a rank's own batch
-        return objective(batch.images, batch.noise, batch.texture_noise, batch.lesions, 0)["loss"]
+        return objective(batch.images, batch.noise, batch.levels, batch.texture_noise, batch.lesions, 0)["loss"]
 
     assert_gradients_add_up(objective, loss_of_rank)
 
