@@ -68,7 +68,7 @@ def command(
     try:
         if folder is None:
             facts, rejected = survey_sources(found, config.data, each, on_rejected)
-            stored = read_splits(folder, config.data) if folder else {}
+            stored = read_splits(Location.parse(run), config.data) if run else {}
             showing.print_survey(with_splits(facts, stored, config.data), rejected, config.data)
             if facts:
                 return

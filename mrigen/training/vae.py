@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -92,9 +92,9 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
 
 @dataclass(frozen=True)
 class AutoencoderBatch:
-    """Images (B, 1, *spatial), noise of their posteriors (B, C, *spatial / f), its levels beyond them (B, 1, ...), noise
-    of their textures (B, 1, *spatial), and their lesions where they weigh more: 1 within, 0 without or where no mask is
-    known."""
+    """Images (B, 1, *spatial), noise of their posteriors (B, C, *spatial / f) and its levels beyond them (B, 1, ...),
+    noise of their textures (B, 1, *spatial), and their lesions where they weigh more: 1 within, 0 without or where no
+    mask is known."""
 
     images: Tensor
     noise: Tensor
@@ -123,8 +123,8 @@ class AutoencoderBatch:
 
     def to(self, device: torch.device) -> AutoencoderBatch:
         """The same batch on `device`."""
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        return AutoencoderBatch(**{name: one if one is None else to_device(one, device) for name, one in moved.items()})
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: to_device(one, device) for name, one in tensors.items() if one is not None})
 
 
 def crop_corners(images: Tensor, side: int, uniform: Tensor) -> list[list[int]]:
