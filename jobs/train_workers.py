@@ -19,6 +19,7 @@ from jobs.placement import Placement, connect
 from jobs.progress import ProgressLine
 from mrigen.config import Config, parse_config
 from mrigen.errors import InputError
+from mrigen.lease import leased
 from mrigen.run import is_finished, store_config
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
@@ -50,13 +51,17 @@ def train(loop: Loop, stage: str, num_steps: int, config: Config, run: Location,
     """Store the configuration, run `loop` on every worker of `placement` and show its progress, unless the stage that
     it makes (vae or ldm) is finished.
 
-    Raises InputError as the loop raised it, and before any worker starts if `stage` was begun under other settings; a
-    worker that dies is replaced and resumes.
+    Raises InputError as the loop raised it, and before any worker starts if `stage` was begun under other settings or
+    another driver works in `run`; a worker that dies is replaced and resumes.
     """
-    finished = is_finished(run, config, stage)
-    store_config(run, config)
-    if finished:
-        return
+    with leased(run):
+        finished = is_finished(run, config, stage)
+        store_config(run, config)
+        if not finished:
+            _train(loop, stage, num_steps, config, run, placement)
+
+
+def _train(loop: Loop, stage: str, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
     connect(placement)
     board = ray.remote(num_cpus=0)(ProgressBoard).remote()
     scratch = run / ".ray_train"

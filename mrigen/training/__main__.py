@@ -12,6 +12,7 @@ import click
 from mrigen.config import Config
 from mrigen.config.files import PRESETS
 from mrigen.errors import InputError
+from mrigen.lease import leased
 from mrigen.run import resolve_config
 from mrigen.storage import Location
 
@@ -39,6 +40,12 @@ def command(
 
     RUN/data comes from `mrigen prepare`, or from --phantom. A killed run goes on by the same command.
     """
+    folder = Location.parse(run)
+    with leased(folder):
+        _train(folder, resolve_config(folder, preset, config_file, overrides), phantom, device, samples)
+
+
+def _train(folder: Location, config: Config, phantom: int | None, device: str, samples: int) -> None:
     from mrigen.each import OneByOne
     from mrigen.stages.encode import encode_run
     from mrigen.stages.generate import generate_run
@@ -46,8 +53,6 @@ def command(
     from mrigen.training.ldm import train_denoiser
     from mrigen.training.vae import train_autoencoder
 
-    folder = Location.parse(run)
-    config = resolve_config(folder, preset, config_file, overrides)
     if phantom is not None:
         _prepare_phantom(folder, config, phantom)
     accelerator = make_accelerator(config, "cuda" if device == "cuda" else "cpu")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mrigen.errors import InputError
 from mrigen.labels import all_cells
 from tests.command import mrigen
 from tests.fake_run import SIZE, write_data
@@ -62,3 +63,21 @@ def test_what_is_wrong_in_a_worker_ends_with_one_line(ray_cluster, run, capsys):
     assert mrigen("train-ldm", run, *TINY) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error == f"mrigen: error: no Parquet file in {run / 'latents'}: run the stage before this one first"
+
+
+@pytest.mark.parametrize("verb", [["train-vae"], ["train-ldm"], None], ids=["train-vae", "train-ldm", "without Ray"])
+def test_a_run_in_training_is_refused_to_a_second_driver(run, capsys, verb):
+    from mrigen.lease import leased
+    from mrigen.storage import Location
+    from mrigen.training.__main__ import command
+
+    with leased(Location.parse(run)):
+        if verb:
+            assert mrigen(*verb, run, *TINY) == 2
+            error = capsys.readouterr().err
+        else:
+            with pytest.raises(InputError) as raised:
+                command.main([str(run), *TINY], standalone_mode=False)
+            error = f"mrigen: error: {raised.value}"
+    assert error.startswith(f"mrigen: error: {run} is in use by ")
+    assert not (run / "config.json").exists()
