@@ -10,12 +10,13 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -118,16 +119,29 @@ class Location:
 
     def write_bytes(self, data: bytes) -> None:
         """Publish `data` here whole, replacing what stood here."""
-        local = self.local
-        if local is None:
+        if self.local is None:
             with self.filesystem.open_output_stream(self.path, compression=None) as stream:
                 stream.write(data)
+            return
+        with self.writing() as file:
+            file.write(data)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        """A file that is published here whole at the end, replacing what stood here; nothing is if that is an error."""
+        local = self.local
+        if local is None:
+            with tempfile.TemporaryFile() as file:
+                yield file
+                file.seek(0)
+                with self.filesystem.open_output_stream(self.path, compression=None) as stream:
+                    shutil.copyfileobj(file, stream, CHUNK)
             return
         local.parent.mkdir(parents=True, exist_ok=True)
         temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, local)
