@@ -15,6 +15,7 @@ from jobs.progress import ProgressLine
 from mrigen.errors import InputError
 
 REPORTED = (InputError, OSError)
+MAX_BLOCKS = 1024
 
 Row = dict[str, Any]
 
@@ -31,18 +32,21 @@ class Worker:
         self._work, self._load = work, load
         self._shared: tuple[Any, ...] = ()
 
-    def __call__(self, row: Row) -> Row:
-        """`place, item` -> `place, result` or `place, fault`; item, result and fault are pickled."""
-        try:
-            if self._load is not None and not self._shared:
-                self._shared = (self._load(),)
-            result = self._work(*self._shared, cloudpickle.loads(row["item"]))
-            return {"place": row["place"], "result": cloudpickle.dumps(result), "fault": None}
-        except REPORTED as error:
-            return {"place": row["place"], "result": None, "fault": cloudpickle.dumps(error)}
+    def __call__(self, row: Row) -> Iterator[Row]:
+        """`place, items` -> `place, result` of each, or `place, fault` of the first that has one; items, result and
+        fault are pickled."""
+        for place, item in enumerate(cloudpickle.loads(row["items"]), start=row["place"]):
+            try:
+                if self._load is not None and not self._shared:
+                    self._shared = (self._load(),)
+                result = self._work(*self._shared, item)
+                yield {"place": place, "result": cloudpickle.dumps(result), "fault": None}
+            except REPORTED as error:
+                yield {"place": place, "result": None, "fault": cloudpickle.dumps(error)}
+                return
 
 
-def _work_once(row: Row, work: Callable[..., Any]) -> Row:
+def _work_once(row: Row, work: Callable[..., Any]) -> Iterator[Row]:
     return Worker(work, None)(row)
 
 
@@ -72,25 +76,28 @@ class EachOnRay:
         if not items:
             return
         connect(self.placement)
-        tasks = [{"place": place, "item": cloudpickle.dumps(item)} for place, item in enumerate(items)]
-        # One block an item: a block is what Ray Data hands to a worker, and what it redoes when that dies.
+        # A block is what Ray Data hands to a worker, and what it redoes when that dies. It has one item, unless there
+        # are so many that keeping account of the blocks would weigh on the driver.
+        step = -(-len(items) // max(MAX_BLOCKS, 16 * self.placement.num_workers))
+        starts = range(0, len(items), step)
+        tasks = [{"place": start, "items": cloudpickle.dumps(items[start : start + step])} for start in starts]
         dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))
         size = min(self.placement.num_workers, len(tasks))
         cpus, gpus = (0, 1) if self.placement.use_gpu else (1, 0)
         if load is None:
             tasks_at_once = ray.data.TaskPoolStrategy(size=size)
-            results = dataset.map(
+            results = dataset.flat_map(
                 _work_once, fn_kwargs={"work": work}, compute=tasks_at_once, num_cpus=cpus, num_gpus=gpus
             )
         else:
-            results = dataset.map(
+            results = dataset.flat_map(
                 Worker,
                 fn_constructor_kwargs={"work": work, "load": load},
                 compute=ray.data.ActorPoolStrategy(size=size),
                 num_cpus=cpus,
                 num_gpus=gpus,
             )
-        with ProgressLine(title, len(tasks)) as line:
+        with ProgressLine(title, len(items)) as line:
             for done, row in enumerate(results.iter_rows(), start=1):
                 if row["fault"] is not None:
                     raise cloudpickle.loads(row["fault"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,7 @@ from mrigen.report.data.page import PAGE
 from mrigen.report.data.words import warnings_of
 from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan
-from mrigen.stages.generate import Cohort
+from mrigen.stages.generate import Cohort, Estimate
 from mrigen.storage import Location
 
 SHOWN_GEOMETRIES = 6
@@ -103,8 +104,28 @@ def print_cohort(cohort: Cohort, folder: Location) -> None:
         print("* never seen in training: composed from the labels alone")
     elif cohort.counts.keys() == cohort.trained != set(all_cells()):
         print("these are the cells that the model was trained on: --allow-untrained makes the others too, marked")
+    if cohort.rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(cohort.rejected.items()))
+        print(f"rejected and drawn anew: {reasons}; left out for good: {cohort.num_left_out} samples")
+    if not cohort.has_limits:
+        print("note: the model folder does not tell how large and bright its training images are: this was not checked")
+    if cohort.was_finished:
+        print("it was finished already: nothing was done")
     print(f"data set: {folder}")
     print(f"page:     {cohort.page}")
+
+
+def print_estimate(estimate: Estimate, num_workers: int) -> None:
+    """Print what is to be made, how long it takes, and whether it fits the disk."""
+    count = estimate.num_samples
+    seconds = timedelta(seconds=round(count * estimate.seconds / num_workers))
+    print(f"to make: {count} samples (dry run: nothing was written)")
+    print(f"time:    {seconds} with {num_workers} workers, by {estimate.seconds:.3g} s a sample in the warm-up")
+    needs, room = f"{count * estimate.bytes / 1e6:.0f} MB in {count * estimate.files:.0f} files and folders", ""
+    if estimate.free_bytes is not None:
+        files = "" if estimate.free_files is None else f" in {estimate.free_files}"
+        room = f"; free are {estimate.free_bytes / 1e6:.0f} MB{files}: {'fits' if estimate.fits else 'DOES NOT FIT'}"
+    print(f"disk:    {needs}{room}")
 
 
 def _print_cells(title: str, counts: Mapping[Cell, int]) -> None:

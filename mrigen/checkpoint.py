@@ -4,8 +4,8 @@ vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/confi
                         latents' mean and standard deviation a channel
 statistics.json         in the place of `vae/`, the same two, where the denoiser works on pixels
 conditioning/           the condition tokens
-labels.json             training images of every cell, the data sets that they came from, where slices were taken, and
-                        digests of the subjects' names
+labels.json             training images of every cell, the data sets that they came from, where slices were taken,
+                        how large and bright the images are, and digests of the subjects' names
 mrigen_config.json      the what-settings of the run
 README.md               the model card
 SHA256SUMS              closes the folder; its own hash names the model
@@ -32,13 +32,14 @@ from mrigen import __version__
 from mrigen.config import Config, parse_config
 from mrigen.diffusion import NoiseSchedule
 from mrigen.errors import InputError
-from mrigen.labels import Cell
+from mrigen.labels import Cell, Modality
 from mrigen.model_card import is_phantom, model_card
 from mrigen.models.autoencoder import NETWORKS, Autoencoder
 from mrigen.models.codec import Codec, Pixels
 from mrigen.models.conditioning import Conditioner
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
+from mrigen.quality import Limits
 from mrigen.storage import Location
 
 SUMS = "SHA256SUMS"
@@ -50,7 +51,7 @@ NUM_QUANTILES = 101
 @dataclass(frozen=True, eq=False)
 class TrainingFacts:
     """What a model folder tells of its training images: number of every cell, slice heights in mm, names of subjects,
-    and of the data sets that they came from.
+    and of the data sets that they came from, and the `mrigen.quality` limits of each modality.
 
     Of a subject's name only `subject_digest` is kept.
     """
@@ -59,6 +60,7 @@ class TrainingFacts:
     slice_mm: np.ndarray[Any, np.dtype[np.float32]]
     subjects: Collection[str]
     sources: Collection[str]
+    limits: Mapping[Modality, Limits]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,8 @@ class Model:
     """Data sets that the training images came from; none where the folder does not tell."""
     slice_mm_quantiles: tuple[float, ...]
     """Quantiles, from the least to the greatest, of the slice heights in the training images."""
+    image_limits: Mapping[Modality, Limits]
+    """What `mrigen.quality` holds generated images against; empty where the folder does not tell."""
     sha256: str
 
     @property
@@ -146,6 +150,7 @@ def save_model(
         labels = {
             "training_counts": {str(cell): count for cell, count in seen.counts.items()},
             "training_sources": sorted(seen.sources),
+            "image_limits": {str(modality): dict(limits) for modality, limits in seen.limits.items()},
             "slice_mm_quantiles": quantiles,
             "training_subjects": sorted(map(subject_digest, seen.subjects)),
         }
@@ -238,6 +243,10 @@ def load_model(folder: Path) -> Model:
         training_counts={Cell.parse(name): int(n) for name, n in _read_field(labels, "training_counts").items()},
         training_sources=tuple(_read_json(labels).get("training_sources", ())),
         slice_mm_quantiles=tuple(_read_field(labels, "slice_mm_quantiles")),
+        image_limits={
+            Modality(name): {fact: (low, high) for fact, (low, high) in limits.items()}
+            for name, limits in _read_json(labels).get("image_limits", {}).items()
+        },
         sha256=digest,
     )
 

@@ -8,6 +8,13 @@ from mrigen.config import Config
 from mrigen.labels import Cell, Modality, Pathology
 
 _CARD = """\
+---
+library_name: mrigen
+pipeline_tag: unconditional-image-generation
+tags: [medical, mri, brain, synthetic, diffusion]
+license: other
+license_name: that-of-the-training-images
+---
 # Conditional brain MRI: a {kind} diffusion model
 
 Made by mrigen {version}. It draws {plane} brain slices of {size} x {size} pixels at {spacing:g} mm for a pathology and

@@ -62,6 +62,8 @@ class Sample:
     image: NDArray[np.float32]
     slice_mm: float
     trained_cell: bool
+    of_stripped_head: bool
+    """Whether it is known to have no skull."""
     model_sha256: str
     affine: NDArray[np.float64]
 
@@ -164,6 +166,7 @@ class Pipeline:
                 image=images[position],
                 slice_mm=self.slice_mm_of(request),
                 trained_cell=self.is_trained(request.cell),
+                of_stripped_head=self.model.of_stripped_heads,
                 model_sha256=self.model_sha256,
                 affine=slice_affine(self.config.data, self.slice_mm_of(request)),
             )

@@ -66,7 +66,11 @@ def latent_schema(shape: Sequence[int]) -> pa.Schema:
 
 
 def sample_schema(shape: Sequence[int]) -> pa.Schema:
-    """Rows of `samples/manifest/`: one synthetic image each, with all that makes it again."""
+    """Rows of `samples/manifest/`: one synthetic image each, with all that makes it again.
+
+    `path` is that of its NIfTI file and `file_sha256` its hash; in a data set without such files null, and the hash of
+    the image.
+    """
     return pa.schema(
         [
             ("id", pa.string()),
@@ -141,10 +145,15 @@ def unpack_mask(packed: bytes, shape: Sequence[int]) -> np.ndarray[Any, np.dtype
 
 
 def write_table(table: pa.Table, location: Location) -> None:
-    """Publish `table` as one Parquet file with page checksums; the same table gives the same bytes."""
+    """Publish `table` as one Parquet file, as `table_bytes` gives it."""
+    location.write_bytes(table_bytes(table))
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """`table` as a Parquet file with page checksums; the same table gives the same bytes."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    location.write_bytes(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_file(file: Location, columns: Sequence[str] | None = None) -> pa.Table:

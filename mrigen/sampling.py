@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mrigen.config import SamplerConfig
 from mrigen.diffusion import PREDICTIONS, NoiseSchedule
-from mrigen.labels import Cell
 from mrigen.solvers import CLEAN, SOLVERS, Level
 
 TEXTURE_STEP = 2**32
@@ -22,9 +21,11 @@ NoiseSource = Callable[[int], Tensor]
 """The number of a step, from 1, or 0 for where the walk starts -> standard normal noise (B, C, *spatial)."""
 
 
-def sample_seed(seed: int, cell: Cell, index: int) -> int:
-    """Seed of the `index`-th sample of a cell: 64 bits of a hash, so that no neighbour or shard can move it."""
-    digest = hashlib.sha256(f"mrigen-sample/{seed}/{cell}/{index}".encode()).digest()
+def sample_seed(seed: int, kind: object, index: int, redraw: int = 0) -> int:
+    """Seed of the `index`-th sample of a cell, or another kind that `str` names: 64 bits of a hash, so that no
+    neighbour or shard can move it. A sample that is rejected has others: its `redraw`-th."""
+    again = f"/{redraw}" if redraw else ""
+    digest = hashlib.sha256(f"mrigen-sample/{seed}/{kind}/{index}{again}".encode()).digest()
     return int.from_bytes(digest[:8], "little")
 
 

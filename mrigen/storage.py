@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -121,16 +121,32 @@ class Location:
 
     def write_bytes(self, data: bytes) -> None:
         """Publish `data` here whole, replacing what stood here. Raises OSError that tells what a full disk lacks."""
-        local = self.local
-        if local is None:
+        if self.local is None:
             with self.filesystem.open_output_stream(self.path, compression=None) as stream:
                 stream.write(data)
+            return
+        with self.writing() as file:
+            file.write(data)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        """A file that is published here whole at the end, replacing what stood here; nothing is if that is an error.
+
+        Raises OSError that tells what a full disk lacks.
+        """
+        local = self.local
+        if local is None:
+            with tempfile.TemporaryFile() as file:
+                yield file
+                file.seek(0)
+                with self.filesystem.open_output_stream(self.path, compression=None) as stream:
+                    shutil.copyfileobj(file, stream, CHUNK)
             return
         local.parent.mkdir(parents=True, exist_ok=True)
         temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, local)
@@ -138,8 +154,7 @@ class Location:
             if error.errno not in _FULL:
                 raise
             free = f"{shutil.disk_usage(local.parent).free / 2**20:.1f} MB are free"
-            told = f"{error.strerror}: {self} takes {len(data) / 2**20:.1f} MB, {free}"
-            raise OSError(error.errno, told) from None
+            raise OSError(error.errno, f"{error.strerror}: {self} is not written, {free}") from None
         finally:
             temporary.unlink(missing_ok=True)
 

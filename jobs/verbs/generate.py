@@ -10,17 +10,26 @@ import click
 
 from jobs.options import input_folder, output_location, worker_options
 from jobs.placement import Placement
-from mrigen.labels import Cell
 from mrigen.solvers import SOLVERS
+from mrigen.storage import Location
 
 
 @click.command("generate")
 @click.option("--model", metavar="DIR", help="Model folder.  [default: the embedded model, trained on a phantom]")
 @click.option("--out", required=True, metavar="OUT", help="Folder or URI of the data set; resumed if it stands there.")
-@click.option("--per-cell", type=click.IntRange(min=1), default=4, show_default=True, help="Samples of every cell.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the data set.")
-@click.option("--cells", metavar="CELLS", help="Cells such as Glioblastoma:FLAIR,MS:PD.  [default: those trained on]")
+@click.option("--cells", metavar="CELLS", help="Such as GBM:T1ce=5000,MS:*=200,HC:PD.  [default: those trained on]")
+@click.option("--per-cell", type=click.IntRange(min=1), metavar="N", help="Of cells without a number.  [default: 4]")
+@click.option("--plan", "table", metavar="FILE", help="What to make, as YAML, CSV or Parquet, in place of --cells.")
+@click.option("--balance", metavar="DATA", help="Make what prepared data lacks of its largest cell, or of --per-cell.")
 @click.option("--allow-untrained", is_flag=True, help="Also cells that the model never saw, marked.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the data set.")
+@click.option("--format", "formats", default="bids", help="Of bids, webdataset, huggingface, parquet.  [default: bids]")
+@click.option(
+    "--redraws",
+    type=click.IntRange(min=0),
+    default=3,
+    help="How often a rejected sample is drawn anew; 0 rejects none.  [default: 3]",
+)
 @click.option("--solver", help=f"{', '.join(SOLVERS)}.  [default: the model's]")
 @click.option("--num-steps", type=int, help="Network calls a sample.  [default: the model's]")
 @click.option("--guidance-scale", type=float, help="1 is no guidance, more is stronger.  [default: the model's]")
@@ -28,39 +37,54 @@ from mrigen.solvers import SOLVERS
 @click.option("--modality-scale", type=float, help="Guidance by the modality alone.  [default: the model's]")
 @click.option("--slice-mm", type=float, help="Height of the slices above the brain's centre.  [default: drawn]")
 @click.option("--shard-size", type=click.IntRange(min=1), default=64, show_default=True, help="Samples of a shard.")
+@click.option("--dry-run", is_flag=True, help="Say what it would take, by a timed warm-up, and write nothing.")
 @worker_options(default_workers=2)
 def command(
     model: str | None,
     out: str,
-    per_cell: int,
-    seed: int,
     cells: str | None,
+    per_cell: int | None,
+    table: str | None,
+    balance: str | None,
     allow_untrained: bool,
+    seed: int,
+    formats: str,
+    redraws: int,
     slice_mm: float | None,
     shard_size: int,
+    dry_run: bool,
     placement: Placement,
     **sampler: Any,
-) -> None:
-    """Generate a data set in OUT: BIDS, Parquet, a card and a page to look at it.
+) -> int:
+    """Generate a data set in OUT, with a card and a page to look at it.
 
-    The same command makes the same bytes on any number of workers; a killed one is resumed by calling it again.
+    The same command makes the same bytes on any number of workers; a killed one is resumed by calling it again, and one
+    that asks for more adds to what is there. Exit status 1 where --dry-run finds that the disk is too small.
     """
     from jobs.each_on_ray import EachOnRay
-    from jobs.showing import print_cohort
-    from mrigen.stages.generate import generate_run
+    from jobs.showing import print_cohort, print_estimate
+    from mrigen.cohort.order import CohortOrder
+    from mrigen.stages.generate import estimate_run, generate_run
 
-    folder = output_location(out)
-    cohort = generate_run(
-        folder,
-        input_folder(model, "--model") if model is not None else None,
-        EachOnRay(placement),
-        cells=[Cell.parse(text) for text in cells.split(",")] if cells is not None else None,
+    order = CohortOrder(
+        cells=cells,
         per_cell=per_cell,
+        table=Location.parse(table) if table is not None else None,
+        balance=input_folder(balance, "--balance") if balance is not None else None,
         seed=seed,
         sampler={name: value for name, value in sampler.items() if value is not None},
         slice_mm=slice_mm,
+        formats=formats.split(","),
+        redraws=redraws,
         shard_size=shard_size,
         allow_untrained=allow_untrained,
-        command=shlex.join(["mrigen", *sys.argv[1:]]),
     )
-    print_cohort(cohort, folder)
+    folder = output_location(out)
+    folder_of_model = input_folder(model, "--model") if model is not None else None
+    if dry_run:
+        estimate = estimate_run(folder, folder_of_model, EachOnRay(placement), order)
+        print_estimate(estimate, placement.num_workers)
+        return int(not estimate.fits)
+    line = shlex.join(["mrigen", *sys.argv[1:]])
+    print_cohort(generate_run(folder, folder_of_model, EachOnRay(placement), order, command=line), folder)
+    return 0

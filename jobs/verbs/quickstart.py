@@ -40,6 +40,6 @@ def command(context: click.Context, out: str, subjects: int, per_cell: int, seed
     step("encode", encode.command, run=data)
     step("train-ldm", train_ldm.command, run=data)
     samples = {"model": str(run / "model"), "out": str(run / "samples"), "per_cell": per_cell, "seed": seed}
-    step("generate", generate.command, **samples, allow_untrained=True)
+    step("generate", generate.command, **samples, allow_untrained=True, redraws=0)  # as the model draws
     step("evaluate", evaluate.command, run=data)
     click.echo(f"[{time.monotonic() - started:4.0f} s] done: open {run / 'report' / 'index.html'}")

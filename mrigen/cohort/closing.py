@@ -1,23 +1,32 @@
-"""What closes a data set: the check against its plan, the BIDS files at its top, its card and its mark."""
+"""What closes a data set: its BIDS files at the top, its card, the metadata that machines read, and its mark."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from mrigen import __version__
+from mrigen.cohort.croissant import croissant
 from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.model_card import trained_on
-from mrigen.records import read_file
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
-_BIDSIGNORE = f"manifest\nplan.parquet\nindex.html\ncontact_sheet.png\n{SUCCESS}\n"
+_NOT_BIDS = ("manifest", "webdataset", "huggingface", "rejected", "plan.json", "croissant.json", "index.html")
+_BIDSIGNORE = "\n".join([*_NOT_BIDS, "contact_sheet.png", SUCCESS, ""])
 
 _CARD = """\
+---
+pretty_name: Synthetic brain MRI
+tags: [medical, mri, brain, synthetic]
+task_categories: [image-classification]
+size_categories: ["{size}"]
+license: other
+license_name: that-of-the-training-images
+{configs}---
 # Synthetic brain MRI: {num_samples} images
 
 Every image here is **synthetic**: drawn by a diffusion model, it is no scan and not for diagnosis. Synthetic is not
@@ -31,48 +40,93 @@ anonymous: a model can repeat images that it was trained on. This one was {train
 
 - model: `{model_sha256}`
 - seed {seed}; {sampler}
+- {num_rejected} drawings could be no scan and were drawn anew, {num_left_out} samples left out for that
 - made by mrigen {version}
 
-`sub-*/anat/` holds the images as NIfTI (BIDS derivative, {plane} slices (X, Y, 1), intensities 0 to 1000) with a \
-sidecar
-that tells how to make each again; `manifest/*.parquet` holds the same rows with the images as tensors, readable by
-plain pyarrow; `plan.parquet` what was asked for; `_SUCCESS.json` that all of it is here.
+{files}
 """
+
+_CONFIGS = """\
+configs:
+- config_name: default
+  data_files: [{split: train, path: "huggingface/*.parquet"}]
+"""
+_PARQUET = """\
+`manifest/*.parquet` holds a row a sample, with what makes it again and the image as a tensor, -1 to 1, for plain
+pyarrow. `plan.json` is what was asked for; `_SUCCESS.json` is written last."""
+_FILES = {
+    "bids": "`sub-*/anat/` holds the images as NIfTI (BIDS derivative, {plane} slices (X, Y, 1), intensities 0 to "
+    "1000), with a sidecar each.",
+    "webdataset": "`webdataset/*.tar` holds them as WebDataset: `ID.npy`, float16 in -1 to 1, and `ID.json`.",
+    "huggingface": "`huggingface/*.parquet` holds them for `datasets.load_dataset(FOLDER)`.",
+}
+
+
+@dataclass(frozen=True)
+class Rejections:
+    """Drawings that could be no scan, by the reason, and the ids of samples of which every one was such."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    left_out: Collection[str] = frozenset()
 
 
 def close_cohort(
-    plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, plane: str, sources: Collection[str]
-) -> dict[Cell, int]:
-    """Check that every sample of the plan is there once, then write the files at the top, `_SUCCESS.json` last.
+    plan: CohortPlan,
+    trained: Mapping[Cell, bool],
+    folder: Location,
+    plane: str,
+    sources: Collection[str],
+    rejections: Rejections,
+) -> None:
+    """Write the files at the top of a data set whose shards are made, `_SUCCESS.json` last.
 
-    `plane` is that of the slices, `sources` are the model's. Gives the number of samples a cell. Raises RuntimeError if
-    rows are missing or twice.
+    `plane` is that of the slices, `sources` are the model's. Raises RuntimeError unless each shard has its part of the
+    manifest, and nothing else has.
     """
-    counts: Counter[Cell] = Counter()
-    participants = ["participant_id\tpathology\tmodality\ttrained_cell"]
-    for shard, planned in enumerate(plan.shards()):
-        rows = read_file(manifest_part(folder, shard), ["id", "pathology", "modality", "trained_cell"]).to_pylist()
-        if [row["id"] for row in rows] != planned["id"].to_pylist():
-            raise RuntimeError(f"{manifest_part(folder, shard)} does not hold the rows of the plan")
-        for row in rows:
-            counts[Cell(Pathology(row["pathology"]), Modality(row["modality"]))] += 1
-            trained_cell = str(row["trained_cell"]).lower()
-            participants.append(f"sub-{row['id']}\t{row['pathology']}\t{row['modality']}\t{trained_cell}")
-    (folder / "participants.tsv").write_bytes(("\n".join(participants) + "\n").encode())
-    (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS)
-    told = "Diffusion; plan: " + json.dumps(plan.to_json(), sort_keys=True)
-    (folder / "dataset_description.json").write_json(
+    found = {file.path for file in (folder / "manifest").files(".parquet")}
+    planned = {manifest_part(folder, shard).path for shard in range(plan.num_shards)}
+    if odd := sorted(found ^ planned):
+        raise RuntimeError(f"{odd[0]} is {'not of the plan: take it away' if odd[0] in found else 'missing'}")
+    counts = plan.counts
+    counts.subtract(kind.cell for name in rejections.left_out if (kind := plan.kind_of(name)))
+    description = {
+        "Name": "Synthetic brain MRI (no person was scanned)",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "mrigen", "Version": __version__, "Description": f"Diffusion; plan {plan.digest()}"}],
+    }
+    if "bids" in plan.formats:
+        _write_participants(plan, trained, folder, rejections.left_out)
+        (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS)
+        (folder / "dataset_description.json").write_json(description)
+        (folder / ".bidsignore").write_bytes(_BIDSIGNORE.encode())
+    (folder / "README.md").write_bytes(_card(plan, counts, trained, plane, sources, rejections).encode())
+    (folder / "croissant.json").write_json(croissant(plan, trained_on(sources), counts.total()))
+    names = (
+        "croissant.json",
+        "participants.tsv",
+        "participants.json",
+        "dataset_description.json",
+        ".bidsignore",
+        "README.md",
+    )
+    files = {name: (folder / name).sha256() for name in names if (folder / name).is_file()}
+    (folder / SUCCESS).write_json(
         {
-            "Name": "Synthetic brain MRI (no person was scanned)",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "mrigen", "Version": __version__, "Description": told}],
+            "num_samples": counts.total(),
+            "cells": {str(cell): count for cell, count in counts.items()},
+            "rejected": dict(sorted(rejections.counts.items())),
+            "num_left_out": len(rejections.left_out),
+            "digest": plan.digest(),
+            "files": files,
         }
     )
-    (folder / ".bidsignore").write_bytes(_BIDSIGNORE.encode())
-    (folder / "README.md").write_bytes(_card(plan, trained, counts, plane, sources).encode())
-    (folder / SUCCESS).write_json({"num_samples": plan.num_samples, "plan": plan.to_json(), "digest": plan.digest()})
-    return dict(counts)
+
+
+def is_closed(plan: CohortPlan, folder: Location) -> bool:
+    """Whether the data set of that plan was closed in `folder`."""
+    mark = folder / SUCCESS
+    return mark.is_file() and mark.read_json().get("digest") == plan.digest()
 
 
 _PARTICIPANT_COLUMNS = {
@@ -82,18 +136,50 @@ _PARTICIPANT_COLUMNS = {
 }
 
 
+def _write_participants(
+    plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, left_out: Collection[str]
+) -> None:
+    with (folder / "participants.tsv").writing() as file:
+        file.write(b"participant_id\tpathology\tmodality\ttrained_cell\n")
+        for shard in range(plan.num_shards):
+            for row in plan.shard(shard):
+                if row.id in left_out:
+                    continue
+                cell = row.kind.cell
+                line = f"sub-{row.id}\t{cell.pathology}\t{cell.modality}\t{str(trained[cell]).lower()}\n"
+                file.write(line.encode())
+
+
+def _size(count: int) -> str:
+    """The number of samples, in the classes of dataset cards: `1K<n<10K`."""
+    low = max(1_000, 10 ** (len(str(count)) - 1))
+    units = {10**9: "B", 10**6: "M", 10**3: "K"}
+    lower, upper = (
+        next(f"{number // unit}{name}" for unit, name in units.items() if number >= unit) for number in (low, 10 * low)
+    )
+    return f"{lower}<n<{upper}" if count >= 1_000 else "n<1K"
+
+
 def _card(
-    plan: CohortPlan, trained: Mapping[Cell, bool], counts: Mapping[Cell, int], plane: str, sources: Collection[str]
+    plan: CohortPlan,
+    counts: Counter[Cell],
+    trained: Mapping[Cell, bool],
+    plane: str,
+    sources: Collection[str],
+    rejections: Rejections,
 ) -> str:
     def number(cell: Cell) -> str:
-        mark = "" if trained[cell] or not counts.get(cell) else " *"
-        return f"{counts.get(cell, 0)}{mark}"
+        mark = "" if trained[cell] or not counts[cell] else " *"
+        return f"{counts[cell]}{mark}"
 
-    untrained = [str(cell) for cell in plan.cells if not trained[cell]]
+    untrained = [str(cell) for cell in counts if not trained[cell]]
     return _CARD.format(
-        num_samples=plan.num_samples,
+        num_samples=counts.total(),
+        size=_size(counts.total()),
+        num_rejected=sum(rejections.counts.values()),
+        num_left_out=len(rejections.left_out),
+        configs=_CONFIGS if "huggingface" in plan.formats else "",
         trained_on=trained_on(sources),
-        plane=plane,
         modalities=" | ".join(Modality),
         rule=" | ".join("---" for _ in Modality),
         rows="\n".join(
@@ -109,4 +195,5 @@ def _card(
         seed=plan.seed,
         sampler=plan.sampler,
         version=__version__,
+        files="\n".join([*(_FILES[name].format(plane=plane) for name in plan.formats if name in _FILES), _PARQUET]),
     )

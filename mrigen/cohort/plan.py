@@ -1,34 +1,72 @@
-"""What a data set will hold, before any image is made: one row a sample, cut into shards."""
+"""What a data set will hold, before any image is made: which samples, cut into shards; nothing in it grows with them.
+
+A plan is a list of steps, one for each time that samples were asked for. A step's rows follow those of the step before,
+in shards of their own, so that a data set grows without a change to what is there.
+"""
 
 from __future__ import annotations
 
+import bisect
+import functools
 import hashlib
-import io
+import itertools
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from mrigen.cohort.order import Kind, Quotas
 from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
 from mrigen.labels import Cell
+from mrigen.pipeline import SampleRequest
+from mrigen.run import SUCCESS
 from mrigen.sampling import sample_seed
 from mrigen.storage import Location
 
-PLAN = "plan.parquet"
-PLAN_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("shard", pa.int64()),
-        ("pathology", pa.string()),
-        ("modality", pa.string()),
-        ("index", pa.int64()),
-        ("seed", pa.uint64()),
-    ]
-)
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample of a plan: the `index`-th of its kind."""
+
+    id: str
+    shard: int
+    kind: Kind
+    index: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """Samples that were asked for at one time: of each kind those from a first index to before a last."""
+
+    shard_size: int
+    ranges: tuple[tuple[Kind, int, int], ...]
+
+    @functools.cached_property
+    def ends(self) -> list[int]:
+        """Where in the step each range ends."""
+        return list(itertools.accumulate(last - first for _, first, last in self.ranges))
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all."""
+        return self.ends[-1]
+
+    @property
+    def num_shards(self) -> int:
+        """Shards in all; the last may be short."""
+        return -(-self.num_samples // self.shard_size)
+
+    def shard(self, number: int) -> Iterator[tuple[Kind, int]]:
+        """Kind and index of every sample of one of its shards: kind by kind, so that those of one lie together."""
+        for place in range(number * self.shard_size, min((number + 1) * self.shard_size, self.num_samples)):
+            at = bisect.bisect_right(self.ends, place)
+            kind, _, last = self.ranges[at]
+            yield kind, last - (self.ends[at] - place)
 
 
 @dataclass(frozen=True)
@@ -36,87 +74,169 @@ class CohortPlan:
     """Everything that decides a data set's images; the same plan gives the same bytes."""
 
     model_sha256: str
-    cells: tuple[Cell, ...]
-    per_cell: int
     seed: int
     sampler: SamplerConfig
-    slice_mm: float | None
-    shard_size: int
+    slice_mm: float | None = None
+    formats: tuple[str, ...] = ("bids",)
+    redraws: int = 3
+    steps: tuple[Step, ...] = ()
 
-    @property
-    def num_samples(self) -> int:
-        """Samples in all."""
-        return len(self.cells) * self.per_cell
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> CohortPlan:
+        """The plan of what `to_json` gave."""
+        steps = [
+            Step(step["shard_size"], tuple((Kind.parse(name), first, last) for name, first, last in step["samples"]))
+            for step in tree["steps"]
+        ]
+        settings = {name: tree[name] for name in ("model_sha256", "seed", "slice_mm", "redraws")}
+        sampler, formats = SamplerConfig.model_validate(tree["sampler"]), tuple(tree["formats"])
+        return cls(**settings, sampler=sampler, formats=formats, steps=tuple(steps))
 
-    @property
-    def num_shards(self) -> int:
-        """Shards in all; the last may be short."""
-        return -(-self.num_samples // self.shard_size)
+    def settings(self) -> dict[str, Any]:
+        """What all its samples share, as JSON-able values."""
+        return {
+            "model_sha256": self.model_sha256,
+            "seed": self.seed,
+            "slice_mm": self.slice_mm,
+            "formats": list(self.formats),
+            "redraws": self.redraws,
+            "sampler": self.sampler.model_dump(mode="json"),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON-able values."""
-        return {
-            "model_sha256": self.model_sha256,
-            "cells": [str(cell) for cell in self.cells],
-            "per_cell": self.per_cell,
-            "seed": self.seed,
-            "sampler": self.sampler.model_dump(mode="json"),
-            "slice_mm": self.slice_mm,
-            "shard_size": self.shard_size,
-        }
+        steps = [
+            {"shard_size": step.shard_size, "samples": [[str(kind), first, last] for kind, first, last in step.ranges]}
+            for step in self.steps
+        ]
+        return self.settings() | {"steps": steps}
 
     def digest(self) -> str:
         """Hash that names the plan."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
-    def shards(self) -> Iterator[pa.Table]:
-        """The rows of one shard after the other: cell by cell, so that a shard's samples lie together."""
-        for shard in range(self.num_shards):
-            first = shard * self.shard_size
-            rows = []
-            for position in range(first, min(first + self.shard_size, self.num_samples)):
-                cell, index = self.cells[position // self.per_cell], position % self.per_cell
-                rows.append(
-                    {
-                        "id": f"{cell.pathology}{cell.modality}{index:07d}",
-                        "shard": shard,
-                        "pathology": str(cell.pathology),
-                        "modality": str(cell.modality),
-                        "index": index,
-                        "seed": sample_seed(self.seed, cell, index),
-                    }
+    @property
+    def quotas(self) -> Quotas:
+        """How many samples it has of each kind."""
+        return {kind: last for step in self.steps for kind, _, last in step.ranges}
+
+    @property
+    def counts(self) -> Counter[Cell]:
+        """How many samples it has of each cell."""
+        counts: Counter[Cell] = Counter()
+        for kind, count in self.quotas.items():
+            counts[kind.cell] += count
+        return counts
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all."""
+        return sum(self.quotas.values())
+
+    @property
+    def num_shards(self) -> int:
+        """Shards in all."""
+        return self._ends[-1] if self.steps else 0
+
+    @functools.cached_property
+    def _ends(self) -> list[int]:
+        return list(itertools.accumulate(step.num_shards for step in self.steps))
+
+    def grown(self, quotas: Quotas, shard_size: int) -> CohortPlan:
+        """The plan with a step more for what `quotas` ask beyond it; itself if that is nothing.
+
+        Raises InputError if they ask for less of a kind than it has.
+        """
+        standing = self.quotas
+        for kind, count in standing.items():
+            if quotas.get(kind, 0) < count:
+                raise InputError(
+                    f"it has {count} samples of {kind}, and {quotas.get(kind, 0)} are asked for: a data set only grows"
                 )
-            yield pa.Table.from_pylist(rows, PLAN_SCHEMA)
+        more = tuple((kind, standing.get(kind, 0), n) for kind, n in quotas.items() if n > standing.get(kind, 0))
+        return replace(self, steps=(*self.steps, Step(shard_size, more))) if more else self
+
+    def kind_of(self, sample: str) -> Kind | None:
+        """The kind of the sample with that id; None if it has no such."""
+        match = re.fullmatch(r"(.*\D)(\d{7,})", sample)
+        kind, count = self._labels.get(match[1], (None, 0)) if match else (None, 0)
+        return kind if match and int(match[2]) < count else None
+
+    @functools.cached_property
+    def _labels(self) -> dict[str, tuple[Kind, int]]:
+        return {kind.label: (kind, count) for kind, count in self.quotas.items()}
+
+    def request(self, row: Row, redraw: int = 0) -> SampleRequest:
+        """What the pipeline is asked for a row of it; one that was rejected `redraw` times, by another seed."""
+        height = self.slice_mm if row.kind.slice_mm is None else row.kind.slice_mm
+        seed = sample_seed(self.seed, row.kind, row.index, redraw)
+        return SampleRequest(row.kind.cell, seed, self.sampler, height)
+
+    def num_rows(self, number: int) -> int:
+        """How many samples a shard has."""
+        at = bisect.bisect_right(self._ends, number)
+        step, left = self.steps[at], self._ends[at] - number - 1
+        return step.shard_size if left else step.num_samples - (step.num_shards - 1) * step.shard_size
+
+    def first_shards(self, count: int) -> list[int]:
+        """The shards that hold the first `count` samples of every cell."""
+        found: set[int] = set()
+        have: Counter[Cell] = Counter()
+        for step, end in zip(self.steps, self._ends, strict=True):
+            start = 0
+            for (kind, first, last), stop in zip(step.ranges, step.ends, strict=True):
+                if taken := min(last - first, count - have[kind.cell]):
+                    have[kind.cell] += taken
+                    shards = range(start // step.shard_size, (start + taken - 1) // step.shard_size + 1)
+                    found.update(end - step.num_shards + shard for shard in shards)
+                start = stop
+        return sorted(found)
+
+    def shard(self, number: int) -> list[Row]:
+        """The samples of one shard."""
+        at = bisect.bisect_right(self._ends, number)
+        step = self.steps[at]
+        return [
+            Row(f"{kind.label}{index:07d}", number, kind, index)
+            for kind, index in step.shard(number - (self._ends[at] - step.num_shards))
+        ]
+
+
+def read_plan(folder: Location) -> CohortPlan:
+    """The plan of a data set's folder. Raises InputError if it holds none."""
+    file = folder / PLAN
+    if not file.is_file():
+        raise InputError(f"{folder} holds no {PLAN}: name a folder that `mrigen generate` wrote")
+    try:
+        return CohortPlan.from_json(file.read_json())
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file} is damaged ({' '.join(repr(error).split())[:200]})") from None
+
+
+def planned(empty: CohortPlan, quotas: Quotas, shard_size: int, folder: Location) -> CohortPlan:
+    """The plan of `quotas` samples with the settings of `empty`, grown out of the one that stands in `folder` if any.
+
+    Raises InputError if the folder holds a data set of other settings or with samples that are not asked for, or
+    files of anything else.
+    """
+    if not (folder / PLAN).is_file():
+        if folder.files():
+            raise InputError(f"{folder} is not empty and holds no {PLAN}: use a new folder for --out")
+        return empty.grown(quotas, shard_size)
+    standing = read_plan(folder)
+    then, now = standing.settings(), empty.settings()
+    if differing := [f"{name} was {then[name]}, is {now[name]}" for name in now if then[name] != now[name]]:
+        told = "; ".join(differing)
+        raise InputError(f"{folder} holds a data set of another plan ({told}): use another folder for --out")
+    try:
+        return standing.grown(quotas, shard_size)
+    except InputError as error:
+        raise InputError(f"{folder} holds a data set of another plan: {error}; use another folder for --out") from None
 
 
 def write_plan(plan: CohortPlan, folder: Location) -> None:
-    """Publish the plan into a data set's folder, one row group a shard; an equal one that stands there stays.
-
-    Raises InputError if the folder holds the plan of another data set, or files of anything else.
-    """
+    """Publish a plan in its data set's folder, which then is unfinished; an equal one that stands there stays."""
     target = folder / PLAN
-    if target.is_file():
-        with target.filesystem.open_input_file(target.path) as file:
-            standing = (pq.read_schema(file).metadata or {}).get(b"digest", b"").decode()
-        if standing != plan.digest():
-            raise InputError(
-                f"{folder} holds a data set of another plan (model, cells, number, seed or sampler differ): "
-                "use another folder for --out"
-            )
-        return
-    if folder.files():
-        raise InputError(f"{folder} is not empty and holds no {PLAN}: use a new folder for --out")
-    metadata = {"digest": plan.digest(), "plan": json.dumps(plan.to_json())}
-    buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, PLAN_SCHEMA.with_metadata(metadata), compression="zstd") as writer:
-        for table in plan.shards():
-            writer.write_table(table, row_group_size=plan.shard_size)
-    target.write_bytes(buffer.getvalue())
-
-
-def read_shard(folder: Location, shard: int) -> list[dict[str, Any]]:
-    """The rows of one shard of the plan that stands in `folder`."""
-    target = folder / PLAN
-    with target.filesystem.open_input_file(target.path) as file:
-        rows: list[dict[str, Any]] = pq.ParquetFile(file).read_row_group(shard).to_pylist()
-    return rows
+    if not target.is_file() or read_plan(folder) != plan:
+        (folder / SUCCESS).delete()
+        target.write_json(plan.to_json())

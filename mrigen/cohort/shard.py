@@ -1,23 +1,44 @@
-"""A shard, the unit of work: its samples as NIfTI with sidecars, its part of the manifest last."""
+"""A shard, the unit of work: its samples as files of the formats asked for, its part of the manifest last."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from mrigen.bids_names import bids_path
+from mrigen.cohort.bids import bids_files, image_path
+from mrigen.cohort.huggingface import huggingface_files
+from mrigen.cohort.plan import CohortPlan, Row
+from mrigen.cohort.webdataset import webdataset_files
 from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
-from mrigen.labels import Cell, Modality, Pathology
-from mrigen.pipeline import Pipeline, Sample, SampleRequest
-from mrigen.records import read_file, sample_schema, to_table, write_table
+from mrigen.pipeline import Pipeline, Sample
+from mrigen.quality import fault_of
+from mrigen.records import read_file, sample_schema, table_bytes, to_table
 from mrigen.storage import Location
-from mrigen.volume import SYNTHETIC_DESCRIPTION, nifti_bytes
+
+Writer = Callable[[Sequence[Row], Sequence[Sample]], Iterator[tuple[str, bytes]]]
+"""Gives path and content of every file that a shard has in a format."""
+
+_REJECTED = pa.schema([("id", pa.string()), ("redraw", pa.int32()), ("seed", pa.uint64()), ("reason", pa.string())])
+
+FORMATS: Mapping[str, Writer] = {
+    "bids": bids_files,
+    "webdataset": webdataset_files,
+    "huggingface": huggingface_files,
+    "parquet": lambda rows, samples: iter(()),
+}
+"""What a data set can be written as, by the name of the format. The manifest is Parquet with the images in it, and
+always there."""
 
 
 def manifest_part(folder: Location, shard: int) -> Location:
@@ -25,67 +46,117 @@ def manifest_part(folder: Location, shard: int) -> Location:
     return folder / "manifest" / f"shard-{shard:06d}.parquet"
 
 
-def make_shard(
-    pipeline: Pipeline,
-    rows: Sequence[Mapping[str, Any]],
-    sampler: SamplerConfig,
-    slice_mm: float | None,
-    folder: Location,
-) -> dict[str, int]:
-    """Generate the samples of a shard's plan `rows` into `folder`; gives the number of samples a cell.
+@dataclass(frozen=True)
+class ShardReport:
+    """What was rejected in a shard: how many drawings for which reason, and the samples that are left out for good."""
 
-    A shard that stands there whole, by the hashes of its manifest, is left as it is. Work is idempotent: done
-    twice, or by two workers at once, it leaves the same bytes.
+    rejected: Mapping[str, int]
+    left_out: Sequence[str]
+
+
+def make_shard(pipeline: Pipeline, plan: CohortPlan, shard: int, folder: Location) -> ShardReport:
+    """Generate the samples of a shard of a plan into `folder`.
+
+    A shard that stands there whole is left as it is. Work is idempotent: done twice, or by two workers at once, it
+    leaves the same bytes. Raises InputError if all samples are rejected.
     """
-    shard = int(rows[0]["shard"])
+    if differences(plan, shard, folder):
+        for path, content in shard_files(pipeline, plan, plan.shard(shard)):
+            (folder / path).write_bytes(content)
+    facts = _facts(pq.read_schema(io.BytesIO(manifest_part(folder, shard).read_bytes())))
+    return ShardReport(facts["rejected"], facts["left_out"])
+
+
+def shard_files(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> Iterator[tuple[str, bytes]]:
+    """Generate the samples of the rows of a shard: path and content of every file, the part of the manifest last."""
+    drawn, rejections = _draw(pipeline, plan, rows)
+    if not drawn:
+        reasons = dict(Counter(rejection["reason"] for rejection in rejections))
+        told = f"the model draws no scans: all of shard {rows[0].shard} were rejected, {reasons}"
+        raise InputError(f"{told}; train it longer, or take its drawings as they are (--redraws 0)")
+    rows, samples = [row for row in rows if row.id in drawn], list(drawn.values())
+    hashes: dict[str, str] = {}
+    number = f"shard-{rows[0].shard:06d}"
+    rejected = pa.Table.from_pylist(rejections, _REJECTED)
+    more = [(f"rejected/{number}.parquet", table_bytes(rejected))] if rejections else []
+    for path, content in itertools.chain(*(FORMATS[name](rows, samples) for name in plan.formats), more):
+        hashes[path] = hashlib.sha256(content).hexdigest()
+        yield path, content
+    records = [_record(row, sample, hashes) for row, sample in zip(rows, samples, strict=True)]
+    left_out = [rejection["id"] for rejection in rejections if rejection["redraw"] == plan.redraws]
+    reasons = dict(Counter(rejection["reason"] for rejection in rejections))
+    facts = {"files": hashes, "rejected": reasons, "left_out": left_out}
+    schema = sample_schema(samples[0].image.shape).with_metadata({"shard": json.dumps(facts)})
+    yield f"manifest/{number}.parquet", table_bytes(to_table(records, schema))
+
+
+def _draw(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> tuple[dict[str, Sample], list[dict[str, Any]]]:
+    """The sample of each row, by its id in the order of the rows, and a row for every one that was rejected."""
+    found: dict[str, Sample] = {}
+    rejections: list[dict[str, Any]] = []
+    missing = list(rows)
+    for redraw in range(plan.redraws + 1):
+        requests = [plan.request(row, redraw) for row in missing]
+        for row, sample in zip(missing, pipeline.sample(requests), strict=True):
+            limits = pipeline.model.image_limits.get(row.kind.cell.modality)
+            fault = fault_of(sample.image, limits) if plan.redraws else None
+            if fault is None:
+                found[row.id] = sample
+            else:
+                seed = sample.request.seed
+                rejections.append({"id": row.id, "redraw": redraw, "seed": seed, "reason": fault})
+        missing = [row for row in missing if row.id not in found]
+        if not missing:
+            break
+    return {row.id: found[row.id] for row in rows if row.id in found}, rejections
+
+
+def differences(plan: CohortPlan, shard: int, folder: Location) -> list[str]:
+    """What a shard in `folder` lacks, or has otherwise than plan, manifest and hashes say; a line each."""
     part = manifest_part(folder, shard)
-    if not _is_whole(part, folder, [str(row["id"]) for row in rows]):
-        requests = [
-            SampleRequest(
-                Cell(Pathology(row["pathology"]), Modality(row["modality"])), int(row["seed"]), sampler, slice_mm
-            )
-            for row in rows
-        ]
-        samples = pipeline.sample(requests)
-        told = {"SkullStripped": True} if pipeline.model.of_stripped_heads else {}
-        records = [_write_sample(row, sample, told, folder) for row, sample in zip(rows, samples, strict=True)]
-        shape = samples[0].image.shape
-        write_table(to_table(records, sample_schema(shape)), part)
-    return dict(Counter(f"{row['pathology']}:{row['modality']}" for row in rows))
-
-
-def _is_whole(part: Location, folder: Location, ids: Sequence[str]) -> bool:
-    """Whether a manifest part stands, lists these samples, and every file is there with its hash."""
     if not part.is_file():
-        return False
+        return [f"{part} is missing"]
     try:
-        written = read_file(part, ["id", "path", "file_sha256"]).to_pylist()
-    except InputError:
-        return False
-    if [row["id"] for row in written] != list(ids):
-        return False
-    files = [(folder / row["path"], row["file_sha256"]) for row in written]
-    return all(file.is_file() and file.sha256() == digest and _sidecar(file).is_file() for file, digest in files)
+        table = read_file(part)
+        facts = _facts(table.schema)
+        columns = [table[name].to_pylist() for name in ("id", "shard", "pathology", "modality", "index")]
+    except InputError as error:
+        return [str(error)]
+    except (KeyError, ValueError):
+        return [f"{part} is not from this version of `mrigen generate`"]
+    planned = [
+        (row.id, row.shard, str(row.kind.cell.pathology), str(row.kind.cell.modality), row.index)
+        for row in plan.shard(shard)
+        if row.id not in facts["left_out"]
+    ]
+    if list(zip(*columns, strict=True)) != planned:
+        return [f"{part} does not hold the rows of the plan"]
+    found = []
+    for path, digest in facts["files"].items():
+        file = folder / path
+        if not file.is_file():
+            found.append(f"{file} is missing")
+        elif file.sha256() != digest:
+            found.append(f"{file} differs from its hash in {part.name}")
+    return found
 
 
-def _sidecar(file: Location) -> Location:
-    return Location(file.filesystem, file.path.removesuffix(".nii.gz") + ".json")
+def _facts(schema: pa.Schema) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((schema.metadata or {})[b"shard"])
+    return facts
 
 
-def _write_sample(row: Mapping[str, Any], sample: Sample, told: Mapping[str, Any], folder: Location) -> dict[str, Any]:
-    """Publish one sample and its sidecar, with what is `told` of all; gives its row of the manifest."""
-    path = bids_path(str(row["id"]), sample.request.cell.modality, description="synth")
-    data = nifti_bytes(sample.volume(), description=SYNTHETIC_DESCRIPTION)
-    provenance = sample.provenance()
-    sidecar = {"Modality": "MR", **told, "SyntheticImage": True, "Provenance": provenance}
-    file = folder / path
-    _sidecar(file).write_bytes((json.dumps(sidecar, indent=2) + "\n").encode())
-    file.write_bytes(data)
-    fields = (*SamplerConfig.model_fields, "model_sha256", "trained_cell", "slice_mm")
+def _record(row: Row, sample: Sample, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """A sample's row of the manifest."""
+    provenance, image = sample.provenance(), sample.image.astype(np.float16)
+    path = image_path(row) if image_path(row) in hashes else None
+    fields = (*SamplerConfig.model_fields, "model_sha256", "trained_cell", "slice_mm", "pathology", "modality", "seed")
     return {
-        **{name: row[name] for name in ("id", "shard", "pathology", "modality", "index", "seed")},
         **{name: provenance[name] for name in fields},
+        "id": row.id,
+        "shard": row.shard,
+        "index": row.index,
         "path": path,
-        "file_sha256": hashlib.sha256(data).hexdigest(),
-        "image": sample.image.astype(np.float16),
+        "file_sha256": hashes[path] if path else hashlib.sha256(image.tobytes()).hexdigest(),
+        "image": image,
     }

@@ -1,22 +1,30 @@
-"""A model to a synthetic data set: samples of any cells as BIDS and Parquet, with a card and a page."""
+"""A model to a synthetic data set: samples of any cells in the formats asked for, with a card and a page."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import PurePosixPath
 
-from mrigen.cohort.closing import close_cohort
-from mrigen.cohort.plan import CohortPlan, read_shard, write_plan
-from mrigen.cohort.shard import make_shard
+from mrigen.cohort.closing import Rejections, close_cohort, is_closed
+from mrigen.cohort.order import CohortOrder, Quotas
+from mrigen.cohort.plan import CohortPlan, planned, write_plan
+from mrigen.cohort.shard import FORMATS, ShardReport, make_shard, manifest_part, shard_files
 from mrigen.config import SamplerConfig, parse_section
 from mrigen.each import Each
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
+from mrigen.lease import leased
 from mrigen.pipeline import Pipeline
-from mrigen.report.samples.page import write_samples_page
+from mrigen.report.samples.page import PAGE, write_samples_page
+from mrigen.run import SUCCESS
 from mrigen.storage import Location
+
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -26,60 +34,153 @@ class Cohort:
     counts: Mapping[Cell, int]
     trained: frozenset[Cell]
     page: Location
+    was_finished: bool
+    """Whether it was there already, and nothing was done."""
+    rejected: Mapping[str, int]
+    """Drawings that could be no scan, by the reason."""
+    num_left_out: int
+    """Samples of which every drawing was rejected."""
+    has_limits: bool
+    """Whether the model folder tells how large and bright the training images are, so that drawings are held to it."""
 
 
-def generate_run(
-    out: Location,
-    model: Location | None,
-    each: Each,
-    *,
-    cells: Sequence[Cell] | None = None,
-    per_cell: int = 4,
-    seed: int = 0,
-    sampler: Mapping[str, Any] | None = None,
-    slice_mm: float | None = None,
-    shard_size: int = 64,
-    allow_untrained: bool = False,
-    command: str = "",
-) -> Cohort:
-    """Fill `out` with `per_cell` samples of each of `cells`, by a model folder or the embedded model.
+def generate_run(out: Location, model: Location | None, each: Each, order: CohortOrder, *, command: str = "") -> Cohort:
+    """Fill `out` with what is ordered, by a model folder or the embedded model.
 
-    Without `cells`, of those that the model was trained on, or with `allow_untrained` of all 20.
-
-    `sampler` is laid over the model's own settings, `slice_mm` fixes the height that is else drawn for each sample,
-    and `command` is what the page says to have made it. The same call makes the same bytes with any `each`, and
-    finishes what a killed one began. Raises InputError for cells that the model never saw, unless they are allowed,
-    settings out of range, or an `out` that holds anything else.
+    `command` is what the page says to have made it. The same call makes the same bytes with any `each`, finishes what a
+    killed one began, and does nothing where all is done; one that orders more adds to what is there. Raises InputError
+    for cells that the model never saw, unless they are allowed, settings out of range, or an `out` that holds anything
+    else, or in which another works.
     """
     pipeline = Pipeline.load(model)
-    trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
-    known = [cell for cell, seen in trained.items() if seen or allow_untrained]
-    asked = tuple(dict.fromkeys(known if cells is None else cells))
-    settings = parse_section(SamplerConfig, pipeline.config.sampler.model_dump() | dict(sampler or {}))
-    if not allow_untrained:
-        pipeline.require_trained(asked, "or add --allow-untrained to generate others too, marked")
-    low, high = pipeline.model.slice_mm_quantiles[0], pipeline.model.slice_mm_quantiles[-1]
-    if slice_mm is not None and not low <= slice_mm <= high:
-        raise InputError(f"--slice-mm {slice_mm:g} lies outside what the model was trained on: {low:g} to {high:g} mm")
-    plan = CohortPlan(pipeline.model_sha256, asked, per_cell, seed, settings, slice_mm, shard_size)
-    write_plan(plan, out)
+    empty, quotas = _understood(order, pipeline)
+    with leased(out):
+        plan = planned(empty, quotas, order.shard_size, out)
+        write_plan(plan, out)
+        page, was_finished = out / PAGE, is_closed(plan, out)
+        if not was_finished:
+            finish_cohort(plan, pipeline, model, out, each, command)
+    closed = (out / SUCCESS).read_json()
+    return Cohort(
+        counts={Cell.parse(name): count for name, count in closed["cells"].items()},
+        trained=frozenset(filter(pipeline.is_trained, all_cells())),
+        page=page,
+        was_finished=was_finished,
+        rejected=closed["rejected"],
+        num_left_out=closed["num_left_out"],
+        has_limits=bool(pipeline.model.image_limits),
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is still to be made of a data set, and what a sample costs."""
+
+    num_samples: int
+    seconds: float
+    """Of one worker, for a sample."""
+    bytes: float
+    """On a disk with blocks of 4 KiB, of a sample."""
+    files: float
+    """Files and folders of a sample."""
+    free_bytes: int | None
+    """Of the disk; None on an object store."""
+    free_files: int | None
+    """Files and folders that the disk has room for; None on an object store, or where the disk does not count them."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk has room for it."""
+        needed = ((self.bytes, self.free_bytes), (self.files, self.free_files))
+        return all(free is None or each * self.num_samples <= free for each, free in needed)
+
+
+def estimate_run(out: Location, model: Location | None, each: Each, order: CohortOrder) -> Estimate:
+    """What `generate_run` would have to do, by a batch that a worker makes, after another, and throws away.
+
+    Nothing is written. Raises InputError as `generate_run` does.
+    """
+    pipeline = Pipeline.load(model)
+    empty, quotas = _understood(order, pipeline)
+    plan = planned(empty, quotas, order.shard_size, out)
+    made = {file.name for file in (out / "manifest").files(".parquet")}
+    missing = [shard for shard in range(plan.num_shards) if manifest_part(out, shard).name not in made]
     load = functools.partial(_pipeline_of, plan, model, each.device)
-    for _ in each(functools.partial(_fill_shard, plan, out), range(plan.num_shards), "generate (shards)", load):
+    [(_, (seconds, size, files))] = each(functools.partial(_timed, plan), missing[:1] or [0], "warm-up", load)
+    local, free_bytes, free_files = out.local, None, None
+    if local is not None:
+        disk = os.statvfs(next(path for path in (local, *local.parents) if path.exists()))
+        free_bytes, free_files = disk.f_bavail * disk.f_frsize, disk.f_favail or None
+    return Estimate(sum(map(plan.num_rows, missing)), seconds, size, files, free_bytes, free_files)
+
+
+def _timed(plan: CohortPlan, pipeline: Pipeline, shard: int) -> tuple[float, float, float]:
+    """Seconds, bytes on a disk, and files and folders of a sample."""
+    rows = plan.shard(shard)[: plan.sampler.compute_batch]
+    for _ in shard_files(pipeline, plan, rows):
         pass
-    plane = pipeline.config.data.plane
-    sources = pipeline.model.training_sources
-    page = write_samples_page(plan, trained, out, command, plane, sources)
-    counts = close_cohort(plan, trained, out, plane, sources)
-    return Cohort(counts, frozenset(cell for cell, seen in trained.items() if seen), page)
+    started = time.perf_counter()
+    files = list(shard_files(pipeline, plan, rows))
+    seconds = time.perf_counter() - started
+    folders = {parent for path, _ in files for parent in PurePosixPath(path).parents}
+    blocks = len(folders) + sum(-(-len(content) // _BLOCK) for _, content in files)
+    return seconds / len(rows), blocks * _BLOCK / len(rows), (len(files) + len(folders)) / len(rows)
+
+
+def finish_cohort(
+    plan: CohortPlan, pipeline: Pipeline, model: Location | None, out: Location, each: Each, command: str | None = None
+) -> None:
+    """Make what of a plan does not stand whole in `out`, and close it. Without `command` its page stays. `pipeline` is
+    that of `model`. Raises InputError if the plan is of another."""
+    _require_model_of(plan, pipeline, model)
+    (out / SUCCESS).delete()
+    load = functools.partial(_pipeline_of, plan, model, each.device)
+    rejected: Counter[str] = Counter()
+    left_out: list[str] = []
+    for _, report in each(functools.partial(_fill_shard, plan, out), range(plan.num_shards), "generate (shards)", load):
+        rejected.update(report.rejected)
+        left_out += report.left_out
+    trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
+    plane, sources = pipeline.config.data.plane, pipeline.model.training_sources
+    if command is not None:
+        write_samples_page(plan, trained, out, command, plane, sources)
+    close_cohort(plan, trained, out, plane, sources, Rejections(rejected, frozenset(left_out)))
+
+
+def _understood(order: CohortOrder, pipeline: Pipeline) -> tuple[CohortPlan, Quotas]:
+    """A plan without samples, and the numbers of those ordered. Raises InputError for what the model cannot make."""
+    known = [cell for cell in all_cells() if pipeline.is_trained(cell) or order.allow_untrained]
+    quotas = order.quotas(known)
+    if not quotas:
+        raise InputError("nothing is asked for: no cell has a number above 0")
+    if unknown := [name for name in order.formats if name not in FORMATS]:
+        raise InputError(f"--format {unknown[0][:80]!r}: known are {', '.join(FORMATS)}")
+    if not order.allow_untrained:
+        cells = list(dict.fromkeys(kind.cell for kind in quotas))
+        pipeline.require_trained(cells, "or add --allow-untrained to generate others too, marked")
+    low, high = pipeline.model.slice_mm_quantiles[0], pipeline.model.slice_mm_quantiles[-1]
+    heights = [("--slice-mm", order.slice_mm), *(("--plan: slice_mm", kind.slice_mm) for kind in quotas)]
+    for name, height in heights:
+        if height is not None and not low <= height <= high:
+            raise InputError(f"{name} {height:g} lies outside what the model was trained on: {low:g} to {high:g} mm")
+    sampler = pipeline.config.sampler.model_dump() | dict(order.sampler)
+    settings = parse_section(SamplerConfig, sampler)
+    formats = tuple(sorted(set(order.formats)))
+    return CohortPlan(pipeline.model_sha256, order.seed, settings, order.slice_mm, formats, order.redraws), quotas
 
 
 def _pipeline_of(plan: CohortPlan, model: Location | None, device: str) -> Pipeline:
     """What the shards of a plan share."""
     pipeline = Pipeline.load(model, device)
-    if pipeline.model_sha256 != plan.model_sha256:
-        raise InputError(f"the model at {model} changed since the plan was made: use another folder for --out")
+    _require_model_of(plan, pipeline, model)
     return pipeline
 
 
-def _fill_shard(plan: CohortPlan, out: Location, pipeline: Pipeline, shard: int) -> None:
-    make_shard(pipeline, read_shard(out, shard), plan.sampler, plan.slice_mm, out)
+def _require_model_of(plan: CohortPlan, pipeline: Pipeline, model: Location | None) -> None:
+    if pipeline.model_sha256 != plan.model_sha256:
+        named = model or "the embedded model"
+        raise InputError(f"{named} has hash {pipeline.model_sha256[:12]}, the plan is of {plan.model_sha256[:12]}")
+
+
+def _fill_shard(plan: CohortPlan, out: Location, pipeline: Pipeline, shard: int) -> ShardReport:
+    return make_shard(pipeline, plan, shard, out)

@@ -44,6 +44,7 @@ def command(
 
 
 def _train(folder: Location, config: Config, phantom: int | None, device: str, samples: int) -> None:
+    from mrigen.cohort.order import CohortOrder
     from mrigen.each import OneByOne
     from mrigen.stages.encode import encode_run
     from mrigen.stages.generate import generate_run
@@ -59,7 +60,8 @@ def _train(folder: Location, config: Config, phantom: int | None, device: str, s
     train_denoiser(config, folder, accelerator, _lines("train-ldm", config.denoiser.training.num_steps))
     if samples:
         out, model = folder / "samples", folder / "model"
-        generate_run(out, model, OneByOne(device), per_cell=samples, seed=config.seed, allow_untrained=True)
+        order = CohortOrder(per_cell=samples, seed=config.seed, allow_untrained=True, redraws=0)
+        generate_run(out, model, OneByOne(device), order)
         print(f"samples: {out}")
     print(f"model: {folder / 'model'}")
 

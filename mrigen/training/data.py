@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ import torch
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.models.conditioning import CONDITIONS, Categorical, Conditions, Continuous
-from mrigen.records import read_file, unpack_mask
+from mrigen.quality import Limits, image_facts, limits_of
+from mrigen.records import read_file, tensor_numpy, unpack_mask
 from mrigen.storage import Location
 
 Array = np.ndarray[Any, Any]
@@ -112,6 +114,23 @@ def training_sources(folder: Location, without: Collection[str] = ()) -> frozens
     columns = ["split", "source", "pathology", "modality"]
     tables = (_of_split(read_file(file, columns), "train", without) for file in folder.files(".parquet"))
     return frozenset(source for table in tables for source in table["source"].unique().to_pylist())
+
+
+def training_limits(folder: Location, without: Collection[str] = ()) -> dict[Modality, Limits]:
+    """How large and bright the images of the `train` split in `folder` are, by modality; see `mrigen.quality`."""
+    found: dict[Modality, dict[str, list[Array]]] = defaultdict(lambda: defaultdict(list))
+    for file in folder.files(".parquet"):
+        table = _of_split(read_file(file, ["split", "pathology", "modality", "image"]), "train", without)
+        names = np.array(table["modality"].to_pylist())
+        facts = image_facts(tensor_numpy(table["image"])) if len(table) else {}
+        for modality in Modality:
+            for name, values in facts.items():
+                if (names == modality).any():
+                    found[modality][name].append(values[names == modality])
+    return {
+        modality: limits_of({name: np.concatenate(values) for name, values in facts.items()})
+        for modality, facts in found.items()
+    }
 
 
 def _write_pixels(table: pa.Table, name: str, stream: BinaryIO) -> None:

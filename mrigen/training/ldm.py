@@ -20,7 +20,7 @@ from mrigen.models.latent_space import LatentStatistics
 from mrigen.run import deciding_settings, finish, is_finished
 from mrigen.sampling import sample_noise, solve
 from mrigen.storage import Location
-from mrigen.training.data import Places, TrainingRows, evenly_spaced, training_sources
+from mrigen.training.data import Places, TrainingRows, evenly_spaced, training_limits, training_sources
 from mrigen.training.journal import Journal, Report
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss
@@ -85,8 +85,9 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
 
         if journal:
             with state.averaged():
-                sources = training_sources(run / "data", config.held_out_cells)
-                seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources)
+                data, without = run / "data", config.held_out_cells
+                sources, limits = training_sources(data, without), training_limits(data, without)
+                seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources, limits)
                 save_model(run / "model", codec, model, config, statistics, seen)
             journal.close()
             finish(run, config, "ldm")

@@ -36,6 +36,13 @@ def test_every_item_is_done_once_and_told_with_its_place(ray_cluster: None) -> N
     assert results(lambda item: item, 0) == {}
 
 
+def test_more_items_than_blocks_are_done_several_at_a_time(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.each_on_ray.MAX_BLOCKS", 3)  # two workers have 32, so of 70 items three go together
+    found = results(lambda item: (item, os.getpid()), 70)
+    assert [item for item, _ in dict(sorted(found.items())).values()] == list(range(70))
+    assert all(found[k][1] == found[k + 1][1] == found[k + 2][1] for k in range(0, 69, 3))
+
+
 def test_a_worker_loads_once_whatever_the_number_of_items(ray_cluster: None, tmp_path: Path) -> None:
     def load() -> int:
         (tmp_path / str(os.getpid())).open("x").close()  # a second time, this fails

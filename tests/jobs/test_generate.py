@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
+from mrigen.lease import leased
 from mrigen.stages.generate import generate_run
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
@@ -20,13 +26,25 @@ from tests.command import hashes, mrigen
 @pytest.mark.ray
 def test_workers_and_a_second_call_change_no_byte(ray_cluster, tiny_run, tmp_path, capsys):
     one, two = tmp_path / "one", tmp_path / "two"
-    command = ["--model", tiny_run / "model", "--per-cell", 2, "--seed", 3, "--allow-untrained", "--shard-size", 9]
+    command = [
+        "--model",
+        tiny_run / "model",
+        "--redraws",
+        0,
+        "--per-cell",
+        2,
+        "--seed",
+        3,
+        "--allow-untrained",
+        "--shard-size",
+        9,
+    ]
     assert mrigen("generate", *command, "--out", two, "--num-workers", 2) == 0
     out = capsys.readouterr().out
     assert "2 *" in out
     assert f"page:     {two / 'index.html'}" in out
-    asked = {"per_cell": 2, "seed": 3, "allow_untrained": True, "shard_size": 9}
-    generate_run(Location.parse(one), Location.parse(tiny_run / "model"), one_by_one, **asked)
+    order = CohortOrder(per_cell=2, seed=3, allow_untrained=True, shard_size=9, redraws=0)
+    generate_run(Location.parse(one), Location.parse(tiny_run / "model"), one_by_one, order)
     written = hashes(one, "index.html")
     assert written == hashes(two, "index.html")
     (two / "_SUCCESS.json").unlink()
@@ -37,8 +55,9 @@ def test_workers_and_a_second_call_change_no_byte(ray_cluster, tiny_run, tmp_pat
     assert pq.read_table(two / "manifest").num_rows == 40
 
 
-def test_the_data_set_is_valid_bids(no_ray, tmp_path):
-    assert mrigen("generate", "--per-cell", 1, "--allow-untrained", "--num-steps", 1, "--out", tmp_path / "o") == 0
+def test_the_data_set_is_valid_bids(no_ray, tiny_run, tmp_path):
+    command = ["--model", tiny_run / "model", "--redraws", 0, "--per-cell", 1, "--allow-untrained"]
+    assert mrigen("generate", *command, "--out", tmp_path / "o") == 0
     validator = Path(sys.executable).with_name("bids-validator-deno")
     result = subprocess.run([validator, "--format", "json", tmp_path / "o"], capture_output=True, text=True)
     issues = json.loads(result.stdout)["issues"]["issues"]
@@ -47,7 +66,7 @@ def test_the_data_set_is_valid_bids(no_ray, tmp_path):
 
 
 def test_without_cells_those_that_the_model_was_trained_on_are_made(no_ray, tiny_run, tmp_path, capsys):
-    command = ["generate", "--model", tiny_run / "model", "--per-cell", 1]
+    command = ["generate", "--model", tiny_run / "model", "--redraws", 0, "--per-cell", 1]
     assert mrigen(*command, "--out", tmp_path / "known") == 0
     told = "these are the cells that the model was trained on: --allow-untrained makes the others too, marked"
     assert told in capsys.readouterr().out
@@ -65,7 +84,99 @@ def test_the_command_of_the_model_card_works(no_ray, tiny_run, tmp_path):
     card = (tiny_run / "model" / "README.md").read_text()
     (line,) = [line for line in card.splitlines() if line.startswith("    mrigen generate")]
     places = {"FOLDER": tiny_run / "model", "OUT": tmp_path / "out"}
-    assert mrigen(*[places.get(word, word) for word in line.split()[1:]]) == 0
+    assert mrigen(*[places.get(word, word) for word in line.split()[1:]], "--redraws", 0) == 0
     assert "`--cells Healthy:T1w`" in card
+    for text, words in ((card, "brain"), ((tmp_path / "out/README.md").read_text(), "n<1K")):
+        front = yaml.safe_load(text.split("---")[1])
+        assert words in front["tags"] + front.get("size_categories", [])
     for page in ("index.html", "README.md"):
         assert "trained on images from made up." in (tmp_path / "out" / page).read_text()
+
+
+def test_a_data_set_that_grows_keeps_its_bytes(no_ray, tiny_run, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["generate", "--model", tiny_run / "model", "--redraws", 0, "--out", out, "--shard-size", 3]
+    assert mrigen(*command, "--cells", "MS:*=2,GBM:T1=1") == 0
+    small = hashes(out, "index.html", "contact_sheet")
+    assert mrigen(*command, "--cells", "MS:*=2,GBM:T1=1") == 0
+    assert "it was finished already: nothing was done" in capsys.readouterr().out
+    assert mrigen(*command, "--cells", "MS:*=3,GBM:T1=1,HC:T2=2") == 0
+    large = hashes(out)
+    written = {path for path in small if path.startswith(("sub-", "manifest/"))}
+    assert len(written) == 9 * 2 + 3
+    assert {path: large[path] for path in written} == {path: small[path] for path in written}
+    rows = pq.read_table(out / "manifest", columns=["id"])["id"].to_pylist()
+    assert len(set(rows)) == len(rows) == 15
+    assert "Healthy | 0 | 0 | 2 |" in (out / "README.md").read_text()
+    assert mrigen(*command, "--cells", "MS:*=3,HC:T2=2") == 2
+    assert "it has 1 samples of Glioblastoma:T1w, and 0 are asked for: a data set only grows" in capsys.readouterr().err
+    assert mrigen(*command, "--cells", "MS:*=9,GBM:T1=1,HC:T2=2", "--seed", 5) == 2
+    assert "another plan (seed was 0, is 5): use another folder for --out" in capsys.readouterr().err
+
+
+def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, capsys):
+    out, model = tmp_path / "out", ["--model", tiny_run / "model"]
+    formats = ["--format", "bids,webdataset", "--shard-size", 2, "--redraws", 0]
+    assert mrigen("generate", *model, "--out", out, "--cells", "HC:*=1", *formats) == 0
+    whole = hashes(out)
+    assert mrigen("verify", out) == 0
+    assert "5 samples planned, 0 differences" in capsys.readouterr().out
+    image = next(out.glob("sub-HealthyT1w0000000/anat/*.nii.gz"))
+    image.write_bytes(image.read_bytes()[:-1])
+    sidecar = next(out.glob("sub-HealthyPD0000000/anat/*.json"))
+    sidecar.write_text("{}")
+    archive = out / "webdataset/shard-000001.tar"
+    archive.unlink()
+    (out / "participants.tsv").write_text("")
+    stray = out / "sub-HealthyT1w0000001"
+    stray.mkdir()
+    assert mrigen("verify", out) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        f"{image} differs from its hash in shard-000000.parquet",
+        f"{archive} is missing",
+        f"{sidecar} differs from its hash in shard-000002.parquet",
+        f"{stray} is not of the plan: take it away",
+        f"{out / 'participants.tsv'} differs from its hash in _SUCCESS.json",
+        "5 samples planned, 5 differences",
+    ]
+    assert mrigen("verify", out, "--repair") == 2
+    assert "the embedded model has hash" in capsys.readouterr().err
+    stray.rmdir()
+    assert mrigen("verify", out, "--repair", *model) == 0
+    assert whole == hashes(out)
+    assert mrigen("verify", tmp_path) == 2
+    assert "holds no plan.json: name a folder that `mrigen generate` wrote" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_it_would_take(no_ray, tiny_run, tmp_path, capsys, monkeypatch):
+    model, out = ["--model", tiny_run / "model", "--redraws", 0], tmp_path / "out"
+    assert mrigen("generate", *model, "--out", out, "--per-cell", 1, "--cells", "HC:*", "--shard-size", 5) == 0
+    command = ["generate", *model, "--out", out, "--cells", "HC:*=1,GBM:T1=1000", "--dry-run"]
+    before = hashes(out)
+    capsys.readouterr()
+    assert mrigen(*command) == 0
+    told = capsys.readouterr().out
+    assert "to make: 1000 samples (dry run: nothing was written)" in told
+    needed = re.search(r"disk: +(\d+) MB in (\d+) files and folders; free are \d+ MB in \d+: fits", told)
+    assert 18 <= int(needed[1]) <= 30  # in blocks of 4 KiB: image, sidecar, two folders, and some of a row
+    assert int(needed[2]) == 4375  # and of eight samples a part of the manifest, its folder and the top
+    assert hashes(out) == before
+    disk = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=10**6, f_frsize=1, f_favail=disk.f_favail))
+    assert mrigen(*command) == 1
+    assert re.search(r"free are 1 MB in \d+: DOES NOT FIT", capsys.readouterr().out)
+
+
+def test_a_model_that_was_hardly_trained_is_told_and_its_drawings_are_taken_only_as_they_are(
+    no_ray, tiny_run, tmp_path, capsys
+):
+    assert mrigen("generate", "--model", tiny_run / "model", "--out", tmp_path, "--per-cell", 1) == 2
+    told = "take its drawings as they are (--redraws 0)"
+    assert told in capsys.readouterr().err
+
+
+def test_a_second_driver_of_a_folder_is_refused(no_ray, tiny_run, tmp_path, capsys):
+    with leased(Location.parse(tmp_path)):
+        assert mrigen("generate", "--model", tiny_run / "model", "--out", tmp_path) == 2
+    assert f"{tmp_path} is in use by" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def test_training_and_encoding(ray_cluster, runs):
 
 
 def test_generating(ray_cluster, tiny_run, tmp_path):
-    command = ["--model", tiny_run / "model", "--per-cell", 20, "--allow-untrained", "--shard-size", 8]
+    command = ["--model", tiny_run / "model", "--redraws", 0, "--per-cell", 20, "--allow-untrained", "--shard-size", 8]
     assert mrigen("generate", *command, "--out", tmp_path / "undisturbed") == 0
     killed = tmp_path / "killed"
     mrigen_killed((killed / "manifest/shard-000004.parquet").exists, "generate", *command, "--out", killed)
@@ -60,7 +60,17 @@ def test_generating(ray_cluster, tiny_run, tmp_path):
 def test_evaluating(ray_cluster, tiny_run, tmp_path):
     for name in ("undisturbed", "killed"):
         shutil.copytree(tiny_run, tmp_path / name)
-        command = ["--model", tiny_run / "model", "--per-cell", 4, "--allow-untrained", "--shard-size", 8]
+        command = [
+            "--model",
+            tiny_run / "model",
+            "--redraws",
+            0,
+            "--per-cell",
+            4,
+            "--allow-untrained",
+            "--shard-size",
+            8,
+        ]
         assert mrigen("generate", *command, "--out", tmp_path / name / "samples") == 0
     assert mrigen("evaluate", tmp_path / "undisturbed") == 0
     report = tmp_path / "killed" / "report"

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from jobs.serve import build_app
 from jobs.serve.application import Args
 from jobs.verbs.serve import APP_NAME
+from mrigen.cohort.order import Kind
 from mrigen.cohort.plan import CohortPlan
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, SampleRequest
@@ -98,8 +99,8 @@ def test_the_image_is_that_of_the_pipeline_bit_for_bit(client: httpx.Client, pip
     many = client.post("/v1/samples", json={**body, "count": 11, "num_steps": 2, "guidance_scale": 1})
     archive = zipfile.ZipFile(io.BytesIO(many.content))
     entries = json.loads(archive.read("index.json"))["samples"]
-    plan = CohortPlan(pipeline.model_sha256, (cell,), 11, 7, pipeline.config.sampler, None, 8)
-    planned = [row["seed"] for shard in plan.shards() for row in shard.to_pylist()]
+    plan = CohortPlan(pipeline.model_sha256, 7, pipeline.config.sampler).grown({Kind(cell): 11}, 64)
+    planned = [plan.request(row).seed for row in plan.shard(0)]
     assert [entry["seed"] for entry in entries] == planned  # `mrigen generate --seed 7` makes the same samples
     for index, entry in enumerate(entries):
         expected = image_of(pipeline, cell, 7, index, num_steps=2, guidance_scale=1.0)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from mrigen.checkpoint import load_autoencoder, load_model, verify_folder
 from mrigen.errors import InputError
-from mrigen.labels import Cell
+from mrigen.labels import Cell, Modality
 from mrigen.model_card import trained_on
 
 
@@ -48,7 +48,9 @@ def test_labels_and_card_tell_what_the_model_was_trained_on(tiny_run, folder):
     assert load_model(tiny_run / "model").training_sources == ("made up",)
     assert "It was trained on images from made up." in (tiny_run / "model" / "README.md").read_text()
     assert trained_on(["IXI", "a phantom"]).startswith("trained on images from IXI, a phantom; in part on a phantom")
-    resealed(folder, "labels.json", lambda labels: labels.pop("training_sources"))
+    assert load_model(tiny_run / "model").image_limits.keys() == set(Modality)
+    resealed(folder, "labels.json", lambda labels: (labels.pop("training_sources"), labels.pop("image_limits")))
+    assert load_model(folder).image_limits == {}
     assert trained_on(load_model(folder).training_sources) == "trained on data that its folder does not name"
 
 

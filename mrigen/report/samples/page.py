@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from mrigen.cohort.plan import CohortPlan
@@ -14,6 +14,7 @@ from mrigen.report.rendering import render, tile_rows
 from mrigen.report.sheets import Slice, contact_sheet_png
 from mrigen.storage import Location
 
+PAGE = "index.html"
 SHOWN_PER_CELL = 4
 """Images of a cell on the contact sheet of a page."""
 
@@ -60,10 +61,10 @@ def write_samples_page(
     command: str,
     slice_plane: str,
     sources: Collection[str],
-) -> Location:
-    """Write `index.html` and `contact_sheet.png` of a filled data set; gives the page."""
-    images = _first_images(plan, folder)
-    untrained = [cell for cell in plan.cells if not trained[cell]]
+) -> None:
+    """Write `index.html` and `contact_sheet.png` of a filled data set."""
+    images, counts = _first_images(plan, folder), plan.counts
+    untrained = [cell for cell in counts if not trained[cell]]
     facts = {
         "Model (SHA-256)": plan.model_sha256,
         "Seed": str(plan.seed),
@@ -71,33 +72,28 @@ def write_samples_page(
         "Slice height": "drawn for each sample" if plan.slice_mm is None else f"{plan.slice_mm:g} mm",
         "Command": command,
     }
-    page = folder / "index.html"
     html = samples_page(
         title="Synthetic brain MRI",
         images=images,
         untrained=untrained,
-        counts=dict.fromkeys(plan.cells, plan.per_cell),
+        counts=counts,
         facts=facts,
         plane=slice_plane,
         sources=sources,
     )
-    page.write_bytes(html.encode())
+    (folder / PAGE).write_bytes(html.encode())
     sheet = contact_sheet_png({cell: shown[:1] for cell, shown in images.items()}, untrained, plane=slice_plane)
     (folder / "contact_sheet.png").write_bytes(sheet)
-    return page
 
 
 def _first_images(plan: CohortPlan, folder: Location) -> dict[Cell, list[Slice]]:
     """The first few images of every cell, from the shards that hold them."""
-    wanted: dict[int, Counter[Cell]] = defaultdict(Counter)
-    for number, cell in enumerate(plan.cells):
-        for index in range(min(plan.per_cell, SHOWN_PER_CELL)):
-            wanted[(number * plan.per_cell + index) // plan.shard_size][cell] += 1
     images: dict[Cell, list[Slice]] = defaultdict(list)
-    for shard in sorted(wanted):
-        table = read_file(manifest_part(folder, shard), ["pathology", "modality", "index", "image"])
+    for shard in plan.first_shards(SHOWN_PER_CELL):
+        table = read_file(manifest_part(folder, shard), ["pathology", "modality", "image"])
         pixels = tensor_numpy(table["image"])
-        for row, image in zip(table.select(["pathology", "modality", "index"]).to_pylist(), pixels, strict=True):
-            if row["index"] < SHOWN_PER_CELL:
-                images[Cell(Pathology(row["pathology"]), Modality(row["modality"]))].append(image)
+        for row, image in zip(table.select(["pathology", "modality"]).to_pylist(), pixels, strict=True):
+            cell = Cell(Pathology(row["pathology"]), Modality(row["modality"]))
+            if len(images[cell]) < SHOWN_PER_CELL:
+                images[cell].append(image)
     return dict(images)

@@ -1,0 +1,190 @@
+"""What a user asks of a data set: how many samples of which conditions, and how they are drawn and written."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from mrigen.errors import InputError
+from mrigen.labels import Cell, Modality, Pathology
+from mrigen.records import read_file
+from mrigen.sources.tables import read_rows
+from mrigen.storage import Location
+
+DEFAULT_PER_CELL = 4
+COLUMNS = ("pathology", "modality", "slice_mm", "count")
+"""Columns of a table of what is asked for: the conditions that the model knows, and how many samples of them."""
+
+
+@dataclass(frozen=True, order=True)
+class Kind:
+    """Samples that share their conditions: a cell, and the height of the slice in mm where a table fixes it."""
+
+    cell: Cell
+    slice_mm: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Kind:
+        """Read what `str` gives."""
+        cell, _, height = text.partition("@")
+        return cls(Cell.parse(cell), float(height) if height else None)
+
+    def __str__(self) -> str:
+        return str(self.cell) if self.slice_mm is None else f"{self.cell}@{self.slice_mm:g}"
+
+    @property
+    def label(self) -> str:
+        """Letters and digits that name it in files."""
+        height = "" if self.slice_mm is None else f"h{self.slice_mm:g}s".replace("-", "m").replace(".", "p")
+        return f"{self.cell.pathology}{self.cell.modality}{height}"
+
+
+Quotas = dict[Kind, int]
+"""How many samples of each kind, in the order of labels."""
+
+
+@dataclass(frozen=True)
+class CohortOrder:
+    """A data set as it is asked for."""
+
+    cells: str | None = None
+    """Such as `GBM:T1ce=5000,MS:*=200,HC:T1`; None takes all cells that may be made."""
+    per_cell: int | None = None
+    """Samples of the cells that name no number; with `balance`, how many there shall be together with the real ones."""
+    table: Location | None = None
+    """A YAML, CSV or Parquet file in the place of `cells`."""
+    balance: Location | None = None
+    """A prepared data set; what its training images lack of the largest cell, or of `per_cell`, is asked for."""
+    seed: int = 0
+    sampler: Mapping[str, Any] = field(default_factory=dict)
+    """Laid over the model's own settings."""
+    slice_mm: float | None = None
+    """Height of all slices that the table gives none; else it is drawn for each."""
+    formats: Sequence[str] = ("bids",)
+    """Names in `mrigen.cohort.shard.FORMATS`, each once."""
+    redraws: int = 3
+    """How often a sample that cannot be a scan is drawn anew, before it is left out; 0 takes all as they are drawn."""
+    shard_size: int = 64
+    allow_untrained: bool = False
+
+    def quotas(self, known: Sequence[Cell]) -> Quotas:
+        """How many samples of each kind; `known` are the cells that may be made without being named.
+
+        Raises InputError for what cannot be understood, or more than one of cells, table and balance.
+        """
+        if sum(asked is not None for asked in (self.cells, self.table, self.balance)) > 1:
+            raise InputError("only one of --cells, --plan and --balance can say what to make")
+        number = DEFAULT_PER_CELL if self.per_cell is None else self.per_cell
+        if self.balance is not None:
+            found = _lacking(self.balance, known, self.per_cell)
+        elif self.table is not None:
+            found = _of_table(self.table, known)
+        elif self.cells is not None:
+            found = {}
+            for text in self.cells.split(","):
+                cells, _, count = text.partition("=")
+                asked = _count(count, f"--cells {text}") if count else number
+                found.update(dict.fromkeys(map(Kind, _cells(cells, known)), asked))
+        else:
+            found = dict.fromkeys(map(Kind, known), number)
+        return {kind: found[kind] for kind in sorted(found, key=_place) if found[kind]}
+
+
+def _place(kind: Kind) -> tuple[int, int, float]:
+    height = -math.inf if kind.slice_mm is None else kind.slice_mm
+    return kind.cell.pathology.row, kind.cell.modality.row, height
+
+
+def _cells(text: str, known: Sequence[Cell]) -> list[Cell]:
+    """The cells of `GBM:T1ce`, or those of the known ones that `GBM:*`, `*:T1ce` or `*` stand for."""
+    if "*" not in text:
+        return [Cell.parse(text)]
+    left, _, right = text.replace(" ", "").partition(":")
+    pathologies = list(Pathology) if left == "*" else [Pathology.parse(left)]
+    modalities = list(Modality) if right in ("*", "") else [Modality.parse(right)]
+    found = [cell for cell in known if cell.pathology in pathologies and cell.modality in modalities]
+    if not found:
+        raise InputError(f"cells {text[:80]!r}: the model was trained on none of them")
+    return found
+
+
+def _count(text: str, where: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (number >= 0 and number == int(number)):
+        raise InputError(f"{where}: {text[:80]!r} is no number of samples")
+    return int(number)
+
+
+def _of_table(table: Location, known: Sequence[Cell]) -> Quotas:
+    """Rows of conditions and counts; rows of the same conditions add up. A row without `count` is one sample."""
+    found: Counter[Kind] = Counter()
+    for where, row in _rows(table):
+        if unknown := sorted(row.keys() - set(COLUMNS)):
+            raise InputError(f"{where}: unknown column {unknown[0]!r}: known are {', '.join(COLUMNS)}")
+        for name in ("pathology", "modality"):
+            if not row.get(name):
+                raise InputError(f"{where}: no {name}")
+        count = _count(row.get("count") or "1", where)
+        height = _height(row.get("slice_mm") or "", where)
+        for cell in _cells(f"{row['pathology']}:{row['modality']}", known):
+            found[Kind(cell, height)] += count
+    return dict(found)
+
+
+def _height(text: str, where: str) -> float | None:
+    """Millimetres, to a hundredth."""
+    if not text:
+        return None
+    try:
+        height = round(float(text), 2)
+    except ValueError:
+        height = math.nan
+    if not math.isfinite(height):
+        raise InputError(f"{where}: slice_mm {text[:80]!r} is no number")
+    return height + 0.0  # no -0
+
+
+def _rows(table: Location) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each row stands, and its fields as text."""
+    if not table.is_file():
+        raise InputError(f"--plan: no file {table}")
+    if not table.path.casefold().endswith((".yaml", ".yml")):
+        for number, row in enumerate(read_rows(table), start=1):
+            yield f"{table}, row {number}", row
+        return
+    try:
+        tree = yaml.safe_load(table.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{table} is not YAML: {' '.join(str(error).split())[:200]}") from None
+    if isinstance(tree, dict):  # Glioblastoma:T1ce: 5000
+        for name, count in tree.items():
+            pathology, _, modality = str(name).partition(":")
+            yield f"{table}, {name}", {"pathology": pathology, "modality": modality or "*", "count": str(count)}
+    elif isinstance(tree, list) and all(isinstance(row, dict) for row in tree):
+        for number, row in enumerate(tree, start=1):
+            yield f"{table}, row {number}", {str(k): "" if v is None else str(v) for k, v in row.items()}
+    else:
+        raise InputError(f"{table}: neither `PATHOLOGY:MODALITY: NUMBER` lines nor a list of rows")
+
+
+def _lacking(data: Location, known: Sequence[Cell], wanted: int | None) -> Quotas:
+    """What the training images lack of `wanted` in each cell, or of the largest cell."""
+    folder = data / "data" if (data / "data").is_folder() else data
+    counts: Counter[Cell] = Counter()
+    for file in folder.files(".parquet"):
+        table = read_file(file, ["pathology", "modality", "split"])
+        for row in table.to_pylist():
+            if row["split"] == "train":
+                counts[Cell(Pathology.parse(row["pathology"]), Modality.parse(row["modality"]))] += 1
+    if not counts:
+        raise InputError(f"--balance: {folder} holds no training images: name what `mrigen prepare` wrote")
+    goal = max(counts.values()) if wanted is None else wanted
+    return {Kind(cell): max(0, goal - counts[cell]) for cell in known}
