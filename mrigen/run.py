@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -73,7 +74,7 @@ def _refuse_others(mark: Location, now: dict[str, Any], done: str, thing: str) -
 def require_finished(run: Location, config: Config, stage: str, verb: str) -> None:
     """Raise InputError that names the verb to run first, unless `stage` is closed in `run`."""
     if not is_finished(run, config, stage):
-        raise InputError(f"{run / stage} is missing or unfinished: run `mrigen {verb} {run}` first")
+        raise InputError(f"{run / stage} is missing or unfinished: run `mrigen {verb} {shlex.quote(str(run))}` first")
 
 
 def finish(run: Location, config: Config, stage: str) -> None:

@@ -68,7 +68,7 @@ def _is_whole(part: Location, folder: Location, ids: Sequence[str]) -> bool:
 
 
 def _sidecar(file: Location) -> Location:
-    return Location(file.filesystem, file.path.removesuffix(".nii.gz") + ".json")
+    return file.at(file.path.removesuffix(".nii.gz") + ".json")
 
 
 def _write_sample(row: Mapping[str, Any], sample: Sample, folder: Location) -> dict[str, Any]:
