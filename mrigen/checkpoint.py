@@ -50,7 +50,7 @@ NUM_QUANTILES = 101
 @dataclass(frozen=True, eq=False)
 class TrainingFacts:
     """What a model folder tells of its training images: number of every cell, slice heights in mm, names of subjects,
-    and of the data sets that they came from.
+    and of the data sets that they came from; `subject_digests` of further subjects.
 
     Of a subject's name only `subject_digest` is kept.
     """
@@ -59,6 +59,7 @@ class TrainingFacts:
     slice_mm: np.ndarray[Any, np.dtype[np.float32]]
     subjects: Collection[str]
     sources: Collection[str]
+    subject_digests: Collection[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,7 @@ def save_model(
             "training_counts": {str(cell): count for cell, count in seen.counts.items()},
             "training_sources": sorted(seen.sources),
             "slice_mm_quantiles": quantiles,
-            "training_subjects": sorted(map(subject_digest, seen.subjects)),
+            "training_subjects": sorted({*map(subject_digest, seen.subjects), *seen.subject_digests}),
         }
         _write_json(root / "labels.json", labels)
         _write_json(root / CONFIG, config.model_dump(mode="json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -11,7 +12,7 @@ import click
 
 from mrigen.config import Config
 from mrigen.config.files import PRESETS
-from mrigen.errors import InputError
+from mrigen.errors import InputError, Stopped
 from mrigen.lease import leased
 from mrigen.run import resolve_config
 from mrigen.storage import Location
@@ -51,14 +52,19 @@ def _train(folder: Location, config: Config, phantom: int | None, device: str, s
     from mrigen.stages.generate import generate_run
     from mrigen.training.accelerator import make_accelerator
     from mrigen.training.ldm import train_denoiser
+    from mrigen.training.stopping import StopSignals
     from mrigen.training.vae import train_autoencoder
 
     if phantom is not None:
         _prepare_phantom(folder, config, phantom)
     accelerator = make_accelerator(config, "cuda" if device == "cuda" else "cpu")
-    train_autoencoder(config, folder, accelerator, _lines("train-vae", config.autoencoder.training.num_steps))
+    lines = _lines("train-vae", config.autoencoder.training.num_steps)
+    with StopSignals() as stop:
+        train_autoencoder(config, folder, accelerator, lines, stop)
     encode_run(folder, config, OneByOne(device))
-    train_denoiser(config, folder, accelerator, _lines("train-ldm", config.denoiser.training.num_steps))
+    lines = _lines("train-ldm", config.denoiser.training.num_steps)
+    with StopSignals() as stop:
+        train_denoiser(config, folder, accelerator, lines, stop)
     if samples:
         out, model = folder / "samples", folder / "model"
         generate_run(out, model, OneByOne(device), per_cell=samples, seed=config.seed, allow_untrained=True)
@@ -94,16 +100,22 @@ def _lines(title: str, total: int) -> Callable[[int, Mapping[str, float]], None]
 
 
 def main() -> None:
-    """Run the command line; bad input is one line and exit status 2."""
+    """Run the command line; its exit statuses are those of `mrigen`."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    log = logging.getLogger("mrigen")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
     try:
         command.main(standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
-    except (click.ClickException, InputError) as error:
+    except Stopped as stopped:
+        print(f"python -m mrigen.training: {stopped}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
+    except (click.ClickException, InputError, OSError) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
         print(f"python -m mrigen.training: error: {' '.join(message.split())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(os.EX_IOERR if isinstance(error, OSError) else 2)
 
 
 if __name__ == "__main__":
