@@ -72,6 +72,17 @@ def config_options(command: Command) -> Command:
     return _gathered("settings", Settings, _CONFIG)(command)
 
 
+def training_options(command: Command) -> Command:
+    """As `worker_options`; beside these `--from`, as `start`."""
+    start = click.option(
+        "--from",
+        "start",
+        metavar="MODEL",
+        help="Begin with the weights of a model: its folder or URI, or `embedded`.  [default: random weights]",
+    )
+    return start(worker_options()(command))
+
+
 def worker_options(default_workers: int = 1) -> Option:
     """Add `--address`, `--num-workers` and `--use-gpu`; the command takes them together, as `placement`."""
     workers = click.option(

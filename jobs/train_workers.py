@@ -23,6 +23,7 @@ from mrigen.lease import leased
 from mrigen.run import is_finished, store_config
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
+from mrigen.training.fine_tuning import Stage, begun_from, bring
 from mrigen.training.journal import Report
 
 Loop = Callable[[Config, Location, Accelerator, Report], None]
@@ -47,21 +48,33 @@ class ProgressBoard:
         return self._last
 
 
-def train(loop: Loop, stage: str, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
+def train(
+    loop: Loop,
+    stage: Stage,
+    num_steps: int,
+    config: Config,
+    run: Location,
+    placement: Placement,
+    start: str | None = None,
+) -> None:
     """Store the configuration, run `loop` on every worker of `placement` and show its progress, unless the stage that
-    it makes (vae or ldm) is finished.
+    it makes is finished. The weights begin with those of the model `start`, as `begun_from` takes it.
 
     Raises InputError as the loop raised it, and before any worker starts if `stage` was begun under other settings or
     another driver works in `run`; a worker that dies is replaced and resumes.
     """
     with leased(run):
+        if start is not None:
+            config = begun_from(start, config, stage)
         finished = is_finished(run, config, stage)
         store_config(run, config)
         if not finished:
+            if start is not None:
+                bring(start, run / stage)
             _train(loop, stage, num_steps, config, run, placement)
 
 
-def _train(loop: Loop, stage: str, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
+def _train(loop: Loop, stage: Stage, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
     connect(placement)
     board = ray.remote(num_cpus=0)(ProgressBoard).remote()
     scratch = run / ".ray_train"

@@ -51,7 +51,8 @@ NUM_QUANTILES = 101
 @dataclass(frozen=True, eq=False)
 class TrainingFacts:
     """What a model folder tells of its training images: number of every cell, slice heights in mm, names of subjects,
-    and of the data sets that they came from, and the `mrigen.quality` limits of each modality.
+    of the data sets that they came from, the `mrigen.quality` limits of each modality, and `subject_digests` of further
+    subjects.
 
     Of a subject's name only `subject_digest` is kept.
     """
@@ -61,6 +62,7 @@ class TrainingFacts:
     subjects: Collection[str]
     sources: Collection[str]
     limits: Mapping[Modality, Limits]
+    subject_digests: Collection[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +154,7 @@ def save_model(
             "training_sources": sorted(seen.sources),
             "image_limits": {str(modality): dict(limits) for modality, limits in seen.limits.items()},
             "slice_mm_quantiles": quantiles,
-            "training_subjects": sorted(map(subject_digest, seen.subjects)),
+            "training_subjects": sorted({*map(subject_digest, seen.subjects), *seen.subject_digests}),
         }
         _write_json(root / "labels.json", labels)
         _write_json(root / CONFIG, config.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""The one error that means: what the user gave is at fault, and this is how to mend it."""
+"""Errors that are no faults of ours: what the user gave, and what the user asked for."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     The commands print it and end with exit status 2; every other exception is a fault of ours
     and keeps its traceback.
+    """
+
+
+class Stopped(Exception):
+    """The work was asked to stop, and lost nothing that matters: the same command goes on with it.
+
+    The commands print the message and end with exit status 75 (EX_TEMPFAIL of sysexits.h: try again).
     """

@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 import pyarrow.fs as pafs
 
-from mrigen.errors import InputError
+from mrigen.errors import InputError, Stopped
 from mrigen.storage import Location
 
 BEAT_S = 10.0
@@ -65,7 +65,7 @@ def leased(folder: Location) -> Iterator[None]:
     try:
         _refuse_or_take_over(folder, own)
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         if lost.is_set():
             raise InputError(f"{folder}: another driver took over, since this one was not heard of for long") from None
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from mrigen.errors import InputError
 from mrigen.storage import Location
 
 SUCCESS = "_SUCCESS.json"
+CONFIG = "config.json"
 
 # The sections of the configuration that decide a stage's result.
 _DECIDING = {
@@ -22,22 +24,28 @@ _DECIDING = {
 }
 
 
-_CHANGES_NO_WEIGHT = ("checkpoint_every", "log_every", "preview_every")
+_CHANGES_NO_WEIGHT = ("checkpoint_minutes", "checkpoint_every", "log_every", "preview_every")
+_AS_BEFORE = [("started_from", None)]
+"""Settings with the value that says what runs did before there were these settings."""
 
 
 def deciding_settings(config: Config, stage: str) -> dict[str, Any]:
     """The settings that decide what `stage` (data, vae, latents or ldm) leaves behind: by dotted name, fit for JSON."""
-    tree = config.model_dump(mode="json")
+    return {name: value for name, value in settings_of(config).items() if name.partition(".")[0] in _DECIDING[stage]}
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """All settings but those that decide nothing, by dotted name, fit for JSON."""
     found: dict[str, Any] = {}
 
     def collect(branch: dict[str, Any], path: str) -> None:
         for key, value in branch.items():
             if isinstance(value, dict):
                 collect(value, f"{path}{key}.")
-            elif key not in _CHANGES_NO_WEIGHT:
+            elif key not in _CHANGES_NO_WEIGHT and (key, value) not in _AS_BEFORE:
                 found[path + key] = value
 
-    collect({section: tree[section] for section in _DECIDING[stage]}, "")
+    collect(config.model_dump(mode="json"), "")
     return found
 
 
@@ -51,15 +59,19 @@ def is_finished(run: Location, config: Config, stage: str) -> bool:
     now, folder = deciding_settings(config, stage), run / stage
     mark, checkpoints = folder / SUCCESS, folder / "checkpoints"
     if mark.is_file():
-        _refuse_others(mark, now, f"{folder} was made", "it and what follows from it")
+        _refuse_others(mark.read_json(), now, f"{folder} was made", "it and what follows from it")
         return True
     for complete in checkpoints.files("/COMPLETE.json"):
-        _refuse_others(complete, now, f"{checkpoints} was trained", f"{checkpoints} to train anew")
+        try:
+            told = complete.read_json()
+        except InputError:  # damaged: training passes it over, and says so
+            continue
+        _refuse_others(told, now, f"{checkpoints} was trained", f"{checkpoints} to train anew")
     return False
 
 
-def _refuse_others(mark: Location, now: dict[str, Any], done: str, thing: str) -> None:
-    then = mark.read_json().get("settings", {})
+def _refuse_others(mark: dict[str, Any], now: dict[str, Any], done: str, thing: str) -> None:
+    then = mark.get("settings", {})
     names = [name for name in sorted({*now, *then}) if (name in now, now.get(name)) != (name in then, then.get(name))]
     if names:
         told = [f"{name} was {then.get(name, 'not told')!s}, is {now.get(name, 'not known')!s}" for name in names[:5]]
@@ -73,7 +85,7 @@ def _refuse_others(mark: Location, now: dict[str, Any], done: str, thing: str) -
 def require_finished(run: Location, config: Config, stage: str, verb: str) -> None:
     """Raise InputError that names the verb to run first, unless `stage` is closed in `run`."""
     if not is_finished(run, config, stage):
-        raise InputError(f"{run / stage} is missing or unfinished: run `mrigen {verb} {run}` first")
+        raise InputError(f"{run / stage} is missing or unfinished: run `mrigen {verb} {shlex.quote(str(run))}` first")
 
 
 def finish(run: Location, config: Config, stage: str) -> None:
@@ -87,7 +99,7 @@ def resolve_config(run: Location | None, preset: str | None, file: str | None, o
     The first stage of a run writes `config.json`; where neither preset nor file are named, a later one takes that up in
     their place. Raises InputError as `load_config`.
     """
-    stored = run / "config.json" if run else None
+    stored = run / CONFIG if run else None
     if file is None and preset is None and stored and stored.is_file():
         return load_config("quick", json.dumps(stored.read_json()), overrides, source=str(stored))
     text = read_settings(file) if file is not None else None
@@ -96,4 +108,4 @@ def resolve_config(run: Location | None, preset: str | None, file: str | None, o
 
 def store_config(run: Location, config: Config) -> None:
     """Write the resolved configuration of a run, which its next stages take up."""
-    (run / "config.json").write_json(config.model_dump(mode="json"))
+    (run / CONFIG).write_json(config.model_dump(mode="json"))

@@ -15,9 +15,10 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -26,6 +27,7 @@ from mrigen.errors import InputError
 
 CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TOLD = ("scheme", "endpoint_override", "region")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Location:
 
     filesystem: pafs.FileSystem
     path: str
+    query: str = ""
+    """Of the URI it came from, for messages: where the store is, never what opens it."""
 
     @classmethod
     def parse(cls, text: str | os.PathLike[str]) -> Self:
@@ -50,17 +54,20 @@ class Location:
             filesystem, path = pafs.FileSystem.from_uri(raw)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
             raise InputError(f"cannot use {raw!r} as storage: {' '.join(str(error).split())}") from None
-        return cls(filesystem, path)
+        told = [(name, value) for name, value in parse_qsl(urlsplit(raw).query) if name in _TOLD]
+        return cls(filesystem, path, urlencode(told, safe=":"))
 
     def __truediv__(self, name: str) -> Location:
-        return Location(self.filesystem, str(PurePosixPath(self.path) / name))
+        return self.at(str(PurePosixPath(self.path) / name))
 
     def at(self, path: str) -> Location:
         """A path on the same filesystem, or wherever a URI leads."""
-        return Location.parse(path) if "://" in path else Location(self.filesystem, path)
+        return Location.parse(path) if "://" in path else replace(self, path=path)
 
     def __str__(self) -> str:
-        return self.path if self.local else f"{self.filesystem.type_name}://{self.path}"
+        if self.local:
+            return self.path
+        return f"{self.filesystem.type_name}://{self.path}{'?' if self.query else ''}{self.query}"
 
     @property
     def name(self) -> str:
@@ -103,7 +110,7 @@ class Location:
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
         paths = sorted(info.path for info in infos if info.type == pafs.FileType.File)
-        return [Location(self.filesystem, path) for path in paths if path.endswith(suffix) and not _is_temporary(path)]
+        return [self.at(path) for path in paths if path.endswith(suffix) and not _is_temporary(path)]
 
     # pyarrow would unpack `.gz` by its name; here a file is its bytes.
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import Settings, config_options, worker_options
+from jobs.options import Settings, config_options, training_options
 from jobs.placement import Placement
 
 
 @click.command("train-vae")
 @click.argument("run")
 @config_options
-@worker_options()
-def command(run: str, settings: Settings, placement: Placement) -> None:
+@training_options
+def command(run: str, start: str | None, settings: Settings, placement: Placement) -> None:
     """Train the autoencoder on the images of RUN/data; leaves RUN/vae.
 
     A killed run is resumed by the same command. Loss curves are in RUN/vae/tensorboard, reconstructions of
@@ -27,5 +27,5 @@ def command(run: str, settings: Settings, placement: Placement) -> None:
         store_config(folder, config)
         click.echo("nothing to train: with the codec `pixels` the denoiser works on the images themselves")
         return
-    train(train_autoencoder, "vae", config.autoencoder.training.num_steps, config, folder, placement)
+    train(train_autoencoder, "vae", config.autoencoder.training.num_steps, config, folder, placement, start)
     click.echo(f"autoencoder: {folder / 'vae'}")

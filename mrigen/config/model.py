@@ -62,6 +62,8 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     """One training loop: the autoencoder and the denoiser each have their own."""
 
+    started_from: str | None = None
+    """SHA-256 of the model that the weights begin with, as `--from` notes it; null begins with random ones."""
     num_steps: PositiveInt
     """Optimiser steps in all."""
     batch_size: PositiveInt = 32
@@ -76,8 +78,10 @@ class TrainingConfig(Section):
     """Norm to which longer gradients are shortened."""
     ema_decay: float = Field(0.999, ge=0.0, lt=1.0)
     """Decay of the exponential moving average of the weights, which is what is kept."""
-    checkpoint_every: PositiveInt = 200
-    """Steps between two checkpoints, from which a killed run goes on."""
+    checkpoint_minutes: PositiveFloat = 5.0
+    """Minutes between two checkpoints, from which a killed run goes on."""
+    checkpoint_every: PositiveInt | None = None
+    """Steps after which there is one in any case; null goes by the clock alone."""
     log_every: PositiveInt = 20
     """Steps between two points of the loss curves."""
     preview_every: PositiveInt = 500

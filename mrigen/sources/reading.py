@@ -104,7 +104,7 @@ def _files(location: Location) -> list[Location]:
         return [file for file in location.files() if "/" not in file.path[start:] and not file.name.startswith(".")]
     if not location.path.casefold().endswith(".hdr"):
         return [location]
-    images = [Location(location.filesystem, location.path[: -len(".hdr")] + suffix) for suffix in IMAGE_SUFFIXES]
+    images = [location.at(location.path[: -len(".hdr")] + suffix) for suffix in IMAGE_SUFFIXES]
     return [location, next((image for image in images if image.is_file()), images[0])]
 
 

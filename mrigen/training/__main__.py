@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 
@@ -38,6 +39,9 @@ def command(
 
     RUN/data comes from `mrigen prepare`, or from --phantom. A killed run goes on by the same command.
     """
+    log = logging.getLogger("mrigen")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
     folder = Location.parse(run)
     with leased(folder):
         _train(folder, resolve_config(folder, preset, config_file, overrides), phantom, device, samples)
@@ -50,14 +54,19 @@ def _train(folder: Location, config: Config, phantom: int | None, device: str, s
     from mrigen.stages.generate import generate_run
     from mrigen.training.accelerator import make_accelerator
     from mrigen.training.ldm import train_denoiser
+    from mrigen.training.stopping import StopSignals
     from mrigen.training.vae import train_autoencoder
 
     if phantom is not None:
         _prepare_phantom(folder, config, phantom)
     accelerator = make_accelerator(config, "cuda" if device == "cuda" else "cpu")
-    train_autoencoder(config, folder, accelerator, _lines("train-vae", config.autoencoder.training.num_steps))
+    lines = _lines("train-vae", config.autoencoder.training.num_steps)
+    with StopSignals() as stop:
+        train_autoencoder(config, folder, accelerator, lines, stop)
     encode_run(folder, config, OneByOne(device))
-    train_denoiser(config, folder, accelerator, _lines("train-ldm", config.denoiser.training.num_steps))
+    lines = _lines("train-ldm", config.denoiser.training.num_steps)
+    with StopSignals() as stop:
+        train_denoiser(config, folder, accelerator, lines, stop)
     if samples:
         out, model = folder / "samples", folder / "model"
         order = CohortOrder(per_cell=samples, seed=config.seed, allow_untrained=True, redraws=0)

@@ -86,17 +86,18 @@ class TrainingRows:
     def counts(self) -> dict[Cell, int]:
         """Number of rows of every cell."""
         cells = all_cells()
-        numbers = np.bincount(self._cells, minlength=len(cells))
+        numbers = np.bincount(self.cells, minlength=len(cells))
         return dict(zip(cells, numbers.tolist(), strict=True))
 
     def order(self, cell_balance: float = 0.0) -> RowOrder:
         """In which the rows are trained on; a cell of n rows counts as n ** (1 - cell_balance)."""
         if not cell_balance:
             return RowOrder(len(self))
-        return RowOrder(len(self), np.bincount(self._cells)[self._cells] ** -cell_balance)
+        return RowOrder(len(self), np.bincount(self.cells)[self.cells] ** -cell_balance)
 
     @property
-    def _cells(self) -> Array:
+    def cells(self) -> Array:
+        """The cell of every row, by its place in `all_cells()`."""
         pathology, modality = (self._conditions.values[name].numpy() for name in ("pathology", "modality"))
         return np.asarray(pathology * len(Modality) + modality)
 

@@ -1,8 +1,9 @@
-"""What a training run tells: TensorBoard scalars, sample grids as PNG, and a word to whoever watches."""
+"""What a training run tells: scalars for TensorBoard and as JSON lines, sample grids as PNG, a word to who watches."""
 
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -20,20 +21,32 @@ from mrigen.storage import Location
 LONGEST_SILENCE_S = 10.0
 """Scalars are recorded after as long at the latest, for steps that take long."""
 
+LINES = "journal.jsonl"
+
 Report = Callable[[int, Mapping[str, float]], None]
 """Called by the first worker with the number of steps done and the scalars of the last ones."""
 
+Stop = Callable[[], bool]
+"""Called by the first worker after every step: whether training is to stop."""
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
+
 
 class Journal:
-    """Writes `tensorboard/` and `previews/` in a stage's folder, on the first worker only."""
+    """Writes `tensorboard/`, `journal.jsonl` and `previews/` in a stage's folder, on the first worker only."""
 
     def __init__(self, folder: Location, settings: TrainingConfig, first_step: int, report: Report) -> None:
         self._folder, self._settings, self._report = folder, settings, report
-        # Event files grow in place, which object stores cannot do: there they are uploaded at each flush.
+        # Both grow in place, which object stores cannot do: there they are uploaded at each flush.
         self._scratch = tempfile.TemporaryDirectory(prefix="mrigen-")
-        self._events = folder.local / "tensorboard" if folder.local else Path(self._scratch.name)
+        root = folder.local or Path(self._scratch.name)
+        self._events, self._lines = root / "tensorboard", root / LINES
         self._writer = SummaryWriter(str(self._events), purge_step=first_step)
-        self._last = time.monotonic()
+        Location.parse(self._lines).write_bytes(_earlier_lines(folder / LINES, first_step))
+        self._last, self._last_step = time.monotonic(), first_step
 
     def step(self, done: int, values: Mapping[str, Tensor]) -> None:
         """Record scalars after `done` steps if it is time: every `log_every` steps, after 10 s, and at the end.
@@ -42,14 +55,18 @@ class Journal:
         """
         silent = time.monotonic() - self._last >= LONGEST_SILENCE_S
         if silent or self._due(done, self._settings.log_every):
-            self.scalars(done, {name: float(value.detach()) for name, value in values.items()})
+            scalars = {name: float(value.detach()) for name, value in values.items()}
+            seconds, self._last = time.monotonic() - self._last, time.monotonic()
+            images, self._last_step = (done - self._last_step) * self._settings.batch_size, done
+            self.scalars(done, scalars | {"images_per_s": images / max(seconds, 1e-9)})
 
     def scalars(self, done: int, values: Mapping[str, float]) -> None:
-        """Record scalars after `done` steps and report them."""
+        """Record scalars after `done` steps and report them, but for those of parts, whose names have a `/`."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, done)
-        self._report(done, values)
-        self._last = time.monotonic()
+        with self._lines.open("a") as file:
+            file.write(json.dumps({"step": done, "time": round(time.time(), 3), **values}) + "\n")
+        self._report(done, {name: value for name, value in values.items() if "/" not in name})
 
     def preview_due(self, done: int) -> bool:
         """Whether to validate after `done` steps."""
@@ -69,12 +86,19 @@ class Journal:
         self._writer.flush()
         if self._folder.local is None:
             (self._folder / "tensorboard").upload(self._events)
+            (self._folder / LINES).write_bytes(self._lines.read_bytes())
 
     def close(self) -> None:
         """Flush and release the files."""
         self.flush()
         self._writer.close()
         self._scratch.cleanup()
+
+
+def _earlier_lines(file: Location, first_step: int) -> bytes:
+    """The lines of a journal up to a step: what came after it comes again."""
+    lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
+    return b"".join(line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= first_step)
 
 
 def tiled_png(images: np.ndarray[Any, Any], columns: int) -> bytes:

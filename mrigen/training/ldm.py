@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -21,22 +22,26 @@ from mrigen.run import deciding_settings, finish, is_finished
 from mrigen.sampling import sample_noise, solve
 from mrigen.storage import Location
 from mrigen.training.data import Places, TrainingRows, evenly_spaced, training_limits, training_sources
-from mrigen.training.journal import Journal, Report
+from mrigen.training.fine_tuning import load_start
+from mrigen.training.journal import Journal, Report, Stop, never
 from mrigen.training.latents import read_statistics
-from mrigen.training.objective import Draw, denoiser_loss
+from mrigen.training.objective import Draw, denoiser_loss, squared_errors
 from mrigen.training.prefetch import prefetched
 from mrigen.training.state import Checkpoints, TrainingState
 
 NUM_VALIDATION = 512
 VALIDATION_BATCH = 64
 VALIDATION_SEED = 2**62
+NUM_LEVELS = 5
+"""Parts of the timesteps, of least noise first, whose losses are told."""
 
 
-def train_denoiser(config: Config, run: Location, accelerator: Accelerator, report: Report) -> None:
+def train_denoiser(config: Config, run: Location, accelerator: Accelerator, report: Report, stop: Stop = never) -> None:
     """Train on the `train` split of `run/latents`, resuming where a killed run stopped; leaves `run/model`.
 
     Called by every worker of a process group alike; `accelerator` knows the rank. `report` is called by the
-    first. Raises InputError if there is nothing to train on, or if `run/ldm` holds other settings' work.
+    first, which also asks whether to `stop`: then it leaves a checkpoint and raises Stopped. Raises InputError if there
+    is nothing to train on, or if `run/ldm` holds other settings' work.
     """
     if is_finished(run, config, "ldm"):
         return
@@ -55,7 +60,10 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
         codec = load_codec(config, run / "vae").to(device)
 
         torch.manual_seed(config.seed)
-        model = Denoiser.build(config).to(device)
+        model = Denoiser.build(config)
+        if start := load_start(run / "ldm", settings):
+            model.load_state_dict(start[0].denoiser.state_dict())
+        model.to(device)
         checkpoints = Checkpoints(run / "ldm" / "checkpoints", deciding_settings(config, "ldm"))
         state = TrainingState(model, settings, accelerator, checkpoints)
         journal = Journal(run / "ldm", settings, state.first_step, report) if accelerator.is_main_process else None
@@ -74,20 +82,22 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
                 journal.step(done, {"loss": loss, "grad_norm": norm})
             if journal and journal.preview_due(done):
                 with state.averaged():
-                    held_out_loss = validation_loss(model, validation, config, statistics, schedule)
+                    losses = validation_losses(model, validation, config, statistics, schedule)
                     samples = one_of_each_cell(model, config, schedule)
-                if held_out_loss is not None:
-                    journal.scalars(done, {"val_loss": held_out_loss})
+                if losses:
+                    journal.scalars(done, losses)
                 journal.preview(done, codec.decode(statistics.restored(samples)), len(Modality))
-            if journal and done % settings.checkpoint_every == 0 and done < settings.num_steps:
-                state.save(done)
+            if journal and state.keep(done, stopping=stop()):
                 journal.flush()
 
         if journal:
             with state.averaged():
                 data, without = run / "data", config.held_out_cells
                 sources, limits = training_sources(data, without), training_limits(data, without)
-                seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources, limits)
+                starts = [load_start(run / "vae", config.autoencoder.training), start]
+                sources = sources.union(*(model.training_sources for model, _ in filter(None, starts)))
+                earlier = frozenset[str]().union(*(subjects for _, subjects in filter(None, starts)))
+                seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources, limits, earlier)
                 save_model(run / "model", codec, model, config, statistics, seen)
             journal.close()
             finish(run, config, "ldm")
@@ -96,21 +106,30 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
 
 
 @torch.no_grad()
-def validation_loss(
+def validation_losses(
     model: Denoiser, rows: TrainingRows, config: Config, statistics: LatentStatistics, schedule: NoiseSchedule
-) -> float | None:
-    """Mean loss on held-out rows, all conditions kept, by the same draw each time; None without rows."""
+) -> dict[str, float]:
+    """Mean loss on held-out rows, all conditions kept, by the same draw each time, and that of each part of the
+    timesteps and of each cell; nothing without rows."""
     chosen = evenly_spaced(len(rows), NUM_VALIDATION)
     if not len(chosen):
-        return None
+        return {}
     device = next(model.parameters()).device
-    total = 0.0
+    errors, timesteps = [], []
     for start in range(0, len(chosen), VALIDATION_BATCH):
         taken = range(start, min(start + VALIDATION_BATCH, len(chosen)))
         places = Places(VALIDATION_SEED, 0, len(chosen), taken)
         draw = Draw.of(rows, chosen[taken], places, config, statistics, dropout=False).to(device)
-        total += float(denoiser_loss(model, draw, schedule, config)) * len(taken)
-    return total / len(chosen)
+        errors.append(squared_errors(model, draw, schedule, config).flatten(1).mean(1).cpu())
+        timesteps.append(draw.timesteps.cpu())
+    error = torch.cat(errors).double().numpy()
+    level = torch.cat(timesteps).numpy() * NUM_LEVELS // config.diffusion.num_train_timesteps
+    cell = rows.cells[chosen]
+    return {
+        "val_loss": float(error.mean()),
+        **{f"val_loss/level_{k + 1}_of_{NUM_LEVELS}": float(error[level == k].mean()) for k in np.unique(level)},
+        **{f"val_loss/{all_cells()[k]}": float(error[cell == k].mean()) for k in np.unique(cell)},
+    }
 
 
 @torch.no_grad()

@@ -23,7 +23,8 @@ from mrigen.run import deciding_settings, finish, is_finished, require_finished
 from mrigen.sampling import sample_noise
 from mrigen.storage import Location
 from mrigen.training.data import Array, Places, TrainingRows, evenly_spaced
-from mrigen.training.journal import Journal, Report
+from mrigen.training.fine_tuning import load_start
+from mrigen.training.journal import Journal, Report, Stop, never
 from mrigen.training.prefetch import prefetched, to_device
 from mrigen.training.state import Checkpoints, TrainingState
 
@@ -31,11 +32,14 @@ NUM_PREVIEWS = 8
 NUM_VALIDATION = 128
 
 
-def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, report: Report) -> None:
+def train_autoencoder(
+    config: Config, run: Location, accelerator: Accelerator, report: Report, stop: Stop = never
+) -> None:
     """Train on the `train` split of `run/data`, resuming where a killed run stopped; leaves `run/vae`.
 
     Called by every worker of a process group alike; `accelerator` knows the rank. `report` is called by the
-    first. Raises InputError if there is nothing to train on, or if `run/vae` holds other settings' work.
+    first, which also asks whether to `stop`: then it leaves a checkpoint and raises Stopped. Raises InputError if there
+    is nothing to train on, or if `run/vae` holds other settings' work.
     """
     if is_finished(run, config, "vae"):
         return
@@ -54,6 +58,8 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
 
         torch.manual_seed(config.seed)
         model = Autoencoder.build(config)
+        if (start := load_start(run / "vae", settings)) and isinstance(start[0].codec, Autoencoder):
+            model.load_state_dict(start[0].codec.state_dict())
         objective = AutoencoderObjective(model, config.autoencoder).to(device)
         checkpoints = Checkpoints(run / "vae" / "checkpoints", deciding_settings(config, "vae"))
         state = TrainingState(objective, settings, accelerator, checkpoints)
@@ -77,8 +83,7 @@ def train_autoencoder(config: Config, run: Location, accelerator: Accelerator, r
                     psnr, sheet = validate(model, images.to(device))
                 journal.scalars(done, {"val_psnr": psnr})
                 journal.preview(done, sheet, len(sheet) // 2)
-            if journal and done % settings.checkpoint_every == 0 and done < settings.num_steps:
-                state.save(done)
+            if journal and state.keep(done, stopping=stop()):
                 journal.flush()
 
         if journal:

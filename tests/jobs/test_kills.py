@@ -15,7 +15,7 @@ from tests.fake_run import SIZE, write_data
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SETTINGS = ["--preset", "tiny", "--set", f"data.image_size={SIZE}"]
-LOGS = ("tensorboard", "_SUCCESS.json")
+LOGS = ("tensorboard", "journal.jsonl", "_SUCCESS.json")
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
+from mrigen.config import Config
 from mrigen.errors import InputError
+from mrigen.run import require_finished
 from mrigen.storage import Location
 
 
@@ -149,3 +151,26 @@ def test_paths_are_made_absolute_and_uris_are_known_or_refused(tmp_path: Path, m
     for text in ("nosuch://bucket/a", "", "a\0b"):
         with pytest.raises(InputError):
             Location.parse(text)
+
+
+def test_a_uri_is_told_with_where_its_store_is_and_without_what_opens_it() -> None:
+    place = "region=eu-west-1&endpoint_override=store.example.org:9000&scheme=https"
+    run = Location.parse(f"s3://key:secret@bucket/run?{place}&allow_bucket_creation=true")
+    assert str(run / "vae") == f"s3://bucket/run/vae?{place}"
+    assert str(run.at("bucket/other")) == f"s3://bucket/other?{place}"
+    assert str(Location.parse(str(run))) == str(run)
+    with pytest.raises(InputError, match=re.escape(f"run `mrigen prepare 's3://bucket/run?{place}'` first")):
+        require_finished(_Empty(run.filesystem, run.path, run.query), Config(), "data", "prepare")
+
+
+class _Empty(Location):
+    """A folder without files."""
+
+    def __truediv__(self, name: str) -> _Empty:
+        return self
+
+    def is_file(self) -> bool:
+        return False
+
+    def files(self, suffix: str = "") -> list[Location]:
+        return []

@@ -26,6 +26,7 @@ from mrigen.stages.encode import encode_run
 from mrigen.storage import Location
 from mrigen.training.data import Places, TrainingRows
 from mrigen.training.latents import read_statistics
+from mrigen.training.ldm import validation_losses
 from mrigen.training.objective import Draw, denoiser_loss
 from mrigen.training.vae import AutoencoderBatch, crop_corners, cropped
 from tests.fake_run import SIZE, tiny_config, write_autoencoder, write_data
@@ -264,3 +265,16 @@ def test_standardised_latents_are_what_the_statistics_say():
     torch.testing.assert_close(standard.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(standard.std(dim=(0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(statistics.restored(standard), latents)
+
+
+def test_the_validation_loss_is_told_of_every_cell_and_part_of_the_timesteps_too(run, latents):
+    torch.manual_seed(0)
+    losses = validation_losses(Denoiser.build(CONFIG), latents, CONFIG, read_statistics(run / "latents"), SCHEDULE)
+    counts = {str(cell): count for cell, count in latents.counts.items() if count}
+    assert {name.removeprefix("val_loss/") for name in losses} == {
+        "val_loss", *counts, *(f"level_{k}_of_5" for k in range(1, 6))
+    }  # fmt: skip
+    total = sum(losses[f"val_loss/{cell}"] * count for cell, count in counts.items())
+    assert losses["val_loss"] == pytest.approx(total / len(latents))
+    levels = [losses[f"val_loss/level_{k}_of_5"] for k in range(1, 6)]
+    assert min(levels) < losses["val_loss"] < max(levels)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from types import SimpleNamespace
 
+import pyarrow.fs as pafs
 import pytest
 import torch
 from torch import nn
 
 from mrigen.config import TrainingConfig
+from mrigen.errors import InputError
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.journal import Journal
@@ -85,10 +89,43 @@ def test_what_a_batch_raises_is_raised_at_its_step():
 def test_scalars_come_every_log_every_steps_and_after_ten_seconds_at_the_latest(tmp_path, monkeypatch):
     now, seen = [100.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    settings = TrainingConfig(num_steps=12, log_every=5)
-    journal = Journal(Location.parse(tmp_path), settings, 0, lambda step, values: seen.append((step, values)))
+    settings = TrainingConfig(num_steps=12, log_every=5, batch_size=4)
+    journal = Journal(Location.parse(tmp_path), settings, 0, lambda step, values: seen.append((step, dict(values))))
     for done in range(1, 13):
         now[0] += 11.0 if done == 7 else 0.1
         journal.step(done, {"loss": torch.tensor(float(done))})
     journal.close()
-    assert seen == [(done, {"loss": float(done)}) for done in (5, 7, 10, 12)]
+    rates = {5: 20 / 0.5, 7: 8 / 11.1, 10: 12 / 0.3, 12: 8 / 0.2}
+    assert seen == [(done, {"loss": float(done), "images_per_s": pytest.approx(rate)}) for done, rate in rates.items()]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_the_journal_is_gone_on_with_after_a_kill(tmp_path, remote):
+    folder = Location.parse(tmp_path)
+    if remote:
+        folder = Location(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "stage")
+        folder.filesystem.create_dir("stage/tensorboard")  # an object store would need none
+    settings, told = TrainingConfig(num_steps=12, log_every=2), []
+    journal = Journal(folder, settings, 0, lambda step, values: told.append(set(values)))
+    for done in (2, 4, 6):
+        journal.scalars(done, {"val_loss": 1.0, "val_loss/Healthy:T1w": 1.5})
+    journal.flush()
+    journal = Journal(folder, settings, 4, lambda step, values: None)  # from the checkpoint of step 4
+    journal.scalars(6, {"val_loss": 2.0})
+    journal.close()
+    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_bytes().splitlines()]
+    assert [(line["step"], line["val_loss"]) for line in lines] == [(2, 1.0), (4, 1.0), (6, 2.0)]
+    assert lines[0]["val_loss/Healthy:T1w"] == 1.5
+    assert told == [{"val_loss"}] * 3  # parts are not for a line in a terminal
+
+
+def test_what_training_takes_is_told_and_no_room_for_it_is_an_error(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="mrigen")
+    model, settings, accelerator = nn.Linear(1023, 1024), TrainingConfig(num_steps=1), make_accelerator(tiny_config())
+    checkpoints = Checkpoints(Location.parse(tmp_path / "vae/checkpoints"), {})
+    TrainingState(model, settings, accelerator, checkpoints)
+    told = "1,048,576 parameters: with gradients, optimiser and average 20.0 MiB, beside activations; checkpoints up to"
+    assert caplog.messages == [f"{told} 64.0 MiB"]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=20 * 2**20))
+    with pytest.raises(InputError, match=r"two checkpoints take 32.0 MiB and the disk has 20.0 MiB: make room"):
+        TrainingState(model, settings, accelerator, checkpoints)

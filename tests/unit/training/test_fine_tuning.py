@@ -1,0 +1,83 @@
+"""A training that begins with the weights of a model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from mrigen.checkpoint import load_model, subject_digest
+from mrigen.config import load_config
+from mrigen.each import one_by_one
+from mrigen.errors import InputError
+from mrigen.labels import all_cells
+from mrigen.run import deciding_settings
+from mrigen.stages.encode import encode_run
+from mrigen.storage import Location
+from mrigen.training.accelerator import make_accelerator
+from mrigen.training.fine_tuning import begun_from, bring
+from mrigen.training.ldm import train_denoiser
+from mrigen.training.vae import train_autoencoder
+from tests.fake_run import tiny_config, write_data
+
+STILL = [f"{part}.training.learning_rate=1e-12" for part in ("autoencoder", "denoiser")]
+
+
+def quiet(step, values):
+    """A report that says nothing."""
+
+
+def test_the_weights_begin_with_those_of_the_model_and_its_subjects_are_told(tiny_run, tmp_path):
+    """Of steps of length nothing, the weights stay as they began."""
+    model, run = str(tiny_run / "model"), Location.parse(tmp_path)
+    write_data(tmp_path, all_cells()[:2], {"train": 1, "val": 1})
+    config = begun_from(model, begun_from(model, tiny_config(*STILL), "vae"), "ldm")
+    accelerator = make_accelerator(config)
+    with pytest.raises(InputError, match=r"vae/start, the model .* begins with, is missing: give it by --from"):
+        train_autoencoder(config, run, accelerator, quiet)
+    for stage in ("vae", "ldm"):
+        bring(model, run / stage)
+    train_autoencoder(config, run, accelerator, quiet)
+    encode_run(run, config, one_by_one)
+    train_denoiser(config, run, accelerator, quiet)
+    before, after = load_model(tiny_run / "model"), load_model(tmp_path / "model")
+    for part in ("codec", "denoiser"):
+        pairs = zip(getattr(before, part).parameters(), getattr(after, part).parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs), part
+    told = json.loads((tmp_path / "model/labels.json").read_text())["training_subjects"]
+    assert {subject_digest("train000Healthy"), subject_digest("train001Dementia")} <= set(told)
+
+
+def test_another_model_in_its_place_is_refused(tiny_run, tmp_path):
+    config = begun_from("embedded", load_config("quick"), "vae")
+    shutil.copytree(tiny_run / "model", tmp_path / "vae/start")
+    write_data(tmp_path, all_cells()[:2], {"train": 1})
+    mark = {**json.loads((tmp_path / "data/_SUCCESS.json").read_text()), "settings": deciding_settings(config, "data")}
+    (tmp_path / "data/_SUCCESS.json").write_text(json.dumps(mark))
+    with pytest.raises(InputError, match=r"vae/start is not the model that this training begins with: delete it, and"):
+        train_autoencoder(config, Location.parse(tmp_path), make_accelerator(config), quiet)
+
+
+def test_weights_that_do_not_fit_are_told_with_the_settings_that_make_them_fit(tiny_run):
+    model = str(tiny_run / "model")
+    with pytest.raises(InputError) as error:
+        begun_from(model, load_config("quick", overrides=["denoiser.attention_levels=[true,true,true]"]), "ldm")
+    assert str(error.value) == (
+        f"--from: the weights of {model} do not fit (denoiser.block_channels is [32, 32] there, [64, 96, 128] here; "
+        "denoiser.attention_levels is [True, True] there, [True, True, True] here; denoiser.condition_channels is 32 "
+        "there, 128 here): prepare a run with --set 'denoiser.block_channels=[32, 32]' "
+        "--set 'denoiser.attention_levels=[true, true]' --set denoiser.condition_channels=32"
+    )
+    made_fit = ["denoiser.block_channels=[32, 32]", "denoiser.attention_levels=[true, true]"]
+    begun_from(model, load_config("quick", overrides=[*made_fit, "denoiser.condition_channels=32"]), "ldm")
+
+
+def test_no_model_is_told(tmp_path):
+    with pytest.raises(InputError, match=f"^--from: there is no model folder {tmp_path / 'none'}$"):
+        begun_from(str(tmp_path / "none"), tiny_config(), "vae")
+
+
+def test_runs_of_before_are_not_taken_for_others():
+    assert not [name for name in deciding_settings(tiny_config(), "ldm") if "started_from" in name]
