@@ -1,4 +1,5 @@
-"""How far reconstructions are from real images, without noise, with that of the model, and with other noise.
+"""How far reconstructions are from real images: without noise, with the model's and other noise, and of latents that
+are somewhat wrong, as a denoiser's are.
 
     python docs/benchmarks/reconstruction_noise.py RUN [IMAGES]
 
@@ -28,18 +29,24 @@ from mrigen.training.data import TrainingRows, evenly_spaced
 
 BATCH, FEATURE_SIZE, NUM_BOOTSTRAPS = 32, 128, 200
 STRENGTHS = (0.5, 1.0, 1.5)
+LEVELS = (0.05, 0.1, 0.2, 0.3)
 
 
 @torch.inference_mode()
-def decoded(model: Autoencoder, images: Tensor) -> Decoded:
-    """Images -> the distributions of their reconstructions, by the mean of the posterior."""
-    parts = [model.decoded(model.encode(batch).mean) for batch in images.split(BATCH)]
+def decoded(model: Autoencoder, images: Tensor, level: float = 0.0) -> Decoded:
+    """Images -> the distributions of their reconstructions, by the mean of the posterior and noise on it of `level`
+    standard deviations of a channel."""
+    means = torch.cat([model.encode(batch).mean for batch in images.split(BATCH)])
+    spread = means.std(dim=(0, 2, 3), keepdim=True)
+    wrong = means + level * spread * torch.randn(means.shape, generator=torch.Generator().manual_seed(1))
+    parts = [model.decoded(batch) for batch in wrong.split(BATCH)]
     logvars = [part.logvar for part in parts if part.logvar is not None]
     return Decoded(torch.cat([part.mean for part in parts]), torch.cat(logvars) if logvars else None)
 
 
-def restored(images: Tensor, found: Decoded) -> dict[str, Tensor]:
+def restored(model: Autoencoder, images: Tensor) -> dict[str, Tensor]:
     """By name, the reconstructions that are compared."""
+    found = decoded(model, images)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     ways = {"themselves": images, "the mean alone": found.mean}
     residual, brain = images - found.mean.clamp(-1, 1), images > BACKGROUND
@@ -50,6 +57,10 @@ def restored(images: Tensor, found: Decoded) -> dict[str, Tensor]:
     if found.logvar is not None:
         drawn = found.textured(noise) - found.mean
         ways |= {f"noise of the model, times {strength:g}": found.mean + strength * drawn for strength in STRENGTHS}
+    for level in LEVELS:
+        ways[f"noise of the model, latents wrong by {level:g} of their spread"] = decoded(
+            model, images, level
+        ).textured(noise)
     return {name: way.clamp(-1, 1) for name, way in ways.items()}
 
 
@@ -76,7 +87,7 @@ def main() -> None:
         chosen = [sets["test"][0][row] for row in sets["test"][1]]
         print(f"{len(chosen)} held-out images against {len(real)} of training subjects")
         print("| held-out images | PSNR, dB | KID |\n| --- | --- | --- |")
-        for name, pixels in restored(images["test"], decoded(load_autoencoder(run / "vae"), images["test"])).items():
+        for name, pixels in restored(load_autoencoder(run / "vae"), images["test"]).items():
             found = kid(real, image_set("test", pixels, chosen), NUM_BOOTSTRAPS, seeded(name))
             low, high = interval(found.draws) if found.draws is not None else (float("nan"), float("nan"))
             decibels = float(torch.tensor(psnr(pixels, images["test"]).tolist()).mean())
