@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import input_folder, run_folder, worker_options
+from jobs.options import input_folder, require_writable, worker_options
 from jobs.placement import Placement
 
 
@@ -18,7 +18,9 @@ def command(out: str, repair: bool, model: str | None, placement: Placement) -> 
     from jobs.each_on_ray import EachOnRay
     from mrigen.stages.verify import repair_run, verify_run
 
-    folder, each = run_folder(out), EachOnRay(placement)
+    folder, each = input_folder(out, "OUT"), EachOnRay(placement)
+    if repair:
+        require_writable(folder)
     found = verify_run(folder, each)
     for line in found.words:
         click.echo(line)
