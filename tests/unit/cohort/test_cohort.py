@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from mrigen.cohort.closing import Rejections, _size, close_cohort
 from mrigen.cohort.order import Kind
@@ -109,7 +110,7 @@ def test_order_repeats_and_restarts_leave_the_same_bytes(pipeline, tmp_path):
 
 
 def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
-    plan = empty_plan(pipeline, formats=("bids", "webdataset")).grown(each_cell(1), 7)
+    plan = empty_plan(pipeline, formats=("bids", "huggingface", "webdataset")).grown(each_cell(1), 7)
     close(plan, pipeline, fill(plan, pipeline, tmp_path / "out", list(range(3))))
     table = pq.read_table(tmp_path / "out" / "manifest")
     assert table.num_rows == 20
@@ -118,6 +119,7 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
     for archive in sorted((tmp_path / "out/webdataset").iterdir()):
         with tarfile.open(archive) as tar:
             packed.update({member.name: tar.extractfile(member).read() for member in tar})
+    nested = {row["id"]: row for row in pq.read_table(tmp_path / "out/huggingface").to_pylist()}
     for row, image in zip(table.drop_columns("image").to_pylist(), images, strict=True):
         file = tmp_path / "out" / row["path"]
         assert hashlib.sha256(file.read_bytes()).hexdigest() == row["file_sha256"]
@@ -128,6 +130,8 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
         assert sidecar["Provenance"]["seed"] == row["seed"]
         assert "SkullStripped" not in sidecar  # heads were kept, as they were
         assert row["trained_cell"] == (f"{row['pathology']}:{row['modality']}" != "Sclerosis:PD")
+        assert np.array_equal(nested[row["id"]]["image"], image)
+        assert nested[row["id"]]["seed"] == row["seed"]
         assert np.array_equal(np.load(io.BytesIO(packed[f"{row['id']}.npy"])), image)
         assert json.loads(packed[f"{row['id']}.json"]) == {"id": row["id"], **sidecar["Provenance"]}
     assert len(packed) == 40
@@ -138,6 +142,11 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
         assert name in table.column_names
         assert name.replace("_", " ") in card
     assert "pathology scale 0.5" in card
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["configs"][0]["data_files"] == [{"split": "train", "path": "huggingface/*.parquet"}]
+    described = json.loads((tmp_path / "out/croissant.json").read_text())
+    columns = [field["source"]["extract"]["column"] for field in described["recordSet"][0]["field"]]
+    assert set(columns) <= set(table.column_names)
 
 
 class Faulty:
