@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -110,7 +111,8 @@ class Location:
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
         paths = sorted(info.path for info in infos if info.type == pafs.FileType.File)
-        return [self.at(path) for path in paths if path.endswith(suffix) and not _is_temporary(path)]
+        kept = (path for path in paths if path.endswith(suffix) and not re.search(r"(^|/)\.[^/]*\.tmp$", path))
+        return [self.at(path) for path in kept]
 
     # pyarrow would unpack `.gz` by its name; here a file is its bytes.
 
@@ -202,8 +204,3 @@ class Location:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(source.read_bytes())
             yield Path(name)
-
-
-def _is_temporary(path: str) -> bool:
-    name = PurePosixPath(path).name
-    return name.startswith(".") and name.endswith(".tmp")

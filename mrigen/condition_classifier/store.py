@@ -11,7 +11,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -85,13 +85,9 @@ def find_or_train(plan: ClassifierPlan, config: Config, folder: Location, device
 
 def train_once(plan: ClassifierPlan, config: Config, folder: Location, each: Each) -> Trained:
     """The classifier of `plan`, which stands in `folder` afterwards: the first round of every stage that asks it."""
-    for _ in each(functools.partial(_train_in, folder, config, each.device), [plan], "train the classifier"):
-        pass
-    return find_or_train(plan, config, folder, each.device)
-
-
-def _train_in(folder: Location, config: Config, device: str, plan: ClassifierPlan) -> None:
-    find_or_train(plan, config, folder, device)
+    work = functools.partial(find_or_train, config=config, folder=folder, device=each.device)
+    [(_, trained)] = each(work, [plan], "train the classifier")
+    return cast(Trained, trained)
 
 
 def training_facts(trained: Trained) -> dict[str, Any]:

@@ -98,7 +98,11 @@ def summarise(
 ) -> Evaluation:
     """All figures. `results` are those of all tasks, `absent` the reasons for networks that are not there, by name."""
     described, plan, config, absent = images.described, images.plan, images.config, absent or {}
-    named = _fidelity(images, classifier) if classifier else None
+    named = None
+    if classifier:
+        real, made = (answers_in(described, group) for group in (Group.HELD_OUT, Group.GENERATED))
+        draws, seed = config.evaluation.num_bootstraps, config.seed
+        named = fidelity(real, made, classifier.counts, untrained=plan.untrained, num_bootstraps=draws, seed=seed)
     nothing_restored = absent.get(AUTOENCODER, f"no image in the {images.split} split")
     rows = []
     for scope in all_scopes(plan.untrained):
@@ -131,17 +135,6 @@ def summarise(
     )
 
 
-def _fidelity(images: ComparedImages, classifier: Trained) -> Fidelity:
-    return fidelity(
-        answers_in(images.described, Group.HELD_OUT),
-        answers_in(images.described, Group.GENERATED),
-        classifier.counts,
-        untrained=images.plan.untrained,
-        num_bootstraps=images.config.evaluation.num_bootstraps,
-        seed=images.config.seed,
-    )
-
-
 def _named(scope: Scope, found: Fidelity | None, no_classifier: str, no_samples: str | None) -> dict[str, Figure]:
     """How often the classifier names what was asked for."""
     figures = {}
@@ -154,11 +147,12 @@ def _named(scope: Scope, found: Fidelity | None, no_classifier: str, no_samples:
 
 
 def _extrapolation(images: ComparedImages, classifier: Trained) -> Extrapolation:
-    extractors = images.plan.extractors
+    groups = (Group.HELD_OUT, Group.GENERATED, Group.REFERENCE)
+    real, made, training = (scored_in(images.described, group, images.plan.extractors) for group in groups)
     return extrapolate(
-        scored_in(images.described, Group.HELD_OUT, extractors),
-        scored_in(images.described, Group.GENERATED, extractors),
-        scored_in(images.described, Group.REFERENCE, extractors),
+        real,
+        made,
+        training,
         images.plan.untrained,
         classifier.counts,
         num_bootstraps=images.config.evaluation.num_bootstraps,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,20 +117,15 @@ class Kid:
         return Figure.of(self.value, n, None if self.draws is None else interval(self.draws))
 
 
-class _KernelDistance:
+def _kernel_distance(a: ImageSet, b: ImageSet) -> Callable[[Weights, Weights], Weights]:
     """The distance of two sets for any weights of their owners, (draws, owners) each: (draws,)."""
-
-    def __init__(self, real: ImageSet, fake: ImageSet) -> None:
-        self._real, self._fake, self._between = KernelSums.of(real), KernelSums.of(fake), KernelSums.of(real, fake)
-
-    def __call__(self, real: Weights, fake: Weights) -> Weights:
-        within = self._real.mean(real, real) + self._fake.mean(fake, fake)
-        return within - 2.0 * self._between.mean(real, fake)
+    real, fake, between = KernelSums.of(a), KernelSums.of(b), KernelSums.of(a, b)
+    return lambda x, y: real.mean(x, x) + fake.mean(y, y) - 2.0 * between.mean(x, y)
 
 
 def kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.random.Generator) -> Kid:
     """KID between two sets of images."""
-    distance = _KernelDistance(real, fake)
+    distance = _kernel_distance(real, fake)
     value = distance(np.ones((1, real.num_owners)), np.ones((1, fake.num_owners)))
     weights = [pair_weights(images, num_draws, generator) for images in (real, fake)]
     if weights[0] is None or weights[1] is None:
@@ -150,7 +146,7 @@ def mean_cell_kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.
     values, draws = [], []
     for cell in cells:
         (a, whose_a), (b, whose_b) = _within(real, cell), _within(fake, cell)
-        distance = _KernelDistance(a, b)
+        distance = _kernel_distance(a, b)
         values.append(distance(np.ones((1, a.num_owners)), np.ones((1, b.num_owners))))
         if weights[0] is not None and weights[1] is not None:
             draws.append(distance(weights[0][:, whose_a], weights[1][:, whose_b]))

@@ -175,11 +175,10 @@ def _table(prefix: str, name: str, rows: Sequence[str], first: Figures, second: 
     for row in rows:
         if name in first[row] and name in second[row]:
             both = first[row][name], second[row][name]
-            table.append((row, *(_shown(name, figure, notes) for figure in both), "*" if apart(*both) else ""))
+            shown = (
+                figure_and_interval(name, f) if f.reason is None else f"none ({notes.number(f.reason)})" for f in both
+            )
+            table.append((row, *shown, "*" if apart(*both) else ""))
     yield from (line.rstrip() for line in aligned(table))
     for number, reason in enumerate(notes.reasons, start=1):
         yield f"({number}) {reason}"
-
-
-def _shown(name: str, figure: Figure, notes: Notes) -> str:
-    return figure_and_interval(name, figure) if figure.reason is None else f"none ({notes.number(figure.reason)})"

@@ -44,13 +44,15 @@ def blank(axes: Axes, figures: Sequence[Figure]) -> None:
     axes.set_yticks([])
 
 
-def tidy(axes: Axes, title: str) -> None:
-    """The look of a panel."""
+def tidy(axes: Axes, title: str, *, lines: bool = False) -> None:
+    """The look of a panel; of one of named `lines` without what would measure its height."""
     axes.set_title(title, fontsize=10)
-    axes.grid(color=palette.GRID, linewidth=0.8)
+    axes.grid(axis="x" if lines else "both", color=palette.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["top", "right", *(["left"] if lines else [])]].set_visible(False)
+    if lines:
+        axes.tick_params(axis="y", length=0)
 
 
 def png(plot: Plot) -> bytes:

@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from mrigen.config import Section
+from mrigen.config import Section, parse_section
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.storage import Location
@@ -77,14 +77,7 @@ def make_options(tree: Mapping[str, Any], where: str) -> SourceOptions:
             nearest = difflib.get_close_matches(str(key), SourceOptions.model_fields, n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(SourceOptions.model_fields)}"
             raise InputError(f"{where}: unknown key {str(key)!r}; {hint}")
-    try:
-        return SourceOptions(**tree)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        given = f", got {str(first['input'])[:80]!r}" if place else ""
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}: {place + ': ' if place else ''}{message}{given}") from None
+    return parse_section(SourceOptions, tree, where)
 
 
 def parse_options(pairs: Sequence[str]) -> SourceOptions:

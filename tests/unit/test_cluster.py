@@ -138,13 +138,6 @@ def test_jobs_call_real_verbs_with_real_options(name: str) -> None:
             assert values["num_workers"] <= num_gpus, f"{verb} waits for more GPUs than the cluster may have"
 
 
-def test_the_training_job_runs_the_stages_in_order_on_one_folder() -> None:
-    lines = commands("rayjob-train.yaml")
-    assert [verb for _, verb, *_ in lines] == ["prepare", "train-vae", "encode", "train-ldm"]
-    run = lines[0][3]
-    assert all(line[2] == run for line in lines[1:])
-
-
 def test_ray_up_configuration_is_valid() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 

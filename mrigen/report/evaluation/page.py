@@ -53,6 +53,7 @@ def report_page(
     """As HTML. `notices` come before all else; `facts` are listed as in `samples_page`."""
     notes, extrapolation = Notes(), evaluation.extrapolation
     tables = [_distribution_tables(evaluation, name, notes) for name in config.evaluation.extractors]
+    accuracies = [(f"Accuracy, {target}", f"{FIDELITY}/{target}", f"{FIDELITY}/{target}_real") for target in TARGETS]
     return render(
         "evaluation/page.html",
         plane=config.data.plane,
@@ -64,7 +65,9 @@ def report_page(
         plots=[_uri(plot) for plot in _distance_plots(evaluation)],
         diversity=figure_table(evaluation.rows, _DIVERSITY, notes),
         fidelity=fidelity_section(evaluation, notes),
-        accuracies=_uri(_accuracy_plot(evaluation)),
+        accuracies=_uri(
+            interval_plot(evaluation.of_kind(ScopeKind.CELL), accuracies, real_label="held-out real images")
+        ),
         extrapolation=extrapolation_section(extrapolation, notes) if extrapolation else None,
         answers=_uri(answers_plot(extrapolation)) if extrapolation else None,
         quality=figure_table(evaluation.rows, _QUALITY, notes),
@@ -115,11 +118,6 @@ def _distance_plots(evaluation: Evaluation) -> list[bytes | None]:
         plots.append(interval_plot(evaluation.of_kind(*WIDE), panels))
     plots.append(interval_plot(cells, [("MS-SSIM", "diversity/ms_ssim_generated", "diversity/ms_ssim_real")]))
     return plots
-
-
-def _accuracy_plot(evaluation: Evaluation) -> bytes | None:
-    panels = [(f"Accuracy, {target}", f"{FIDELITY}/{target}", f"{FIDELITY}/{target}_real") for target in TARGETS]
-    return interval_plot(evaluation.of_kind(ScopeKind.CELL), panels, real_label="held-out real images")
 
 
 def _pictures(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:

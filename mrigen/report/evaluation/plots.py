@@ -15,7 +15,7 @@ from mrigen.evaluation.summary import Row
 from mrigen.labels import Modality
 from mrigen.metrics.figure import Figure
 from mrigen.report.palette import BLUE, BROWN, FAINT, GRID, RED
-from mrigen.report.plots import png
+from mrigen.report.plots import png, tidy
 
 _ANSWERS = {
     NEAREST: ("lazy: same pathology, nearest modality", FAINT, "D"),
@@ -39,7 +39,7 @@ def interval_plot(
     ):
         _dots(axes, [row.figures[real] for row in shown], BLUE, "s", +0.16, real_label)
         _dots(axes, [row.figures[made] for row in shown], RED, "o", -0.16, "generated")
-        _tidy(axes, title)
+        tidy(axes, title, lines=True)
     return _lines(plot, [row.name + (" *" if row.scope.untrained else "") for row in shown])
 
 
@@ -57,7 +57,7 @@ def answers_plot(found: Extrapolation) -> bytes | None:
         _dots(axes, [score.figures[name][figure] for score in shown], colour, mark, offset, label)
     for place in range(1, len(shown)):
         axes.axhline(place - 0.5, color=GRID, linewidth=0.8)
-    _tidy(axes, f"KID, {found.extractors[0]}")
+    tidy(axes, f"KID, {found.extractors[0]}", lines=True)
     return _lines(plot, [str(score.cell) + (" *" if score.unseen else "") for score in shown])
 
 
@@ -70,15 +70,6 @@ def _dots(axes: Axes, figures: Sequence[Figure], colour: str, mark: str, offset:
             axes.plot(figure.interval, [place + offset] * 2, color=colour, linewidth=1.6, alpha=0.55)
         axes.plot([figure.value], [place + offset], mark, color=colour, markersize=4.5)
     axes.plot([], [], mark, color=colour, markersize=4.5, label=label)
-
-
-def _tidy(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
 
 
 def _lines(plot: Plot, names: Sequence[str]) -> bytes:

@@ -81,9 +81,10 @@ def select_images(real: ImageIndex, synthetic: ImageIndex, untrained: Iterable[C
     ]
     cells = set.intersection(*({row.cell for row in rows} for rows in sides)) - set(untrained)
     if len({cell.pathology for cell in cells}) < 2:
+        here = "there is only " + ", ".join(map(str, sorted(cells))) if cells else "there is no such cell"
         raise InputError(
             "a classifier of pathology needs two pathologies with real training images, held-out real images and "
-            f"samples of the same cells; here {_named(cells)}: generate samples of more cells (--cells)"
+            f"samples of the same cells; here {here}: generate samples of more cells (--cells)"
         )
     train, test, made = ([row for row in rows if row.cell in cells] for rows in sides)
     return StudyImages(
@@ -115,7 +116,3 @@ def training_rows(images: StudyImages, training: ClassifierTraining) -> tuple[li
         subjects = draw_subjects(images.train, training.fraction, training.seed)
         real = choose_per_cell([row for row in images.train if row.owner in subjects], TRAIN_PER_CELL)
     return real, [] if training.on == TrainedOn.REAL else list(images.made)
-
-
-def _named(cells: set[Cell]) -> str:
-    return "there is only " + ", ".join(map(str, sorted(cells))) if cells else "there is no such cell"

@@ -56,11 +56,6 @@ def test_seed_and_index_both_change_the_subject() -> None:
     assert not np.array_equal(reference, make_subject(12, 0, COARSE_MM).images[Modality.T2W])
 
 
-def test_pathologies_are_balanced() -> None:
-    drawn = [pathology_of(index) for index in range(40)]
-    assert all(drawn.count(pathology) == 10 for pathology in Pathology)
-
-
 @pytest.mark.parametrize("index", range(4))
 def test_arrays_have_the_promised_types_and_range(index: int) -> None:
     made = subject(index)

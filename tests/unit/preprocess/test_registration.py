@@ -40,7 +40,7 @@ def largest_error_mm(affine: np.ndarray, right: np.ndarray) -> float:
     return float(np.linalg.norm(((affine - right) @ corners)[:3], axis=0).max())
 
 
-@pytest.mark.parametrize(("kind", "inverted"), [("rigid", False), ("rigid", True), ("affine", False)])
+@pytest.mark.parametrize(("kind", "inverted"), [("rigid", True), ("affine", False)])
 def test_a_known_displacement_is_undone(kind: str, inverted: bool) -> None:
     scan = brain(inverted=inverted)
     away = turned(scan, 9.0, (12.0, -8.0, 15.0))

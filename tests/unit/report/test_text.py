@@ -52,7 +52,7 @@ def full_tree() -> dict[str, Any]:
 
 
 def test_metrics_json_follows_its_schema() -> None:
-    real, generated = {"source": ["x"]}, {"model_sha256": ["ab"]}
+    real, generated = {"source": ["x"]}, {"model_sha256": ["ab"], "guidance_interval": [[0.0, 1.0]]}
     tree = json.loads(json.dumps(metrics_json(some_evaluation(), Config(), ["note"], real, generated), allow_nan=False))
     jsonschema.validate(tree, SCHEMA)
     assert tree["extrapolation"] is None

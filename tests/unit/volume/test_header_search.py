@@ -95,22 +95,6 @@ def _row(dtype: np.dtype[Any]) -> st.SearchStrategy[Any]:
 @search
 @given(
     content=st.sampled_from([content for content, _ in HEADERS.values()]),
-    patches=st.lists(st.tuples(st.integers(0, 560), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4),
-    suffix=st.sampled_from([".nii", ".hdr"]),
-    compressed=st.booleans(),
-)
-def test_any_bytes_may_be_wrong(
-    tmp_path: Path, content: bytes, patches: list[tuple[int, bytes]], suffix: str, compressed: bool
-) -> None:
-    raw = bytearray(content)
-    for position, patch in patches:
-        raw[position : position + len(patch)] = patch
-    check(tmp_path, bytes(raw), suffix=suffix, compressed=compressed)
-
-
-@search
-@given(
-    content=st.sampled_from([content for content, _ in HEADERS.values()]),
     share=st.floats(0, 1) | st.just(1.0),
     compressed=st.booleans(),
     cut_after_packing=st.booleans(),
