@@ -1,6 +1,6 @@
 """The engine of `mrigen generate` alone: rows a second and the driver's memory, with a sampler that costs nothing.
 
-    python docs/benchmarks/generate_engine.py [--workers 2] [--shard-size 64] [--without-making] 250000 500000 1000000
+    python docs/benchmarks/generate_engine.py [--workers 2] [--shard-size 64] [--without-making] 62500 125000 250000
 
 Each number of samples is planned, made and closed by a process of its own, as Parquet alone with images of 8 x 8 zeros;
 `--without-making` lays empty files in the place of the shards, and closes a BIDS data set. Prints the seconds, what
@@ -82,12 +82,12 @@ def run(count: int, workers: int, shard_size: int, making: bool, scratch: str) -
 
 
 @click.command()
-@click.argument("counts", type=int, nargs=-1, required=True)
+@click.argument("counts", type=int, nargs=-1)
 @click.option("--workers", default=2)
 @click.option("--shard-size", default=64)
 @click.option("--without-making", is_flag=True)
 def main(counts: Sequence[int], workers: int, shard_size: int, without_making: bool) -> None:
-    for count in counts:
+    for count in counts or (62_500, 125_000, 250_000):
         with tempfile.TemporaryDirectory() as scratch:
             process = multiprocessing.get_context("spawn").Process(
                 target=run, args=(count, workers, shard_size, not without_making, scratch)
