@@ -26,6 +26,7 @@ VERBS = {
     "train-ldm": "Train the conditional denoiser on the latents; leaves the deployable model.",
     "generate": "Generate a data set: any cells, any number of samples, as BIDS and Parquet.",
     "evaluate": "Evaluate generated images against held-out real ones, with intervals and floors.",
+    "runs": "List the runs in a folder: how far they are, how good, and in what they differ.",
     "compare": "Print two evaluations side by side.",
     "ablate": "Generate without a condition, without guidance, with fewer steps, and measure what it costs.",
     "usefulness": "Train classifiers on synthetic, on real and on both, and test them on real images.",
