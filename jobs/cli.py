@@ -24,6 +24,7 @@ VERBS = {
     "generate": "Generate a data set: any cells, any number of samples, as BIDS, WebDataset and Parquet.",
     "verify": "Hold a generated data set against its plan and its hashes; --repair makes anew what is broken.",
     "evaluate": "Evaluate generated images against held-out real ones, with intervals and floors.",
+    "runs": "List the runs in a folder: how far they are, how good, and in what they differ.",
     "compare": "Print two evaluations side by side.",
     "ablate": "Generate without a condition, without guidance, with fewer steps, and measure what it costs.",
     "usefulness": "Train classifiers on synthetic, on real and on both, and test them on real images.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from jobs.placement import Placement, connect
+from jobs.placement import Placement, _container_cpus, connect
 from mrigen.errors import InputError
 
 pytestmark = pytest.mark.ray
@@ -41,3 +43,20 @@ def test_workers_are_as_eager_as_the_driver(ray_cluster: None) -> None:
 
     niceness = ray.remote(num_cpus=0)(lambda: os.nice(0))
     assert ray.get(niceness.remote()) == os.nice(0)
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, math.inf),
+        ({"cpu.max": "max 100000\n"}, math.inf),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
+    ],
+)
+def test_the_limit_of_a_container_counts(tmp_path: Path, files: dict[str, str], cpus: float) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert _container_cpus(tmp_path) == cpus
