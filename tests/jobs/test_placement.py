@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import replace
 
 import pytest
@@ -41,3 +42,12 @@ def test_workers_are_as_eager_as_the_driver(ray_cluster: None) -> None:
 
     niceness = ray.remote(num_cpus=0)(lambda: os.nice(0))
     assert ray.get(niceness.remote()) == os.nice(0)
+
+
+@pytest.mark.ray
+def test_no_port_of_metrics_is_open_to_the_network(ray_cluster: None) -> None:
+    import ray
+
+    [node] = ray.nodes()
+    with socket.socket() as client, pytest.raises((OSError, OverflowError)):
+        client.connect((node["NodeManagerAddress"], node["MetricsExportPort"]))
