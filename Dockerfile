@@ -39,7 +39,7 @@ COPY mrigen mrigen
 COPY jobs jobs
 COPY cluster cluster
 # boto3: with it the head of a `ray up` cluster on AWS starts its workers.
-RUN pip install --no-cache-dir -c constraints.txt . 'boto3==1.43.117'
+RUN pip install --no-cache-dir -c constraints.txt . boto3
 
 USER 1000
 WORKDIR /tmp

@@ -44,6 +44,11 @@ class Placement:
     address: str | None = None
 
     @property
+    def cluster(self) -> str | None:
+        """The address of the cluster to join; None for a local one."""
+        return self.address or os.environ.get("RAY_ADDRESS")
+
+    @property
     def device(self) -> Literal["cpu", "cuda"]:
         """The torch device of a worker."""
         return "cuda" if self.use_gpu else "cpu"
@@ -67,13 +72,15 @@ def connect(placement: Placement = Placement()) -> None:
     """
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = placement.address or os.environ.get("RAY_ADDRESS")
+    address = placement.cluster
     if not address:
         # RAY_AUTH_MODE stays as it is: unset, Ray makes a token, since its ports listen on all interfaces.
         # Ray warns of every actor pool of Ray Data that its arguments could be lost with this machine.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         # Ray's workers are 15 nicer than the driver, and starve where anything else computes.
         os.environ.setdefault("RAY_worker_niceness", "0")
+        # Ray's figures of the machine would be served to all of its network, without the token.
+        os.environ.setdefault("RAY_enable_metrics_collection", "0")
     import ray
 
     if not ray.is_initialized():

@@ -58,13 +58,13 @@ class SampleBody(BaseModel):
     pathology: Annotated[
         Pathology,
         _label(Pathology),
-        WithJsonSchema({"type": "string", "maxLength": MAX_LABEL, "examples": [str(label) for label in Pathology]}),
+        WithJsonSchema({"type": "string", "enum": [str(label) for label in Pathology]}),
         Field(description="Healthy, Glioblastoma, Sclerosis or Dementia; usual spellings such as GBM or MS too."),
     ]
     modality: Annotated[
         Modality,
         _label(Modality),
-        WithJsonSchema({"type": "string", "maxLength": MAX_LABEL, "examples": [str(label) for label in Modality]}),
+        WithJsonSchema({"type": "string", "enum": [str(label) for label in Modality]}),
         Field(description="T1w, T1ce, T2w, FLAIR or PD; usual spellings such as t1c or flair too."),
     ]
     count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of samples; more than one come as a zip archive.")
@@ -186,7 +186,7 @@ def parse_body(raw: bytes, content_type: str | None) -> SampleBody:
     except RecursionError:
         raise Refused(422, "the body is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise Refused(422, f"the body is not JSON: {error.msg} at character {error.pos}") from None
+        raise Refused(422, f"the body is not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except ValueError:  # an integer of more digits than Python will read
         raise Refused(422, "the body holds a number with too many digits") from None
     if not isinstance(tree, dict):
@@ -232,7 +232,7 @@ def place_order(body: SampleBody, model: ModelInfo) -> Order:
 
 def shown(value: Any) -> str:
     """A value as a message may repeat it: ASCII and short, whatever was sent."""
-    text = ascii(value) if not isinstance(value, list | dict) else _json_type(value)
+    text = ascii(value) if not isinstance(value, list | dict | bool | None) else _json_type(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
@@ -251,7 +251,9 @@ def _fault(fault: Mapping[str, Any]) -> str:
 
 
 def _json_type(value: Any) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    names = {dict: "an object", list: "an array", str: "a string", type(None): "null"}
     return names.get(type(value), "a number")
 
 

@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
-from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, Order, Refused, SampleBody, parse_body, place_order
+from jobs.serve.api import (
+    MAX_BODY_BYTES,
+    Limits,
+    ModelInfo,
+    Order,
+    Refused,
+    SampleBody,
+    parse_body,
+    place_order,
+    shown,
+)
+from jobs.serve.figures import RETRY_S, Figures
 from jobs.serve.files import MEDIA_TYPES, SampleFile, archive, provenance_headers, stem
+from jobs.serve.guard import Door, Guard, answer_of, own_names
+from jobs.serve.keys import Keys
 from mrigen import __version__
 
+Result = TypeVar("Result")
+
 BODY_TIMEOUT_S = 10.0
-BUSY_RETRY_S = 2
-_BEARER = HTTPBearer(auto_error=False, description="Needed where the server was started with MRIGEN_API_KEY.")
+_BEARER = HTTPBearer(auto_error=False, description="The API key.")
 _ERRORS = {
     401: "The API key is missing or wrong.",
+    403: "A page of another origin asks.",
+    405: "Another method is needed.",
+    408: "The body did not arrive in time.",
     413: "The body is too large.",
+    415: "The body is compressed.",
+    421: "The header `Host` names another machine.",
     422: "The request is at fault; the message names the field.",
     429: "Too many requests wait already: try again after `Retry-After` seconds.",
-    503: "The worker was lost: try again after `Retry-After` seconds.",
+    503: "The worker was lost, or the server is stopping: try again after `Retry-After` seconds.",
     504: "The samples were not made in time.",
 }
 
@@ -34,7 +52,13 @@ class Backend(Protocol):
     """Who makes the samples."""
 
     async def make(self, order: Order) -> list[SampleFile]:
-        """The files of an order. Raises Refused(429) when too much waits, Refused(503) when a worker was lost."""
+        """The files of an order. Raises Refused(429) when too much waits, Refused(503) when a worker was lost.
+
+        Cancelled, it ends the work.
+        """
+
+    async def ready(self) -> bool:
+        """Whether a model is loaded and its worker alive."""
 
 
 class Problem(BaseModel):
@@ -44,18 +68,23 @@ class Problem(BaseModel):
 
 
 class Health(BaseModel):
-    """The answer of `GET /v1/healthz`."""
+    """The answer of `GET /v1/healthz` and `/v1/readyz`."""
 
     status: str = "ok"
     model_sha256: str
 
 
 def make_app(
-    backend: Backend, model: ModelInfo, *, request_timeout_s: float = 300.0, key_sha256: str | None = None
+    backend: Backend,
+    model: ModelInfo,
+    *,
+    request_timeout_s: float = 300.0,
+    keys: Keys | None = None,
+    door: Door | None = None,
 ) -> FastAPI:
     """The web application around a backend and the model that it runs.
 
-    `key_sha256` is the hex digest of the API key that clients must send, or None for none.
+    `keys` are those that clients must send, or None for none; `door` is closed by who stops the server.
     """
     app = FastAPI(
         title="mrigen",
@@ -65,30 +94,29 @@ def make_app(
         docs_url=None,  # FastAPI's page loads scripts from the network; ours does not
         redoc_url=None,
     )
+    figures = Figures(model)
+    names = own_names() if keys is None else None
+    app.add_middleware(Guard, door=door or Door(), figures=figures, names=names)
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> JSONResponse:
-        headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else {}
-        if error.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse({"detail": error.detail}, error.status, headers)
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": "an error of the server: its log holds the reason"}, 500)
+        return answer_of(error)
 
     async def authenticate(
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
     ) -> None:
-        if key_sha256 is None:
-            return
-        given = hashlib.sha256((credentials.credentials if credentials else "").encode()).hexdigest()
-        if not hmac.compare_digest(given, key_sha256):
+        assert keys is not None
+        name = keys.name_of(credentials.credentials if credentials else "")
+        if name is None:
             raise Refused(401, "send the API key, with the header Authorization: Bearer KEY")
+        request.state.key = name
 
-    v1 = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)], responses={401: _problem(401)})
+    guarded = APIRouter(
+        dependencies=[] if keys is None else [Depends(authenticate)],
+        responses=_problems(403, 421) if keys is None else _problems(401),
+    )
 
-    @v1.post("/samples", **_SAMPLES_DOCS)
+    @guarded.post("/v1/samples", **_samples_docs(model.limits))
     async def samples(request: Request) -> Response:
         """Draw samples of one pathology in one modality.
 
@@ -97,61 +125,110 @@ def make_app(
         """
         body = parse_body(await _read(request), request.headers.get("content-type"))
         order = place_order(body, model)
+        request.state.order = {"cell": str(order.cell), "count": order.count, "num_steps": order.sampler.num_steps}
         try:
-            async with asyncio.timeout(request_timeout_s):
-                files = await backend.make(order)
-        except TimeoutError:
-            raise Refused(
-                504,
-                f"not made within {request_timeout_s:g} s: ask for fewer samples or steps",
-                retry_after_s=BUSY_RETRY_S,
-            ) from None
+            with figures.making(order):
+                files = await _while_wanted(request, backend.make(order), request_timeout_s)
+        except Refused as error:
+            if error.status == 429:
+                error.retry_after_s = figures.retry_after_s()
+            raise
         return await asyncio.to_thread(_answer, order, files)
 
-    @v1.get("/model")
+    @guarded.get("/v1/model")
     async def describe_model() -> ModelInfo:
         """The model behind this server: its hash, what it was trained on, its defaults and limits."""
         return model
 
-    @app.get("/v1/healthz")
-    async def healthz() -> Health:
-        """Whether requests are taken. Needs no API key."""
+    @guarded.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/livez")
+    @app.get("/v1/healthz", description="The same as `/v1/livez`, by its older name.")
+    async def livez() -> Health:
+        """Whether the server answers at all. Needs no API key."""
+        return Health(model_sha256=model.sha256)
+
+    @app.get("/v1/readyz", responses=_problems(503))
+    async def readyz() -> Health:
+        """Whether samples can be made now: a model is loaded and its worker alive. Needs no API key."""
+        if not await backend.ready():
+            raise Refused(503, "no worker is ready", retry_after_s=RETRY_S)
         return Health(model_sha256=model.sha256)
 
     @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("docs")
+    async def page() -> HTMLResponse:
+        return _html("page.html")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse((Path(__file__).parent / "docs.html").read_text(encoding="utf-8"))
+        return _html("docs.html")
 
-    app.include_router(v1)
+    app.include_router(guarded)
     return app
 
 
-def _problem(status: int) -> dict[str, Any]:
-    return {"model": Problem, "description": _ERRORS[status]}
+def _html(name: str) -> HTMLResponse:
+    return HTMLResponse((Path(__file__).parent / name).read_text(encoding="utf-8"))
+
+
+async def _while_wanted(request: Request, making: Awaitable[Result], timeout_s: float) -> Result:
+    """The result, unless the client leaves or the time is over first: then the work is cancelled."""
+    work, leaving = asyncio.ensure_future(making), asyncio.ensure_future(_left(request))
+    either: set[asyncio.Future[Any]] = {work, leaving}
+    try:
+        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        if leaving.done():
+            raise Refused(499, "the client left")  # which nobody reads
+        raise Refused(504, f"not made within {timeout_s:g} s: ask for fewer samples or steps", retry_after_s=RETRY_S)
+    finally:
+        work.cancel()
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Problem, "description": _ERRORS[status]} for status in statuses}
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_SAMPLES_DOCS: dict[str, Any] = {
-    "response_class": Response,
-    "openapi_extra": {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": SampleBody.model_json_schema()}}}
-    },
-    "responses": {
-        200: {
-            "description": "One file, or a zip archive of several.",
-            "content": dict.fromkeys([*dict.fromkeys(MEDIA_TYPES.values()), "application/zip"], _BINARY),
+
+
+def _samples_docs(limits: Limits) -> dict[str, Any]:
+    """How OpenAPI describes a request for samples to a server of these limits."""
+    schema = SampleBody.model_json_schema()
+    _number_of(schema, "num_steps")["maximum"] = limits.num_steps
+    _number_of(schema, "slice_mm").update(minimum=limits.slice_mm[0], maximum=limits.slice_mm[1])
+    return {
+        "response_class": Response,
+        "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
+        "responses": {
+            200: {
+                "description": "One file, or a zip archive of several.",
+                "content": dict.fromkeys([*dict.fromkeys(MEDIA_TYPES.values()), "application/zip"], _BINARY),
+            },
+            **_problems(405, 408, 413, 415, 422, 429, 503, 504),
         },
-        **{status: _problem(status) for status in _ERRORS if status != 401},
-    },
-}
+    }
+
+
+def _number_of(schema: dict[str, Any], field: str) -> dict[str, Any]:
+    """The part of a nullable field's schema that speaks of the number."""
+    parts: list[dict[str, Any]] = schema["properties"][field]["anyOf"]
+    return next(part for part in parts if part["type"] != "null")
 
 
 async def _read(request: Request) -> bytes:
     """The body, up to the limit, within a time that no honest client needs."""
+    if (encoding := request.headers.get("content-encoding", "identity")).casefold() != "identity":
+        raise Refused(415, f"Content-Encoding is {shown(encoding)}: send the body as it is")
     too_large = Refused(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.serve.network import api_key_sha256
+from jobs.serve.keys import Keys
 from mrigen.errors import InputError
 from mrigen.storage import Location
 
@@ -31,28 +31,34 @@ class Args(BaseModel):
     max_num_steps: int = Field(100, ge=1, le=1000)
     request_timeout: int = Field(300, ge=1)
     """Seconds after which a request is answered by 504."""
+    drain_s: int = Field(30, ge=0)
+    """Seconds in which accepted work may end when the server is stopped."""
+    keys: str | None = None
+    """File of names and hashes of API keys, where every front can read it; MRIGEN_API_KEY alone if left out."""
 
 
 def build_app(args: Mapping[str, Any]) -> Application:
     """The application for `import_path: jobs.serve:build_app` in a Serve config. MRIGEN_API_KEY is read here."""
-    return load_app(Args.model_validate(args))[0]
-
-
-def load_app(args: Args) -> tuple[Application, ModelInfo]:
-    """Load the model once, to check it and to tell its facts, and bind the application."""
-    from jobs.serve.api import describe
     from jobs.serve.deployments import bind
+
+    known = Args.model_validate(args)
+    keys = Keys.read(known.keys)
+    return bind(known, *load_facts(known), keys)
+
+
+def load_facts(args: Args) -> tuple[Location | None, ModelInfo]:
+    """Where the model is, and its facts; it is loaded once to check it."""
+    from jobs.serve.api import describe
     from mrigen.model_card import trained_on
     from mrigen.pipeline import Pipeline
 
-    key_sha256 = api_key_sha256()
     model = None if args.model is None else Location.parse(args.model)
     if model is not None and not model.is_folder():
         raise InputError(f"--model: no folder {args.model}")
     pipeline = Pipeline.load(model)
     note = trained_on(pipeline.model.training_sources) if model is None else None
     info = describe(pipeline, _model_name(model), args.max_num_steps, note)
-    return bind(args, model, info, key_sha256), info
+    return model, info
 
 
 def _model_name(model: Location | None) -> str:

@@ -8,16 +8,23 @@ requests which trickle in are computed almost one by one: docs/decisions/0007.)
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from time import monotonic
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Run = Callable[[list[Item], Callable[[], None]], Sequence[Result]]
-Waiting = tuple[Item, "asyncio.Future[Result]"]
+Waiting = tuple[Item, asyncio.Future[Result]]
+Batch = list[Waiting[Item, Result]]
+
+SHORTER = 0.25
+"""A batch gives way to those that cost less than this share of it."""
+LOOP_TIMEOUT_S = 60.0
+"""An event loop that does not answer for so long has gone."""
 
 
 class AllLeft(Exception):
@@ -30,6 +37,9 @@ class Batcher(Generic[Item, Result]):
 
     Callers take turns: who had items in a batch, and has more of them, stands behind all others for the next. So one
     item does not wait for all of a large request, and no stream of small requests holds up a large one.
+
+    A batch that takes longer than `slice_s` gives way, between two of its steps, to one that costs a fraction of it. It
+    has at least half of the time.
     """
 
     def __init__(
@@ -38,9 +48,12 @@ class Batcher(Generic[Item, Result]):
         *,
         kind: Callable[[Item], Hashable],
         size: Callable[[Item], int],
+        cost: Callable[[Item], float] = lambda item: 1.0,
         gather_s: float = 0.005,
+        slice_s: float = 1.0,
     ) -> None:
-        self._run, self._kind, self._size, self._gather_s = run, kind, size, gather_s
+        self._run, self._kind, self._size, self._cost = run, kind, size, cost
+        self._gather_s, self._slice_s = gather_s, slice_s
         self._callers: list[deque[Waiting[Item, Result]]] = []
         self._awake = asyncio.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batch")
@@ -76,31 +89,50 @@ class Batcher(Generic[Item, Result]):
                 await self._awake.wait()
                 await asyncio.sleep(self._gather_s)  # requests that are sent together arrive together
                 continue
-            self.num_batches += 1
-            self.num_items += len(batch)
-            try:
-                results = await asyncio.get_running_loop().run_in_executor(
-                    self._executor, self._run, [item for item, _ in batch], partial(_go_on, batch)
-                )
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+            await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._compute, batch, asyncio.get_running_loop()
+            )
 
-    def _take(self) -> list[Waiting[Item, Result]]:
-        """The next batch: the items of who is first in line, and of others behind that fit with them."""
+    def _compute(self, batch: Batch[Item, Result], loop: asyncio.AbstractEventLoop, *, within: bool = False) -> None:
+        """Compute a batch in the thread, `within` the time of another or in its own, and answer who wait for it."""
+        began, slice_s = monotonic(), self._slice_s
+        below = SHORTER * min(self._cost(item) for item, _ in batch)
+
+        def go_on() -> None:
+            nonlocal began, slice_s
+            if all(future.done() for _, future in batch):
+                raise AllLeft
+            if within or monotonic() < began + slice_s:
+                return
+            paused = monotonic()
+            shorter = asyncio.run_coroutine_threadsafe(self._next(below), loop).result(LOOP_TIMEOUT_S)
+            if shorter:
+                self._compute(shorter, loop, within=True)
+            began = monotonic()
+            slice_s = max(self._slice_s, began - paused)
+
+        try:
+            results = list(zip(batch, self._run([item for item, _ in batch], go_on), strict=True))
+        except Exception as error:
+            loop.call_soon_threadsafe(_fail, batch, error)
+        else:
+            loop.call_soon_threadsafe(_answer, results)
+
+    async def _next(self, below: float) -> Batch[Item, Result]:
+        return self._take(below)
+
+    def _take(self, below: float = math.inf) -> Batch[Item, Result]:
+        """The next batch: the items of who is first in line, of those whose next costs less than `below`, and of others
+        behind that fit with them."""
         for caller in self._callers:
             while caller and caller[0][1].done():  # the caller has left: all its futures are cancelled
                 caller.popleft()
         self._callers = [caller for caller in self._callers if caller]
-        if not self._callers:
+        first = next((caller[0][0] for caller in self._callers if self._cost(caller[0][0]) < below), None)
+        if first is None:
             return []
-        first = self._callers[0][0][0]
         kind, size = self._kind(first), self._size(first)
-        batch: list[Waiting[Item, Result]] = []
+        batch: Batch[Item, Result] = []
         passed_over: list[deque[Waiting[Item, Result]]] = []
         served: list[deque[Waiting[Item, Result]]] = []
         for caller in self._callers:
@@ -109,9 +141,18 @@ class Batcher(Generic[Item, Result]):
                 batch.append(caller.popleft())
             (served if len(batch) > before else passed_over).append(caller)
         self._callers = passed_over + served
+        self.num_batches += 1
+        self.num_items += len(batch)
         return batch
 
 
-def _go_on(batch: Sequence[Waiting[Item, Result]]) -> None:
-    if all(future.done() for _, future in batch):
-        raise AllLeft
+def _answer(results: Sequence[tuple[Waiting[Item, Result], Result]]) -> None:
+    for (_, future), result in results:
+        if not future.done():
+            future.set_result(result)
+
+
+def _fail(batch: Batch[Item, Result], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

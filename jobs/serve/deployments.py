@@ -6,6 +6,7 @@ client -> Front (requests, limits, answers) -> Sampler (one model each, batches 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,14 +17,18 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from jobs.serve.api import ModelInfo, Order, Refused
-from jobs.serve.app import BUSY_RETRY_S, make_app
+from jobs.serve.app import make_app
 from jobs.serve.application import Args
 from jobs.serve.batching import Batcher
+from jobs.serve.figures import RETRY_S
 from jobs.serve.files import SampleFile, sample_file
+from jobs.serve.keys import Keys
 from mrigen.storage import Location
 
 ONGOING = 32
 """Requests that a replica of the model takes up at once; more of them wait in the front, up to a limit."""
+READY_FOR_S = 1.0
+"""How long an answer of Serve about its replicas is believed."""
 FRONT_SPARE = 100
 """Requests that the front takes besides those for samples: facts, health, and what it refuses."""
 
@@ -45,6 +50,7 @@ class Sampler:
             pipeline.sample,
             kind=lambda request: request.sampler.batch_key,
             size=lambda request: request.sampler.compute_batch,
+            cost=lambda request: request.sampler.num_steps * (1 + len(request.sampler.guidance_terms)),
         )
 
     async def make(self, order: Order) -> list[SampleFile]:
@@ -76,20 +82,39 @@ class SamplerHandle:
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        self._ready, self._asked_at = False, -READY_FOR_S
 
     async def make(self, order: Order) -> list[SampleFile]:
         """The files of an order. A replica that dies is asked for again elsewhere, once: samples have no memory."""
         for _ in range(2):
+            answer = self._handle.make.remote(order)
             try:
-                files: list[SampleFile] = await self._handle.make.remote(order)
+                files: list[SampleFile] = await answer
                 return files
+            except asyncio.CancelledError:  # of who awaits it, which the replica does not learn by itself
+                answer.cancel()
+                raise
             except BackPressureError:
-                raise Refused(429, "too many requests wait already", retry_after_s=BUSY_RETRY_S) from None
+                raise Refused(429, "too many requests wait already", retry_after_s=RETRY_S) from None
             except (RayActorError, ReplicaUnavailableError):
                 continue
             except DeploymentUnavailableError:
                 break
-        raise Refused(503, "the worker was lost; another is being started", retry_after_s=BUSY_RETRY_S)
+        self._asked_at = -READY_FOR_S
+        raise Refused(503, "the worker was lost; another is being started", retry_after_s=RETRY_S)
+
+    async def ready(self) -> bool:
+        """Whether Serve knows of a replica that runs. It is asked once a second at most."""
+        if time.monotonic() > self._asked_at + READY_FOR_S:
+            self._asked_at = time.monotonic()
+            self._ready = await asyncio.to_thread(_any_running, self._handle.app_name, self._handle.deployment_name)
+        return self._ready
+
+
+def _any_running(app: str, deployment: str) -> bool:
+    status = serve.status().applications.get(app)
+    replicas = status.deployments[deployment].replica_states if status and deployment in status.deployments else {}
+    return bool(replicas.get("RUNNING", 0))
 
 
 @serve.ingress()
@@ -97,36 +122,40 @@ class Front:
     """Speaks HTTP. Holds no model, so it starts fast and can be had many times."""
 
     def __init__(
-        self, sampler: DeploymentHandle, model: ModelInfo, request_timeout_s: float, key_sha256: str | None
+        self, sampler: DeploymentHandle, model: ModelInfo, request_timeout_s: float, keys: Keys | None
     ) -> None:
-        self._make: dict[str, Any] = {"request_timeout_s": request_timeout_s, "key_sha256": key_sha256}
+        self._make: dict[str, Any] = {"request_timeout_s": request_timeout_s, "keys": keys}
         self._backend, self._model = SamplerHandle(sampler), model
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return make_app(self._backend, self._model, **self._make)
 
 
-def bind(args: Args, model: Location | None, info: ModelInfo, key_sha256: str | None) -> serve.Application:
-    """Both deployments, bound; a full queue is answered by 429 and `Retry-After`."""
-    busy = BackpressureConfig(status_code=429, retry_after_s=BUSY_RETRY_S)
-    sampler = serve.deployment(
+def bind_sampler(args: Args, model: Location | None, info: ModelInfo) -> serve.Application:
+    """The models alone, for who speaks HTTP by other means."""
+    bound: serve.Application = serve.deployment(
         name="Sampler",
         num_replicas=args.num_replicas,
         max_ongoing_requests=ONGOING,
         max_queued_requests=args.max_queued,
-        backpressure_config=busy,
         graceful_shutdown_wait_loop_s=0.5,
-        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_timeout_s=args.drain_s,
+        health_check_period_s=2,
         # One core each: a sample's bits depend on the number of threads.
         ray_actor_options={"num_cpus": 1, "num_gpus": int(args.use_gpu)},
     )(Sampler).bind(model, info.sha256, "cuda" if args.use_gpu else "cpu")
+    return bound
+
+
+def bind(args: Args, model: Location | None, info: ModelInfo, keys: Keys | None) -> serve.Application:
+    """The models behind a front that speaks HTTP; a full queue is answered by 429 and `Retry-After`."""
     front = serve.deployment(
         name="Front",
         max_ongoing_requests=ONGOING * args.num_replicas + args.max_queued + FRONT_SPARE,
         max_queued_requests=FRONT_SPARE,
-        backpressure_config=busy,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY_S),
         graceful_shutdown_wait_loop_s=0.5,
-        graceful_shutdown_timeout_s=12,
+        graceful_shutdown_timeout_s=args.drain_s + 2,
         ray_actor_options={"num_cpus": 0.1},
     )(Front)
-    return front.bind(sampler, info, args.request_timeout, key_sha256)
+    return front.bind(bind_sampler(args, model, info), info, args.request_timeout, keys)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from jobs.serve.api import ModelInfo
-from jobs.serve.network import KEY_VARIABLE
+from jobs.serve.keys import KEY_VARIABLE
 from mrigen.labels import Cell, Modality, Pathology
 
 _EXAMPLE = Cell(Pathology.GLIOBLASTOMA, Modality.FLAIR)
@@ -23,7 +23,7 @@ def greeting(model: ModelInfo, url: str, *, keyed: bool) -> str:
     note = f"; {model.note}" if model.note else ""
     return (
         f"Model {model.name} ({model.sha256[:12]}), {trained}{note}\n"
-        f"Ready: {url}/docs    (Ctrl-C stops)\n\n"
+        f"Ready: {url}/    (Ctrl-C stops)\n\n"
         f"  curl -sS {url}/v1/samples -H 'Content-Type: application/json'{key} \\\n"
         f"    -d '{json.dumps(body)}' -o sample.png"
     )

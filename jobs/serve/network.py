@@ -1,26 +1,11 @@
-"""Where the server listens, and who may ask it."""
+"""Where the server listens."""
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import os
 import socket
 
 from mrigen.errors import InputError
-
-KEY_VARIABLE = "MRIGEN_API_KEY"
-MIN_KEY = 16
-
-
-def api_key_sha256() -> str | None:
-    """Digest of the API key in the environment; None if there is none. Raises InputError for one easily guessed."""
-    key = os.environ.get(KEY_VARIABLE)
-    if key is None:
-        return None
-    if len(key) < MIN_KEY or not key.isascii() or not key.isprintable() or " " in key:
-        raise InputError(f"{KEY_VARIABLE} must be at least {MIN_KEY} printable ASCII characters; unset it for no key")
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def check_port(host: str, port: int) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import uvicorn
 
-from jobs.serve.api import describe
+from jobs.cli import cli
+from jobs.serve.api import SampleBody, describe
 from jobs.serve.app import make_app
 from mrigen.config import load_config
 from mrigen.each import one_by_one
@@ -72,10 +79,15 @@ def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Visit]:
     page.close()
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def endpoint(backend: FakeBackend) -> Iterator[str]:
     """The address of a server whose model makes noise."""
-    app = make_app(FakeBackend(), describe(FakePipeline(), "fake", max_num_steps=100, note="made up"))
+    app = make_app(backend, describe(FakePipeline(), "fake", max_num_steps=100, note="made up"))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -126,11 +138,80 @@ def test_a_page_of_a_file_stands_alone(visit: Visit, name: str, request: pytest.
     visit.check(file.as_uri())
 
 
-def test_the_page_of_the_endpoint_makes_a_sample(visit: Visit, endpoint: str) -> None:
-    visit.page.goto(f"{endpoint}docs", wait_until="networkidle")
+def test_the_page_of_the_endpoint_draws_compares_and_remembers(visit: Visit, endpoint: str) -> None:
+    page = visit.page
+    page.goto(endpoint, wait_until="networkidle")
     visit.check(endpoint)
-    visit.page.fill("#seed", "7")
-    visit.page.locator("#form button").click()
-    visit.page.wait_for_selector("#view img")
+    assert page.locator("#board button").count() == 20
+    assert page.locator("#board button.untrained").count() == 1
+    assert page.get_by_text("Every image here is synthetic").is_visible()
+
+    page.locator("[data-cell='Healthy:FLAIR']").click()
+    page.wait_for_selector("#view_A img")
+    page.keyboard.press("Tab")  # the board is in reach of the keyboard
+    page.locator("[data-cell='Sclerosis:PD']").focus()
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_selector("#view_B img")
+    assert "Healthy in FLAIR, seed 7" in page.inner_text("#caption_A")
+    assert "a pair never seen in training" in page.inner_text("#caption_B")
+    page.evaluate("document.querySelector('#contrast').value = 2")
+    page.dispatch_event("#contrast", "input")
+    filters = page.evaluate("[...document.querySelectorAll('.view img')].map(image => getComputedStyle(image).filter)")
+    assert filters == ["brightness(1) contrast(2)"] * 2  # both at once
+    page.locator("#history button").last.click()  # the first that was drawn
+    assert "Healthy in FLAIR" in page.inner_text("#caption_A")
     visit.check(endpoint)
     assert f"{endpoint}v1/samples" in visit.requests
+
+
+def test_the_page_gives_files_and_the_commands_that_make_them(visit: Visit, endpoint: str, tmp_path: Path) -> None:
+    page = visit.page
+    page.goto(endpoint, wait_until="networkidle")
+    page.fill("#num_steps", "2")
+    page.locator("[data-cell='Sclerosis:PD']").click()
+    page.wait_for_selector("#view_A img")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.get_by_text("Every image here is synthetic").is_visible()
+    files = {}
+    for name in ("png", "nifti", "zip"):
+        with page.expect_download() as download:
+            page.locator(f"#{name}").click()
+        files[name] = Path(download.value.path()).read_bytes()
+        assert download.value.suggested_filename.startswith("synthetic_Sclerosis_PD_seed7")
+    assert len(zipfile.ZipFile(io.BytesIO(files["zip"])).namelist()) == 9  # eight and their index
+
+    for language, program in [("curl", ["bash", "-c"]), ("python", [sys.executable, "-c"])]:
+        page.select_option("#language", language)
+        subprocess.run([*program, page.inner_text("#same")], cwd=tmp_path, check=True)
+        assert (tmp_path / "sample.nii.gz").read_bytes() == files["nifti"]
+    page.select_option("#language", "generate")
+    words = shlex.split(page.inner_text("#same"))
+    assert words[:2] == ["mrigen", "generate"]
+    generate = cli.get_command(click.Context(cli), "generate")
+    assert generate is not None
+    options = generate.make_context("generate", words[2:]).params
+    asked = ("cells", "per_cell", "seed", "num_steps", "allow_untrained")
+    assert [options[name] for name in asked] == ["Sclerosis:PD", 1, 7, 2, True]
+
+
+def test_the_page_cancels_and_tells_what_the_server_refuses(visit: Visit, endpoint: str, backend: FakeBackend) -> None:
+    page = visit.page
+    page.goto(endpoint, wait_until="networkidle")
+    backend.delay_s = 0.5
+    page.locator("#all").click()
+    page.locator("#board img").nth(1).wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_text("Cancelled after").wait_for()
+    assert page.locator("#board img").count() < 19
+    assert page.locator("#cancel").is_hidden()
+    page.fill("#slice_mm", "46.04")  # as high as the page's own check lets by, and higher than the model
+    page.evaluate("document.querySelector('#slice_mm').max = ''")
+    page.locator("[data-cell='Healthy:T1w']").click()
+    page.wait_for_selector("#message.fault")
+    assert "slice_mm: 46.04 lies outside" in page.inner_text("#message")
+
+
+def test_the_page_of_fields(visit: Visit, endpoint: str) -> None:
+    visit.page.goto(f"{endpoint}docs", wait_until="networkidle")
+    assert visit.page.locator("#fields tr").count() == len(SampleBody.model_fields)
+    visit.check(endpoint)

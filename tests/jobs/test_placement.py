@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,3 +61,12 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, files: dict[str, str], 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert _container_cpus(tmp_path) == cpus
+
+
+@pytest.mark.ray
+def test_no_port_of_metrics_is_open_to_the_network(ray_cluster: None) -> None:
+    import ray
+
+    [node] = ray.nodes()
+    with socket.socket() as client, pytest.raises((OSError, OverflowError)):
+        client.connect((node["NodeManagerAddress"], node["MetricsExportPort"]))

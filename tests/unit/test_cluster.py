@@ -15,7 +15,7 @@ import yaml
 from jobs import serve
 from jobs.cli import VERBS, cli
 from jobs.serve.application import Args
-from jobs.serve.network import KEY_VARIABLE
+from jobs.serve.keys import KEY_VARIABLE
 from mrigen import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -108,12 +108,17 @@ def test_ray_is_the_version_that_the_image_installs() -> None:
 def test_a_cluster_that_stays_survives_its_head(name: str) -> None:
     options = cluster_spec(name)["gcsFaultToleranceOptions"]
     reference = options["redisPassword"]["valueFrom"]["secretKeyRef"]
-    claim, service, deployment = yaml.safe_load_all((CLUSTER / "redis.yaml").read_text())
+    claim, service, deployment, policy = yaml.safe_load_all((CLUSTER / "redis.yaml").read_text())
     assert options["redisAddress"] == f"{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
     pod = deployment["spec"]["template"]
     assert service["spec"]["selector"] == pod["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"]
     assert pod["spec"]["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"] == reference
     assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert policy["kind"] == "NetworkPolicy"
+    assert policy["spec"]["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
+    [rule] = policy["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"ray.io/is-ray-node": "yes"}}}]
+    assert [port["port"] for port in rule["ports"]] == [6379]
 
 
 @pytest.mark.parametrize("name", ["rayjob-train.yaml", "rayjob-generate.yaml"])
@@ -177,6 +182,26 @@ def test_serve_configurations_are_valid_and_bounded(name: str) -> None:
     assert application["import_path"] == f"{serve.__name__}:{serve.build_app.__name__}"
     args = Args.model_validate(application["args"])
     assert args.request_timeout < tree["http_options"]["request_timeout_s"], "Serve's limit hides the app's answer"
+
+
+def test_the_dockerfile_installs_what_the_constraints_pin() -> None:
+    """A version of its own beside `-c constraints.txt` cannot be installed once the two differ."""
+    text = (ROOT / "Dockerfile").read_text()
+    assert not re.search(r"[\w-]+==\d", text)
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    assert {"boto3", "torch", "ray"} <= set(pinned)
+    installs = [line for line in text.splitlines() if "pip install" in line and "constraints.txt ." in line]
+    assert installs
+    assert all(line.split()[-1] in pinned for line in installs)
+
+
+def test_workers_have_an_account_of_their_own() -> None:
+    """KubeRay lets the head's account start and stop pods, for the autoscaler; workers, which run data, must not."""
+    for name in KINDS:
+        head, *workers = [pod["serviceAccountName"] for pod in pods(name)]
+        assert head == "mrigen"
+        assert set(workers) == {"mrigen-worker"}
+        assert "serviceaccount mrigen-worker" in (CLUSTER / "README.md").read_text()
 
 
 def test_the_dockerfile_copies_what_is_there_and_runs_as_a_user() -> None:

@@ -26,7 +26,7 @@ def backend() -> FakeBackend:
 @pytest.fixture
 def client_of(backend: FakeBackend, model: ModelInfo) -> Callable[..., TestClient]:
     def make(**options: Any) -> TestClient:
-        return TestClient(make_app(backend, model, **options), raise_server_exceptions=False)
+        return TestClient(make_app(backend, model, **options), "http://127.0.0.1")
 
     return make
 

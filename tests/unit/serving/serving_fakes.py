@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -72,13 +73,24 @@ class FakeBackend:
     error: Exception | None = None
     delay_s: float = 0.0
     orders: list[Order] = field(default_factory=list)
+    cancelled: int = 0
+    is_ready: bool = True
 
     async def make(self, order: Order) -> Sequence[SampleFile]:
         self.orders.append(order)
-        await asyncio.sleep(self.delay_s)
+        try:
+            began = time.monotonic()
+            while time.monotonic() < began + self.delay_s:  # which a test may shorten meanwhile
+                await asyncio.sleep(min(self.delay_s, 0.05))
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
         if self.error is not None:
             raise self.error
         return fake_files(order)
+
+    async def ready(self) -> bool:
+        return self.is_ready
 
 
 def order_of(model: ModelInfo, cell: str = "Healthy:FLAIR", **changes: Any) -> Order:

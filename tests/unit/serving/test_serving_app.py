@@ -15,8 +15,11 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from serving_fakes import order_of
 
 from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, Refused, SampleBody
+from jobs.serve.figures import Figures
+from jobs.serve.keys import Keys
 from mrigen.config import SamplerConfig
 
 GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
@@ -107,6 +110,7 @@ def body_with(**changes: Any) -> bytes:
 
 BAD: list[tuple[str, bytes, str]] = [
     ("empty", b"", "empty"),
+    ("no end", b'{"pathology": "', "not JSON: Unterminated string starting at character 14"),
     ("no JSON", b"pathology=Healthy", "not JSON"),
     ("cut off", b'{"pathology": "Hea', "not JSON"),
     ("byte order mark", b"\xef\xbb\xbf" + body_with(), "not JSON"),
@@ -130,7 +134,8 @@ BAD: list[tuple[str, bytes, str]] = [
     ("NaN", b'{"pathology": "Healthy", "modality": "PD", "guidance_scale": NaN}', "NaN"),
     ("minus Infinity", b'{"pathology": "Healthy", "modality": "PD", "slice_mm": -Infinity}', "Infinity"),
     ("overflow", b'{"pathology": "Healthy", "modality": "PD", "guidance_scale": 1e999}', "guidance_scale: must be"),
-    ("true as count", body_with(count=True), "count: must be a valid integer, got True"),
+    ("true as count", body_with(count=True), "count: must be a valid integer, got true"),
+    ("null as label", body_with(pathology=None), "got null"),
     ("too many", body_with(count=65), "count: must be less than or equal to 64"),
     ("seed too large", body_with(seed=2**63), "seed: must be less than 9223372036854775808"),
     ("seed enormous", body_with(seed=10**4000), "seed"),
@@ -230,11 +235,29 @@ def test_a_full_queue_is_429_with_the_time_to_wait(client: TestClient, backend: 
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
 
 
-def test_slow_samples_are_504(client_of: Callable[..., TestClient], backend: Any) -> None:
+def test_the_time_to_wait_is_that_of_what_is_ongoing_at_the_pace_of_the_last_minute(
+    model: ModelInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("jobs.serve.figures.time.monotonic", lambda: now)
+    figures = Figures(model)
+    order = order_of(model, count=4)
+    assert figures.retry_after_s() == 2
+    for _ in range(5):  # four samples a second
+        with figures.making(order):
+            now += 1
+    with figures.making(order), figures.making(order), figures.making(order):
+        assert figures.retry_after_s() == 3  # 12 samples, 20 made in 4 s since the first
+    now += 61
+    assert figures.retry_after_s() == 2
+
+
+def test_slow_samples_are_504_and_their_work_ends(client_of: Callable[..., TestClient], backend: Any) -> None:
     backend.delay_s = 5.0
     answer = post(client_of(request_timeout_s=0.05), GOOD, **{"X-Request-Timeout-Seconds": "0"})
     assert answer.status_code == 504
     assert "0.05 s" in answer.json()["detail"]
+    assert backend.cancelled == 1
 
 
 def test_an_error_of_ours_tells_no_details(client: TestClient, backend: Any) -> None:
@@ -246,7 +269,7 @@ def test_an_error_of_ours_tells_no_details(client: TestClient, backend: Any) -> 
 
 
 def test_the_key_is_asked_for_where_there_is_one(client_of: Callable[..., TestClient], backend: Any) -> None:
-    client = client_of(key_sha256=hashlib.sha256(b"correct horse battery").hexdigest())
+    client = client_of(keys=Keys({hashlib.sha256(b"correct horse battery").hexdigest(): "alice"}))
     for headers in (
         {},
         {"Authorization": "Bearer wrong"},
@@ -254,7 +277,11 @@ def test_the_key_is_asked_for_where_there_is_one(client_of: Callable[..., TestCl
         {"Authorization": "Basic correct horse battery"},
         {"Authorization": "correct horse battery"},
     ):
-        for answer in (post(client, GOOD, **headers), client.get("/v1/model", headers=headers)):
+        for answer in (
+            post(client, GOOD, **headers),
+            client.get("/v1/model", headers=headers),
+            client.get("/metrics", headers=headers),
+        ):
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
             assert "Authorization: Bearer" in answer.json()["detail"]
@@ -263,6 +290,9 @@ def test_the_key_is_asked_for_where_there_is_one(client_of: Callable[..., TestCl
     assert post(client, GOOD, **right).status_code == 200
     assert client.get("/v1/model", headers=right).status_code == 200
     assert client.get("/v1/healthz").status_code == 200
+    api = client.get("/openapi.json").json()
+    assert set(api["components"]["securitySchemes"]) == {"HTTPBearer"}
+    assert {"401"} < set(api["paths"]["/v1/samples"]["post"]["responses"])
 
 
 def test_the_model_is_described(client: TestClient) -> None:
@@ -278,7 +308,25 @@ def test_the_model_is_described(client: TestClient) -> None:
 
 
 def test_health(client: TestClient, model: ModelInfo) -> None:
-    assert client.get("/v1/healthz").json() == {"status": "ok", "model_sha256": model.sha256}
+    for path in ("/v1/healthz", "/v1/livez", "/v1/readyz"):
+        assert client.get(path).json() == {"status": "ok", "model_sha256": model.sha256}
+        head = client.head(path)
+        assert (head.status_code, head.headers["content-type"]) == (200, "application/json")
+
+
+def test_without_a_worker_the_server_lives_but_is_not_ready(client: TestClient, backend: Any) -> None:
+    backend.is_ready = False
+    assert client.get("/v1/livez").status_code == 200
+    answer = client.get("/v1/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"detail": "no worker is ready"})
+    assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip"])
+def test_a_compressed_body_is_415(client: TestClient, encoding: str) -> None:
+    answer = post(client, GOOD, **{"Content-Encoding": encoding})
+    assert answer.status_code == 415
+    assert "Content-Encoding" in answer.json()["detail"]
 
 
 def test_openapi_describes_the_request_and_every_answer(client: TestClient) -> None:
@@ -291,17 +339,22 @@ def test_openapi_describes_the_request_and_every_answer(client: TestClient) -> N
     assert "$defs" not in json.dumps(schema)
     assert "$ref" not in json.dumps(schema)
     assert all(field["description"] for field in schema["properties"].values())
-    assert set(operation["responses"]) == {"200", "401", "413", "422", "429", "503", "504"}
+    assert set(operation["responses"]) == {"200", *map(str, (403, 405, 408, 413, 415, 421, 422, 429, 503, 504))}
+    assert schema["properties"]["modality"]["enum"] == ["T1w", "T1ce", "T2w", "FLAIR", "PD"]
+    assert {"minimum": 1, "maximum": 100, "type": "integer"} in schema["properties"]["num_steps"]["anyOf"]
+    assert {"minimum": -20.0, "maximum": 46.0, "type": "number"} in schema["properties"]["slice_mm"]["anyOf"]
+    assert "securitySchemes" not in api.get("components", {})
     assert set(operation["responses"]["200"]["content"]) == {"image/png", "application/octet-stream", "application/zip"}
-    assert set(api["paths"]) == {"/v1/samples", "/v1/model", "/v1/healthz"}
+    assert set(api["paths"]) == {"/v1/samples", "/v1/model", "/v1/healthz", "/v1/livez", "/v1/readyz"}
 
 
-def test_the_page_needs_no_network(client: TestClient) -> None:
-    page = client.get("/docs")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_the_pages_need_no_network(client: TestClient, path: str) -> None:
+    page = client.get(path)
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.text
     assert "http://" not in page.text
     assert "https://" not in page.text
     assert 'src="' not in page.text
-    for path in ("/v1/samples", "/v1/model", "/v1/healthz", "/openapi.json"):
-        assert path in page.text
+    assert "v1/samples" in page.text
+    assert "synthetic: no scan of a person, and not for diagnosis" in page.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -118,7 +119,67 @@ def test_a_stream_of_small_requests_does_not_hold_up_a_large_one() -> None:
         positions = [k for k, batch in enumerate(batches) if 0 in batch]
         assert len(positions) == 4
         assert positions[-1] < 16
-        await asyncio.gather(*arriving)
+        while not all(task.done() for task in arriving):
+            await asyncio.gather(*arriving)
+
+    run(scenario)
+
+
+def long_or_short(ended: list[int]) -> tuple[Batcher[int, int], threading.Event, threading.Event]:
+    """A batcher whose items take as many steps as they count, and are noted as they end; whether it has begun one, and
+    what lets it go on."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def compute(items: list[int], go_on: Callable[[], None]) -> list[int]:
+        begun.set()
+        assert gate.wait(10)
+        for _ in range(items[0]):
+            go_on()
+            time.sleep(0.001)
+        ended.append(items[0])
+        return items
+
+    batcher = Batcher(compute, kind=lambda item: item, size=lambda item: 4, cost=float, gather_s=0.0, slice_s=0.0)
+    return batcher, begun, gate
+
+
+def test_a_long_batch_gives_way_to_short_ones_between_its_steps() -> None:
+    async def scenario() -> None:
+        ended: list[int] = []
+        batcher, begun, gate = long_or_short(ended)
+        long = asyncio.create_task(batcher.submit([100]))
+        await asyncio.to_thread(begun.wait, 10)
+        others = [asyncio.create_task(batcher.submit([cost])) for cost in (50, 10, 101, 5)]
+        await asyncio.sleep(0.01)
+        gate.set()
+        await asyncio.gather(long, *others)
+        assert ended == [10, 5, 100, 50, 101]  # 50 is not so much shorter that 100 would wait for it
+        assert batcher.num_batches == 5
+
+    run(scenario)
+
+
+def test_who_gives_way_has_at_least_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {1: 0, 100: 0}
+    monkeypatch.setattr("jobs.serve.batching.monotonic", lambda: sum(seconds.values()))
+
+    async def scenario() -> None:
+        shorts: list[asyncio.Task[list[int]]] = []
+        loop = asyncio.get_running_loop()
+
+        def compute(items: list[int], go_on: Callable[[], None]) -> list[int]:
+            for _ in range(items[0]):
+                if items[0] == 100:  # there is always a short one in line
+                    loop.call_soon_threadsafe(lambda: shorts.append(loop.create_task(batcher.submit([1]))))
+                go_on()
+                seconds[items[0]] += 1 if items[0] == 100 else 10
+            if items[0] == 100:
+                assert seconds == {1: 100, 100: 100}
+            return items
+
+        batcher = Batcher(compute, kind=lambda item: item, size=lambda item: 1, cost=float, gather_s=0.0, slice_s=5.0)
+        await batcher.submit([100])
+        await asyncio.gather(*shorts)
 
     run(scenario)
 

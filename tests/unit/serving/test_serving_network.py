@@ -1,14 +1,13 @@
-"""Where the server listens, and the key that it asks for."""
+"""Where the server listens."""
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from jobs.serve.network import api_key_sha256, base_url, check_port, is_loopback
+from jobs.serve.network import base_url, check_port, is_loopback
 from mrigen.errors import InputError
 
 
@@ -70,23 +69,3 @@ def test_loopback(host: str, alone: bool) -> None:
 )
 def test_the_url_can_be_typed(host: str, url: str) -> None:
     assert base_url(host, 80) == url
-
-
-def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MRIGEN_API_KEY", raising=False)
-    assert api_key_sha256() is None
-
-
-def test_only_the_digest_of_the_key_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MRIGEN_API_KEY", "k" * 16)
-    assert api_key_sha256() == hashlib.sha256(b"k" * 16).hexdigest()
-
-
-@pytest.mark.parametrize(
-    "key", ["", " ", "short", "k" * 15, "with a space in it", "schlüssel-schlüssel", "tab\t-in-the-middle"]
-)
-def test_a_weak_key_is_refused_and_not_taken_for_none(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    monkeypatch.setenv("MRIGEN_API_KEY", key)
-    with pytest.raises(InputError, match="MRIGEN_API_KEY must be at least 16") as raised:
-        api_key_sha256()
-    assert not key.strip() or key not in str(raised.value)

@@ -1,0 +1,76 @@
+"""Figures for operators, in Prometheus' format, and how long what waits will take."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from jobs.serve.api import ModelInfo, Order
+
+RETRY_S = 2
+"""What a client is asked to wait where nothing is known yet."""
+MAX_RETRY_S = 60
+_WINDOW_S = 60.0
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+
+
+class Figures:
+    """What this server has answered, in a registry of its own; labels are few and never a client's words."""
+
+    def __init__(self, model: ModelInfo) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "mrigen_http_requests", "Answers given.", ["route", "method", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "mrigen_http_request_seconds",
+            "From the headers to the end of the answer.",
+            ["route"],
+            registry=self._registry,
+            buckets=_SECONDS,
+        )
+        self._samples = Counter("mrigen_samples", "Samples made.", ["pathology", "modality"], registry=self._registry)
+        self._ongoing = Gauge("mrigen_samples_ongoing", "Samples that wait or are computed.", registry=self._registry)
+        facts = Gauge("mrigen_model", "1; the labels name the model.", ["name", "sha256"], registry=self._registry)
+        facts.labels(model.name, model.sha256).set(1)
+        self._num_ongoing = 0
+        self._made: deque[tuple[float, int]] = deque()
+
+    def note_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """An answer was given; `status` 0 to a client that left."""
+        self._requests.labels(route, method if method in ("GET", "HEAD", "POST") else "other", status).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    @contextmanager
+    def making(self, order: Order) -> Iterator[None]:
+        """Count an order as ongoing, and as made unless it fails."""
+        self._add(order.count)
+        try:
+            yield
+            self._samples.labels(order.cell.pathology, order.cell.modality).inc(order.count)
+            self._made.append((time.monotonic(), order.count))
+        finally:
+            self._add(-order.count)
+
+    def retry_after_s(self) -> int:
+        """Seconds in which what is ongoing will have been made, by the pace of the last minute."""
+        now = time.monotonic()
+        while self._made and self._made[0][0] < now - _WINDOW_S:
+            self._made.popleft()
+        if len(self._made) < 2:
+            return RETRY_S
+        pace = sum(count for _, count in self._made) / max(now - self._made[0][0], 1e-3)
+        return min(max(math.ceil(self._num_ongoing / pace), 1), MAX_RETRY_S)
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _add(self, count: int) -> None:
+        self._num_ongoing += count
+        self._ongoing.set(self._num_ongoing)

@@ -1,0 +1,79 @@
+"""cluster/nginx.conf in a real nginx, before an application that makes noise."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from raw_http import send, status_and_detail
+from serving_fakes import FakeBackend
+
+from jobs.serve.api import ModelInfo
+from jobs.serve.app import make_app
+from tests.ports import free_port
+
+CONFIGURATION = Path(__file__).parents[3] / "cluster" / "nginx.conf"
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
+HEAD = b"POST /v1/samples HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+pytestmark = pytest.mark.skipif(not NGINX, reason="nginx is not installed")
+
+
+@pytest.fixture
+def started(model: ModelInfo, backend: FakeBackend, tmp_path: Path) -> Iterator[tuple[int, uvicorn.Server]]:
+    """The port of nginx, with times of a second instead of ten, and the server behind it."""
+    inner, outer = free_port(), free_port()
+    server = uvicorn.Server(uvicorn.Config(make_app(backend, model), port=inner, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    text = CONFIGURATION.read_text()
+    for known, own in [("8080", str(outer)), ("8000", str(inner)), ("/tmp/mrigen-nginx", str(tmp_path)), ("10s", "1s")]:
+        assert known in text
+        text = text.replace(known, own)
+    file = tmp_path / "nginx.conf"
+    file.write_text(text)
+    assert NGINX is not None
+    nginx = subprocess.Popen([NGINX, "-c", str(file), "-g", "daemon off;"])
+    try:
+        while socket.socket().connect_ex(("127.0.0.1", outer)) or not server.started:
+            assert nginx.poll() is None
+            time.sleep(0.05)
+        yield outer, server
+    finally:
+        nginx.terminate()
+        nginx.wait(10)
+        server.should_exit = True
+        thread.join()
+
+
+def test_what_ray_serve_does_not_bound_is_bounded(started: tuple[int, uvicorn.Server], backend: FakeBackend) -> None:
+    port, server = started
+    url = f"http://127.0.0.1:{port}"
+    answer = httpx.post(f"{url}/v1/samples", json={**GOOD, "count": 9}, headers={"X-Request-Timeout-Seconds": "0"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert httpx.get(f"{url}/v1/model", headers={"Host": "evil.example"}).status_code == 421
+    assert httpx.get(f"{url}/v1/model", headers={"Origin": url}).status_code == 200
+
+    assert status_and_detail(send(port, HEAD, b"X-A: ", *[b"a" * 10_000] * 8))[0] == 431
+    assert send(port, HEAD + b"X-A: ", pause_s=1.5) == b""  # slow headers: closed
+    assert send(port, HEAD + b"Content-Length: 99\r\n\r\n{") == b""  # and slow bodies
+    assert len(backend.orders) == 1
+    large = httpx.post(f"{url}/v1/samples", content=b" " * 16385)
+    assert (large.status_code, large.json()["detail"]) == (413, "the body is larger than 16384 bytes")
+    assert httpx.get(f"{url}/-/routes").json() == {"detail": "Not Found"}
+
+    server.should_exit = True
+    while (gone := httpx.get(f"{url}/v1/livez")).status_code == 200:
+        time.sleep(0.1)
+    assert (gone.status_code, gone.json()) == (503, {"detail": "the service is being started"})
+    assert int(gone.headers["retry-after"]) > 0
