@@ -25,7 +25,7 @@ from jobs.serve.api import (
 )
 from jobs.serve.figures import RETRY_S, Figures
 from jobs.serve.files import MEDIA_TYPES, SampleFile, archive, provenance_headers, stem
-from jobs.serve.guard import Door, Guard, answer_of, own_names
+from jobs.serve.guard import LEFT, Door, Guard, answer_of, own_names
 from jobs.serve.keys import Keys
 from mrigen import __version__
 
@@ -182,7 +182,7 @@ async def _while_wanted(request: Request, making: Awaitable[Result], timeout_s: 
         if work.done():
             return work.result()
         if leaving.done():
-            raise Refused(499, "the client left")  # which nobody reads
+            raise Refused(LEFT, "the client left")  # which nobody reads
         raise Refused(504, f"not made within {timeout_s:g} s: ask for fewer samples or steps", retry_after_s=RETRY_S)
     finally:
         work.cancel()

@@ -42,7 +42,7 @@ class Figures:
         self._made: deque[tuple[float, int]] = deque()
 
     def note_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """An answer was given; `status` 0 to a client that left."""
+        """An answer was given."""
         self._requests.labels(route, method if method in ("GET", "HEAD", "POST") else "other", status).inc()
         self._seconds.labels(route).observe(seconds)
 

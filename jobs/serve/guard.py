@@ -29,6 +29,8 @@ STRICT = {
 }
 """Headers of every answer: no guessing of types, no frames, no use by pages of others."""
 STOPPING_RETRY_S = 5
+LEFT = 499
+"""Status in log and figures of a request whose client left before it was answered."""
 QUIET = ("/v1/healthz", "/v1/livez", "/v1/readyz", "/metrics")
 """What is asked every few seconds, and leaves no line in the access log."""
 _OPEN_WHILE_STOPPING = ("/v1/livez", "/metrics")
@@ -120,6 +122,7 @@ class Guard:
             await answer_of(error)(scope, receive, strict)
         except asyncio.CancelledError:
             if not self._door.emptied or status:
+                status = status or LEFT
                 raise
             task.uncancel()
             await answer_of(_stopping())(scope, receive, strict)

@@ -101,6 +101,7 @@ def test_a_client_that_leaves_ends_its_work(start: Callable[..., Started], backe
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"http://127.0.0.1:{port}/v1/samples", json=GOOD, timeout=0.5)
     until(lambda: backend.cancelled == 1)
+    until(lambda: 'route="/v1/samples",status="499"' in httpx.get(f"http://127.0.0.1:{port}/metrics").text)
 
 
 def until(condition: Callable[[], bool]) -> None:
