@@ -40,6 +40,9 @@ class PreparedData:
     held_out: dict[Pathology, int]
     """Subjects of the test split, by pathology, of pathologies that there are."""
     rejected: tuple[Rejected, ...]
+    registered: tuple[dict[str, Any], ...]
+    """Scans that were registered: `path`, `overlap` with the template's brain, and `picture`, a PNG in base64; the
+    least overlap first."""
     traits: dict[Traits, int]
     """Scans by what they show beside their pathology, once prepared."""
     geometry: dict[tuple[Cell, str, str], int]
@@ -116,6 +119,9 @@ def sum_reports(
             if pathology in of_pathology
         },
         rejected=tuple(sorted(faulty, key=lambda item: (item.path, item.reason))),
+        registered=tuple(
+            sorted((item for report in reports for item in report["registered"]), key=lambda item: item["overlap"])
+        ),
         traits=dict(traits),
         geometry=dict(sorted(geometry.items())),
         histograms=histograms,
