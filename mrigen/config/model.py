@@ -32,14 +32,15 @@ class DataConfig(Section):
     clip_percentiles: tuple[float, float] = (0.5, 99.5)
     """Percentiles of the foreground's intensities that become -1 and 1."""
     head: Literal["keep", "strip"] = "keep"
-    """keep: heads as they are; strip: the brain alone, by a mask given, found beside the scan, made by
-    `strip_command` or estimated for scans in MNI space."""
+    """keep: heads as they are; strip: the brain alone, by a mask given or found beside the scan, else made by
+    `strip_command` or the extra mrigen[strip], or the template's for scans in MNI space."""
     strip_command: str | None = None
     """A skull-stripper of the user's, with {input} and {mask} for the scan and the brain mask it writes."""
     bias_correction: Literal["none", "n4"] = "none"
     """N4 (Tustison et al. 2010), by the extra mrigen[registration]."""
     registration: Literal["none", "rigid", "affine"] = "none"
-    """To the ICBM152 template in MNI space, by the extra mrigen[registration]."""
+    """To the ICBM152 template in MNI space, brain to brain, by the extra mrigen[registration]; heads need what
+    `head: strip` needs."""
     max_scan_mb: PositiveInt = 1024
     """The most that one scan may take up once read; a file that claims more is left out."""
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0)

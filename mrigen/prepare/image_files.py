@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell
 from mrigen.prepare.histograms import Histograms
 from mrigen.prepare.scan_groups import ScanGroup, group_key
-from mrigen.preprocess import prepare_images
+from mrigen.preprocess import find_brain, needs_brain, prepare_images
 from mrigen.preprocess.masks import lesions_on_grid
 from mrigen.preprocess.order import PreparedScan
 from mrigen.records import image_schema, pack_mask, to_table, write_table
@@ -43,6 +44,7 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
     states: list[str | None] = []
     histograms = Histograms()
     rejected: list[Rejected] = []
+    registered: list[dict[str, Any]] = []
     for scan, content in group.items():
         try:
             prepared = _prepare_scan(scan, places[scan.origin], data, rejected)
@@ -52,6 +54,9 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
             continue
         rows.extend(image_rows(scan, content, prepared, data))
         states.append("stripped" if prepared.stripped else "whole")
+        if prepared.picture:
+            picture = base64.b64encode(prepared.picture).decode("ascii")
+            registered.append({"path": scan.path, "overlap": prepared.overlap, "picture": picture})
         histograms.add(Cell(scan.pathology, scan.modality), prepared.raw_intensities, prepared.scaled_intensities)
     if rows:
         write_table(to_table(rows, image_schema([data.image_size] * data.spatial_dims)), image_file)
@@ -65,6 +70,7 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
         "subjects": {f"{row['source']}/{row['subject']}": row["split"] for row in rows},
         "states": states,
         "histograms": histograms.as_json(),
+        "registered": registered,
         "rejected": [asdict(item) for item in rejected],
     }
     report_file.write_json(report)
@@ -72,13 +78,17 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
 
 
 def _prepare_scan(scan: Scan, place: Location, data: DataConfig, rejected: list[Rejected]) -> PreparedScan:
-    """Read a scan, its brain mask where one is wanted, and its lesions, and make its images.
+    """Read a scan, its brain where it is needed, and its lesions, and make its images.
 
-    A mask of lesions that cannot be used is `rejected`, and costs no image. Raises VolumeError if the scan or the brain
-    mask cannot be read, or no image of the scan shows enough.
+    A mask of lesions that cannot be used is `rejected`, and costs no image. Raises VolumeError if the scan cannot be
+    read or its brain be told, or no image of the scan shows enough.
     """
     max_bytes = data.max_scan_mb << 20
     volume = read_scan(scan, place, max_bytes=max_bytes)
+    brain = None
+    if needs_brain(data):
+        mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask else None
+        brain = find_brain(volume, data, mask=mask, modality=scan.modality)
     lesions = None
     if scan.lesions:
         try:
@@ -87,8 +97,7 @@ def _prepare_scan(scan: Scan, place: Location, data: DataConfig, rejected: list[
             fault = Rejected.by_error(scan.lesions, error)
             told = f"{fault.reason}; the images of {scan.path} go without a lesion mask"
             rejected.append(replace(fault, reason=told))
-    mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask and data.head == "strip" else None
-    prepared = prepare_images(volume, data, subject=scan.subject, mask=mask, lesions=lesions)
+    prepared = prepare_images(volume, data, subject=scan.subject, brain=brain, lesions=lesions)
     if not prepared.images:
         low, high = data.slice_range_mm
         raise VolumeError(f"no slice from {low:g} to {high:g} mm shows {data.min_foreground:.0%} of head", "voxels")

@@ -41,6 +41,9 @@ class PreparedData:
     by_pathology: dict[str, dict[Pathology, int]]
     """Likewise, of each of the pathologies that there are."""
     rejected: tuple[Rejected, ...]
+    registered: tuple[dict[str, Any], ...]
+    """Scans that were registered: `path`, `overlap` with the template's brain, and `picture`, a PNG in base64; the
+    least overlap first."""
     traits: dict[Traits, int]
     """Scans by what they show beside their pathology, once prepared."""
     geometry: dict[tuple[Cell, str, str], int]
@@ -121,6 +124,9 @@ def sum_reports(
             for split in SPLITS
         },
         rejected=tuple(sorted(faulty, key=lambda item: (item.path, item.reason))),
+        registered=tuple(
+            sorted((item for report in reports for item in report["registered"]), key=lambda item: item["overlap"])
+        ),
         traits=dict(traits),
         geometry=dict(sorted(geometry.items())),
         histograms=histograms,

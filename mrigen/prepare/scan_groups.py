@@ -8,10 +8,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from mrigen.config import DataConfig
+from mrigen.preprocess import needs_brain
+from mrigen.preprocess.stripper import stripper_version
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever the same scans and settings come to give other images, so that old files are made anew."""
 
 MAX_SCANS = 16
@@ -28,9 +30,11 @@ def scan_key(scan: Scan, content: str) -> str:
 
 
 def group_key(group: ScanGroup, data: DataConfig) -> str:
-    """What names the image file of some scans: a hash of the scans' keys and of the settings."""
+    """What names the image file of some scans: a hash of the scans' keys, of the settings, and of the skull-stripper
+    that is installed, where it counts."""
     keys = [scan_key(scan, content) for scan, content in group.items()]
-    return _digest([FORMAT, data.model_dump(mode="json"), keys])[:16]
+    stripper = stripper_version() if needs_brain(data) and not data.strip_command else ""
+    return _digest([FORMAT, data.model_dump(mode="json"), keys, stripper])[:16]
 
 
 def _digest(tree: object) -> str:

@@ -12,6 +12,7 @@ from mrigen.config import DataConfig
 from mrigen.each import Each
 from mrigen.prepare.confounds import Traits
 from mrigen.prepare.scan_groups import group_scans
+from mrigen.preprocess import needs_brain
 from mrigen.preprocess.contents import check_contents
 from mrigen.preprocess.foreground import find_foreground
 from mrigen.sources.reading import hash_scan, read_scan, scan_header
@@ -72,7 +73,7 @@ def survey_scan(scan: Scan, places: Sequence[Location], data: DataConfig, *, loo
         header = scan_header(scan, place, max_bytes=max_bytes)
         stripped = _is_stripped(read_scan(scan, place, max_bytes=max_bytes)) if look else None
         content = hash_scan(scan, place)
-        if scan.mask and data.head == "strip":
+        if scan.mask and needs_brain(data):
             content = _hash_both(content, place.at(scan.mask))
     except VolumeError as error:
         return Rejected.by_error(scan.path, error)

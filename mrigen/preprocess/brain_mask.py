@@ -1,4 +1,4 @@
-"""The brain alone: by a mask that is given, by a skull-stripper of the user's, or by the template for MNI space."""
+"""A scan's brain: by a mask that is given, by a skull-stripper, or by the template in MNI space."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import numpy as np
 
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
-from mrigen.preprocess.foreground import Foreground, Point, box_centre
+from mrigen.labels import Modality
+from mrigen.preprocess.foreground import Foreground, Mask, Point, find_foreground
 from mrigen.preprocess.masks import brain_on_grid
+from mrigen.preprocess.stripper import strip_t1w, stripper_version
 from mrigen.preprocess.template import load_template, template_likeness, template_overlap
 from mrigen.volume import Volume, VolumeError, nifti_bytes, read_volume
 
@@ -29,7 +31,7 @@ def check_strip_command(data: DataConfig) -> None:
     if data.strip_command is None:
         return
     told = f"data.strip_command {data.strip_command!r}"
-    if data.head != "strip":
+    if not needs_brain(data):
         raise InputError(f"{told} is of no use with data.head={data.head}: add --set data.head=strip")
     try:
         words = shlex.split(data.strip_command)
@@ -42,24 +44,37 @@ def check_strip_command(data: DataConfig) -> None:
         raise InputError(f"{told}: no program {words[0] if words else ''!r} on this machine")
 
 
-def strip_head(volume: Volume, foreground: Foreground, mask: Volume | None, data: DataConfig) -> Foreground:
-    """The brain of a scan: what is there already, else by `mask`, `data.strip_command`, or the template in MNI space.
+def needs_brain(data: DataConfig) -> bool:
+    """Whether the settings need a scan's brain mask: to strip it, or to register by it."""
+    return data.head == "strip" or data.registration != "none"
 
-    Raises VolumeError: of class `mask` if there is no way to tell the brain, or the mask does not fit.
+
+def find_brain(
+    volume: Volume,
+    data: DataConfig,
+    *,
+    mask: Volume | None = None,
+    modality: Modality | None = None,
+) -> Mask:
+    """The brain of a scan: what is there already, else by `mask`, by `data.strip_command`, of a T1w scan by the extra
+    `mrigen[strip]`, and in MNI space by the template.
+
+    Raises VolumeError: of class `mask` if there is no way to tell the brain, or what is found is none.
     """
+    foreground = find_foreground(volume)
     if foreground.stripped:
-        return foreground
+        return foreground.mask
     if mask is not None:
-        brain = brain_on_grid(mask, volume)
-    elif data.strip_command:
-        brain = brain_on_grid(run_skull_stripper(volume, data.strip_command), volume)
-    elif in_mni_space(volume, foreground):
-        brain = brain_on_grid(_template_mask(), volume)
-    else:
-        raise VolumeError(
-            "no brain mask: name one in a manifest, set data.strip_command, or register the scan to MNI space", "mask"
-        )
-    return Foreground(brain, True, box_centre(brain, volume.affine))
+        return brain_on_grid(mask, volume)
+    if data.strip_command:
+        return brain_on_grid(run_skull_stripper(volume, data.strip_command), volume)
+    if modality is Modality.T1W and stripper_version():
+        return strip_t1w(volume)
+    if in_mni_space(volume, foreground):
+        return brain_on_grid(_template_mask(), volume)
+    ways = "name one in a manifest, set data.strip_command, or register the scan to MNI space"
+    extra = "pip install 'mrigen[strip]', " if modality is Modality.T1W else ""
+    raise VolumeError(f"no brain mask: {extra}{ways}", "mask")
 
 
 def run_skull_stripper(volume: Volume, command: str) -> Volume:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mrigen.preprocess.foreground import Foreground, voxel_litres
+from mrigen.preprocess.foreground import Foreground
 from mrigen.preprocess.masks import on_grid
 from mrigen.volume import Volume
 
@@ -62,15 +62,10 @@ def load_template(spacing_mm: int) -> BrainTemplate:
 
 
 def template_overlap(volume: Volume, foreground: Foreground) -> float:
-    """How much of a whole head's volume, taken to be in MNI space, the template's brain finds: the share of the brain
-    that the head covers; of a brain alone the share that lies within the template's, for brains may be small."""
+    """The share of the template's brain that a whole head, taken to be in MNI space, covers."""
     template = load_template(2)
     covered = on_grid(foreground.mask.astype(np.uint8), volume.affine, template.t1) > 0
-    both = float((covered & template.brain).sum())
-    if not foreground.stripped:
-        return both / float(template.brain.sum())
-    ratio = voxel_litres(template.t1.affine) / voxel_litres(volume.affine)
-    return both * ratio / max(1.0, float(foreground.mask.sum()))
+    return float((covered & template.brain).sum() / template.brain.sum())
 
 
 @lru_cache(maxsize=1)

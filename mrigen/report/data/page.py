@@ -27,6 +27,7 @@ PAGE = "data.html"
 SHOWN_PER_CELL = 4
 SHOWN_REJECTED = 200
 SHOWN_GEOMETRIES = 60
+SHOWN_REGISTERED = 1000
 _LINES = (BLUE, RED, YELLOW, GREEN)
 """Colours of the four pathologies."""
 
@@ -53,6 +54,8 @@ def write_data_page(run: Location, prepared: PreparedData, found: FoundScans, co
         histograms=data_uri(histogram_png(prepared.histograms)) if prepared.histograms.counts else None,
         geometry=geometry_rows(prepared),
         shown_geometries=SHOWN_GEOMETRIES,
+        registered=prepared.registered[:SHOWN_REGISTERED],
+        num_registered=len(prepared.registered),
         rejected=prepared.rejected[:SHOWN_REJECTED],
         num_rejected=len(prepared.rejected),
         faults=sorted(Counter(item.fault for item in prepared.rejected).items()),

@@ -114,8 +114,8 @@ def test_empty_splits_and_few_held_out_subjects_are_told(held_out: int, words: l
     group = {scan_at(name, name, pathology=Pathology.HEALTHY): name for name in "abcdefg"}
     splits = ["test"] * held_out + ["train"] * (6 - held_out) + ["val"]
     report = {
-        "file": "part-0.parquet", "sha256": "0", "made": True, "num_marked": 0, "rejected": [], "histograms": {},
-        "cells": {}, "splits": {}, "states": ["stripped"] * 7,
+        "file": "part-0.parquet", "sha256": "0", "made": True, "num_marked": 0, "rejected": [], "registered": [],
+        "histograms": {}, "cells": {}, "splits": {}, "states": ["stripped"] * 7,
         "subjects": {f"set/{name}": split for name, split in zip("abcdefg", splits, strict=True)},
     }  # fmt: skip
     facts = {scan: ScanFacts(scan, name, name, (1.0, 1.0, 1.0), "LPS", None) for scan, name in group.items()}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
-from mrigen.preprocess import check_strip_command, prepare_images
-from mrigen.preprocess.brain_mask import in_mni_space, strip_head
+from mrigen.labels import Modality
+from mrigen.preprocess import brain_mask, check_strip_command, prepare_images, stripper
+from mrigen.preprocess.brain_mask import find_brain, in_mni_space
 from mrigen.preprocess.foreground import find_foreground
 from mrigen.preprocess.masks import brain_on_grid
 from mrigen.preprocess.template import load_template
@@ -26,7 +29,7 @@ BRAIN = made_up_scan(1).array > 0
 
 
 def stripped(scan: Volume, mask: Volume | None = None, data: DataConfig = STRIP) -> np.ndarray:
-    return strip_head(scan, find_foreground(scan), mask, data).mask
+    return find_brain(scan, data, mask=mask)
 
 
 def refused(scan: Volume, mask: Volume | None = None, data: DataConfig = STRIP) -> str:
@@ -62,7 +65,7 @@ def test_a_mask_on_another_grid_is_brought_onto_the_scans() -> None:
 def test_images_of_a_stripped_head_show_no_skull() -> None:
     data = DataConfig(head="strip", slice_range_mm=(0, 6), image_size=64)
     whole = prepare_images(HEAD, DataConfig(slice_range_mm=(0, 6)), subject="a")
-    brain = prepare_images(HEAD, data, subject="a", mask=mask_of(BRAIN))
+    brain = prepare_images(HEAD, data, subject="a", brain=BRAIN)
     same = prepare_images(made_up_scan(1), data, subject="a")
     assert (whole.stripped, brain.stripped) == (False, True)
     assert brain.images[0].image[2, 32] == -1
@@ -81,8 +84,63 @@ def test_a_mask_that_fits_no_brain_is_refused(mask: Volume, words: str) -> None:
     assert words in refused(HEAD, mask)
 
 
-def test_without_any_way_the_remedy_is_told() -> None:
-    assert "data.strip_command" in refused(HEAD)
+@pytest.mark.parametrize(("modality", "extra"), [(Modality.T1W, "pip install 'mrigen[strip]', "), (Modality.PD, "")])
+def test_without_any_way_the_remedy_is_told(modality: Modality, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brain_mask, "stripper_version", lambda: "")
+    with pytest.raises(VolumeError) as error:
+        find_brain(HEAD, STRIP, modality=modality)
+    ways = "name one in a manifest, set data.strip_command, or register the scan to MNI space"
+    assert (str(error.value), error.value.fault) == (f"no brain mask: {extra}{ways}", "mask")
+
+
+class FakeNetwork:
+    """Finds what it is told to find, as deepbet gives it."""
+
+    def __init__(self, found: np.ndarray) -> None:
+        self.found = found
+
+    def run(self, image: nibabel.Nifti1Image) -> tuple[object, nibabel.Nifti1Image, float]:
+        if not self.found.any():
+            raise AssertionError("Not enough foreground to calculate bounding box")
+        return None, nibabel.Nifti1Image(self.found.astype(np.uint8), image.affine), 0.0
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray], None]:
+    """Installs a stripper that finds the array given."""
+
+    def install(found: np.ndarray) -> None:
+        for module in (brain_mask, stripper):
+            monkeypatch.setattr(module, "stripper_version", lambda: "deepbet 1")
+        monkeypatch.setattr(stripper, "_network", lambda: FakeNetwork(found))
+
+    return install
+
+
+def test_a_t1w_head_is_stripped_and_no_other(network: Callable[[np.ndarray], None]) -> None:
+    network(BRAIN)
+    np.testing.assert_array_equal(find_brain(HEAD, STRIP, modality=Modality.T1W), BRAIN)
+    assert find_brain(HEAD, STRIP, mask=mask_of(BRAIN[::-1]), modality=Modality.T1W)[0].sum() == BRAIN[-1].sum()
+    assert refused(HEAD).startswith("no brain mask: name one in a manifest, ")
+
+
+X = np.arange(48)[:, None, None]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (np.zeros_like(BRAIN), "deepbet 1 finds no brain"),
+        (BRAIN & (X < 22), "litres: a brain has 0.7 to 2.1"),
+        (np.broadcast_to(np.abs(X - 24) < 5, BRAIN.shape), "axes of "),
+        (BRAIN & ~ndimage.binary_erosion(BRAIN, iterations=6), "times as full as an ellipsoid"),
+    ],
+)
+def test_what_a_stripper_finds_is_checked(found: np.ndarray, words: str, network: Callable[[np.ndarray], None]) -> None:
+    network(found)
+    with pytest.raises(VolumeError, match=words) as error:
+        find_brain(HEAD, STRIP, modality=Modality.T1W)
+    assert error.value.fault == "mask"
 
 
 STRIPPER = """
