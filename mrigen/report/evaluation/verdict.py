@@ -32,7 +32,8 @@ def verdict(evaluation: Evaluation) -> list[str]:
     made = [row for row in cells if row.images["generated"]]
     if trained := [row for row in made if not row.scope.untrained]:
         said += _distance(overall[0], lead, "trained cells")
-        said += _support(trained, evaluation.of_kind(ScopeKind.MODALITY), lead)
+        pooled = [overall[0], *evaluation.of_kind(ScopeKind.PATHOLOGY)]
+        said += _support(trained, evaluation.of_kind(ScopeKind.MODALITY), pooled, lead)
         if lead in evaluation.extractors:
             said += _told(trained, lead)
     said += _fidelity(overall[0])
@@ -95,15 +96,16 @@ def _farthest(rows: Sequence[Row], lead: str) -> str:
     return f"; farthest by KID: {names}" if names else ""
 
 
-def _support(cells: Sequence[Row], modalities: Sequence[Row], lead: str) -> Iterator[Said]:
+def _support(cells: Sequence[Row], modalities: Sequence[Row], pooled: Sequence[Row], lead: str) -> Iterator[Said]:
     """Precision and coverage where they are worst: of cells, or of modalities where no cell has enough images.
 
-    Never of all together: there a blob lies between the images of many cells and looks like some of them.
+    Pathologies and all together may blame, never praise: there a blob lies between the images of many cells and looks
+    like some of them.
     """
     shares, against = [], 0
     for name, what in (("precision", "of the generated images look like some real one"),
                        ("coverage", "of the real images have a generated one near")):  # fmt: skip
-        for rows in (cells, modalities):
+        for rows in (cells, modalities, pooled):
             found = []
             for row in rows:
                 figure, floor = _figure(row, lead, name), _figure(row, lead, f"{name}_floor")
@@ -114,6 +116,8 @@ def _support(cells: Sequence[Row], modalities: Sequence[Row], lead: str) -> Iter
         if not found:
             continue
         gap, where, figure, floor = min(found, key=lambda one: one[0])
+        if rows is pooled and not _under_half(figure, floor):
+            continue
         against = max(against, BROKEN if _under_half(figure, floor) else int(gap < 0 and apart(figure, floor)))
         shares.append(f"in {where} {figure.value:.0%} {what} ({name}; real images reach {floor.value:.0%})")
     if shares:

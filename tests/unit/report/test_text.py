@@ -155,6 +155,23 @@ def test_images_that_are_less_alike_than_real_ones_speak_against_them() -> None:
     assert first.startswith("Generated images are clearly more alike than real ones in 0 of 18 trained cells, and")
 
 
+def test_pooled_cells_may_blame() -> None:
+    """As seen of noise where neither a cell nor a modality has images enough."""
+    evaluation = some_evaluation()
+    rows = []
+    for row in evaluation.rows:
+        figures = dict(row.figures)
+        for name, values in (("precision", (0.0, 0.9)), ("coverage", (0.07, 0.9))):
+            value = {ScopeKind.PATHOLOGY: values[0], ScopeKind.OVERALL: values[1]}.get(row.scope.kind)
+            figures[f"{LEAD}/{name}"] = Figure.missing("few") if value is None else Figure.of(value, 40)
+            figures[f"{LEAD}/{name}_floor"] = Figure.of(0.95, 80)
+        rows.append(replace(row, figures=figures))
+    assert verdict(replace(evaluation, rows=rows))[0] == (
+        "At worst, in Healthy 0% of the generated images look like some real one (precision; real images reach 95%), "
+        "and in Healthy 7% of the real images have a generated one near (coverage; real images reach 95%)."
+    )
+
+
 def test_the_verdict_tells_of_fidelity_and_of_extrapolation() -> None:
     changes = {
         "fidelity/pathology": Figure.of(0.6, 200, (0.55, 0.65)),
