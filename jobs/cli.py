@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from mrigen import __version__
-from mrigen.errors import InputError
+from mrigen.errors import InputError, Stopped
 
 # The verb, whose module in `jobs.verbs` bears its name, and its line in `mrigen --help`: modules are imported only when
 # called, so that help and errors do not wait for torch and Ray.
@@ -70,8 +70,8 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a check failed, 2 bad input, 74 (as sysexits.h has it) the disk or store
-    failed."""
+    """Run the command line and exit: 0 done, 1 a check failed, 2 bad input; as sysexits.h has it, 74 the disk or store
+    failed, 75 stopped as asked, to be gone on with."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         code = cli.main(args, prog_name="mrigen", standalone_mode=False)
@@ -84,6 +84,9 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(str(error), 2)
     except OSError as error:
         _fail(str(error), os.EX_IOERR)
+    except Stopped as stopped:
+        print(f"mrigen: {stopped}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
     sys.exit(code if isinstance(code, int) else 0)
 
 
