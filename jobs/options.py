@@ -73,17 +73,22 @@ def config_options(command: Command) -> Command:
 
 
 def training_options(command: Command) -> Command:
-    """As `worker_options`; beside these `--from`, as `start`."""
+    """As `worker_options`, and `--cpus-per-worker`; beside these `--from`, as `start`."""
+    cpus = click.option(
+        "--cpus-per-worker",
+        type=click.IntRange(min=1),
+        help="Cores of a worker.  [default: an equal share of the cluster's; 1 with --use-gpu]",
+    )
     start = click.option(
         "--from",
         "start",
         metavar="MODEL",
         help="Begin with the weights of a model: its folder or URI, or `embedded`.  [default: random weights]",
     )
-    return start(worker_options()(command))
+    return start(worker_options(more=(cpus,))(command))
 
 
-def worker_options(default_workers: int = 1) -> Option:
+def worker_options(default_workers: int = 1, more: Sequence[Option] = ()) -> Option:
     """Add `--address`, `--num-workers` and `--use-gpu`; the command takes them together, as `placement`."""
     workers = click.option(
         "--num-workers",
@@ -93,7 +98,7 @@ def worker_options(default_workers: int = 1) -> Option:
         help="Worker processes; with --use-gpu, one GPU each.",
     )
     on_gpus = click.option("--use-gpu", is_flag=True, help="Run every worker on a GPU.")
-    return _gathered("placement", Placement, (_ADDRESS, workers, on_gpus))
+    return _gathered("placement", Placement, (_ADDRESS, workers, on_gpus, *more))
 
 
 def cpu_worker_options(command: Command) -> Command:

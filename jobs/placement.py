@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,7 @@ class Placement:
     num_workers: int = 1
     use_gpu: bool = False
     address: str | None = None
+    cpus_per_worker: int | None = None
 
     @property
     def cluster(self) -> str | None:
@@ -53,15 +55,36 @@ class Placement:
         """The torch device of a worker."""
         return "cuda" if self.use_gpu else "cpu"
 
-    @property
-    def cpus_per_worker(self) -> int:
-        """Cores, and torch threads, of a worker: an equal share of those that this process may use."""
-        return 1 if self.use_gpu else max(1, usable_cpus() // self.num_workers)
+    def worker_cpus(self) -> int:
+        """Cores, and torch threads, of a training worker, once connected: `cpus_per_worker`, else 1 beside a GPU, else
+        an equal share of the cluster's, or of those that this process may use.
 
-    @property
-    def worker_resources(self) -> dict[str, float]:
-        """What a worker asks of Ray."""
-        return {"CPU": float(self.cpus_per_worker)} | ({"GPU": 1.0} if self.use_gpu else {})
+        Raises InputError if so many workers do not fit on this machine; where a cluster may grow, with a note.
+        """
+        import ray
+
+        on_cluster = bool(self.address or os.environ.get("RAY_ADDRESS"))
+        nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        share = 1 if self.use_gpu else _largest_share(nodes if on_cluster else [usable_cpus()], self.num_workers)
+        cpus = self.cpus_per_worker or share
+        if _num_fitting(nodes, cpus) < self.num_workers:
+            told = f"{self.num_workers} worker(s) of {cpus} CPU(s) do not fit on"
+            less = "--num-workers and --cpus-per-worker ask for less"
+            if not on_cluster:
+                raise InputError(f"{told} this machine, where Ray has {sum(nodes)}: {less}")
+            has = "+".join(str(cpus) for cpus in sorted(nodes, reverse=True) if cpus) or 0
+            click.echo(f"note: {told} the cluster, which has {has} now: waiting for it to grow ({less})", err=True)
+        return cpus
+
+
+def _num_fitting(nodes: Iterable[int], cpus: int) -> int:
+    return sum(node // cpus for node in nodes)
+
+
+def _largest_share(nodes: Sequence[int], num_workers: int) -> int:
+    """The most cores that each of so many workers can have, each on one of the nodes; 1 if they do not fit."""
+    sizes = range(max(nodes, default=0), 1, -1)
+    return next((size for size in sizes if _num_fitting(nodes, size) >= num_workers), 1)
 
 
 def connect(placement: Placement = Placement()) -> None:

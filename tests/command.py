@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,16 +23,23 @@ def mrigen(*arguments: object) -> int:
     return int(ended.value.code or 0)
 
 
-def mrigen_killed(until: Callable[[], bool], *arguments: object, timeout: float = 120.0) -> None:
-    """Run the command line in a process with a Ray of its own, and SIGKILL it once `until` holds."""
-    process = _started(*arguments)
+def mrigen_killed(until: Callable[[], bool], *arguments: object, by: int = signal.SIGKILL) -> tuple[int, str]:
+    """Run the command line in a process with a Ray of its own, and send it a signal once `until` holds; gives exit
+    status and standard error."""
+    with mrigen_started(*arguments) as process:
+        wait_until(until, process)
+        process.send_signal(by)
+        _, error = process.communicate()
+    return process.returncode, error
+
+
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str], timeout: float = 240.0) -> None:
+    """Until something holds, while a process works."""
     deadline = time.monotonic() + timeout
-    while not until():
+    while not holds():
         assert process.poll() is None, f"ended by itself, with status {process.returncode}, before the kill"
         assert time.monotonic() < deadline, "what the kill waits for never came"
         time.sleep(0.02)
-    process.kill()
-    process.wait()
 
 
 def mrigen_for(seconds: float, *arguments: object) -> bool:
@@ -39,9 +47,10 @@ def mrigen_for(seconds: float, *arguments: object) -> bool:
 
     One that ends by itself must succeed.
     """
-    process = _started(*arguments)
+    process = mrigen_started(*arguments)
     try:
-        assert process.wait(seconds) == 0
+        process.communicate(timeout=seconds)
+        assert process.returncode == 0
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -49,9 +58,10 @@ def mrigen_for(seconds: float, *arguments: object) -> bool:
     return False
 
 
-def _started(*arguments: object) -> subprocess.Popen[bytes]:
+def mrigen_started(*arguments: object, ray_address: str = "") -> subprocess.Popen[str]:
+    """The command line in a process of its own, on the Ray at an address or one of its own."""
     command = [sys.executable, "-m", "jobs.cli", *map(str, arguments)]
-    return subprocess.Popen(command, env=os.environ | {"RAY_ADDRESS": ""})
+    return subprocess.Popen(command, env=os.environ | {"RAY_ADDRESS": ray_address}, stderr=subprocess.PIPE, text=True)
 
 
 def hashes(folder: Path, *without: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.placement import Placement, _container_cpus, connect
+from jobs.placement import Placement, _container_cpus, _largest_share, connect, usable_cpus
 from mrigen.errors import InputError
 
 pytestmark = pytest.mark.ray
@@ -44,6 +44,42 @@ def test_workers_are_as_eager_as_the_driver(ray_cluster: None) -> None:
 
     niceness = ray.remote(num_cpus=0)(lambda: os.nice(0))
     assert ray.get(niceness.remote()) == os.nice(0)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "num_workers", "cpus"),
+    [
+        ([16], 1, 16),
+        ([16], 3, 5),
+        ([1, 1], 1, 1),
+        ([0, 1, 1], 2, 1),
+        ([8, 4], 2, 4),
+        ([8, 2], 2, 4),
+        ([2], 5, 1),
+        ([], 1, 1),
+    ],
+)
+def test_workers_share_what_the_nodes_have(nodes: list[int], num_workers: int, cpus: int) -> None:
+    assert _largest_share(nodes, num_workers) == cpus
+
+
+def test_workers_are_sized_by_the_cluster_or_by_the_user(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
+    import ray
+
+    found = int(ray.cluster_resources()["CPU"])  # more than this machine's, where that has few
+    assert Placement(2).worker_cpus() == max(1, usable_cpus() // 2)
+    assert Placement(2, address="auto").worker_cpus() == found // 2
+    assert Placement(1, address="auto", cpus_per_worker=3).worker_cpus() == 3
+    assert capsys.readouterr().err == ""
+    assert Placement(1, address="auto", cpus_per_worker=100).worker_cpus() == 100
+    less = "--num-workers and --cpus-per-worker ask for less"
+    assert capsys.readouterr().err == (
+        f"note: 1 worker(s) of 100 CPU(s) do not fit on the cluster, which has {found} now: "
+        f"waiting for it to grow ({less})\n"
+    )
+    told = f"^99 worker.s. of 1 CPU.s. do not fit on this machine, where Ray has {found}: {less}$"
+    with pytest.raises(InputError, match=told):
+        Placement(99).worker_cpus()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""Training on Ray when it is told to stop, when the disk is full, and when a node is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from mrigen.labels import all_cells
+from tests.command import mrigen_killed, mrigen_started, wait_until
+from tests.fake_run import SIZE, write_data
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def settings(**training: int) -> list[str]:
+    values = {"preview_every": 10**6, "checkpoint_every": 10**6, "num_steps": 10**6, **training}
+    overrides = [f"autoencoder.training.{name}={value}" for name, value in values.items()]
+    return ["--preset", "tiny", *(part for text in [f"data.image_size={SIZE}", *overrides] for part in ("--set", text))]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    write_data(tmp_path / "run", all_cells()[:4], {"train": 2, "val": 1})
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(("number", "num_workers"), [(signal.SIGTERM, 2), (signal.SIGINT, 1)])
+def test_who_is_told_to_stop_leaves_a_checkpoint_and_a_status_of_its_own(run, number, num_workers):
+    status, error = mrigen_killed(
+        lambda: any(run.glob("vae/tensorboard/events*")),
+        *("train-vae", run, "--num-workers", num_workers, *settings()),
+        by=number,
+    )
+    [checkpoint] = (run / "vae/checkpoints").glob("step-*/COMPLETE.json")
+    done = int(checkpoint.parent.name.removeprefix("step-"))
+    assert status == os.EX_TEMPFAIL
+    last = error.strip().splitlines()[-1]
+    assert last == f"mrigen: stopped after {done} of 1000000 steps: the same command goes on from there"
+    assert "Traceback" not in error
+    assert sorted(os.listdir(run)) == ["config.json", "data", "vae"]
+
+
+def test_what_cannot_be_written_ends_training_at_once(run):
+    (run / "vae").mkdir()
+    (run / "vae/previews").touch()  # so that nothing can be written below it
+    with mrigen_started("train-vae", run, "--num-workers", 2, *settings(preview_every=5)) as process:
+        _, error = process.communicate(timeout=300)
+    assert process.returncode == os.EX_IOERR
+    assert error.strip().splitlines()[-1] == f"mrigen: error: [Errno 17] File exists: '{run}/vae/previews'"
+    assert "Traceback" not in error
+    assert ".ray_train" not in os.listdir(run)
+
+
+def test_a_lost_node_is_made_good_by_another_and_workers_fit_the_nodes(run):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        lost = cluster.add_node(num_cpus=1)
+        verb = ("train-vae", run, *settings(num_steps=300, checkpoint_every=5))
+        with mrigen_started(*verb, ray_address=cluster.address) as process:
+            wait_until(lambda: any(run.glob("vae/checkpoints/*/COMPLETE.json")), process)
+            cluster.add_node(num_cpus=1)
+            cluster.remove_node(lost, allow_graceful=False)
+            _, error = process.communicate(timeout=300)
+    finally:
+        cluster.shutdown()
+    assert process.returncode == 0, error
+    assert (run / "vae/_SUCCESS.json").is_file()
+    assert ".ray_train" not in os.listdir(run)
