@@ -56,7 +56,10 @@ def leased(folder: Location) -> Iterator[None]:
                     write()
                     continue
                 lost.set()
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as in the background of a script
+                if ignored:
+                    _log.error("%s: another driver took over: this one ends", folder)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM if ignored else signal.SIGINT)
                 return
 
     write()

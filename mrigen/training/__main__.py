@@ -39,9 +39,6 @@ def command(
 
     RUN/data comes from `mrigen prepare`, or from --phantom. A killed run goes on by the same command.
     """
-    log = logging.getLogger("mrigen")
-    log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler())
     folder = Location.parse(run)
     with leased(folder):
         _train(folder, resolve_config(folder, preset, config_file, overrides), phantom, device, samples)
@@ -103,4 +100,6 @@ def _lines(title: str, total: int) -> Callable[[int, Mapping[str, float]], None]
 
 
 if __name__ == "__main__":
+    logging.getLogger("mrigen").setLevel(logging.INFO)
+    logging.getLogger("mrigen").addHandler(logging.StreamHandler())
     run_command(command, "python -m mrigen.training")

@@ -55,8 +55,8 @@ def test_workers_and_a_second_call_change_no_byte(ray_cluster, tiny_run, tmp_pat
     assert pq.read_table(two / "manifest").num_rows == 40
 
 
-def test_the_data_set_is_valid_bids(no_ray, tiny_run, tmp_path):
-    command = ["--model", tiny_run / "model", "--redraws", 0, "--per-cell", 1, "--allow-untrained"]
+def test_the_data_set_is_valid_bids(no_ray, tmp_path):
+    command = ["--num-steps", 1, "--redraws", 0, "--per-cell", 1, "--allow-untrained"]
     assert mrigen("generate", *command, "--out", tmp_path / "o") == 0
     validator = Path(sys.executable).with_name("bids-validator-deno")
     result = subprocess.run([validator, "--format", "json", tmp_path / "o"], capture_output=True, text=True)

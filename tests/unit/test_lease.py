@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -92,7 +93,15 @@ def test_another_machines_driver_that_gives_a_sign_of_life_is_named_with_its_age
     assert file.is_file()
 
 
-def test_who_was_taken_for_dead_stops(folder, quick):
+@pytest.fixture
+def interrupts():
+    """Ctrl-C interrupts, also where the tests are run in the background of a script, in which it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_who_was_taken_for_dead_stops(folder, quick, interrupts):
     def work() -> None:
         with leased(folder):
             [name] = lease._leases(folder)
