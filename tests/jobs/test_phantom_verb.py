@@ -41,7 +41,7 @@ def test_a_killed_run_is_finished_by_the_same_command(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     arguments = ("--subjects", 24, "--num-workers", 1)
     assert mrigen("phantom", whole, *arguments) == 0
-    mrigen_killed(lambda: len(list(killed.glob("manifest/*.json"))) >= 3, "phantom", killed, *arguments, timeout=400)
+    mrigen_killed(lambda: len(list(killed.glob("manifest/*.json"))) >= 3, "phantom", killed, *arguments)
     assert not (killed / "participants.tsv").exists()
     capsys.readouterr()
     assert mrigen("phantom", killed, *arguments) == 0
