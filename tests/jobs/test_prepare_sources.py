@@ -85,6 +85,7 @@ def test_from_s3_to_s3(tmp_path: Path, no_ray: None, bucket: str, capsys: pytest
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_real_scans_side_by_side_are_told_apart_and_their_mixed_heads_refused(
     tmp_path: Path, real_data: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

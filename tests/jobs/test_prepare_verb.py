@@ -236,6 +236,7 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path, ray_cluster:
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_real_scans_of_open_ms_data(
     tmp_path: Path, real_data: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
