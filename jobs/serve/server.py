@@ -20,6 +20,7 @@ from jobs.serve.guard import Door
 MAX_HEADER_BYTES = 64 * 1024
 HEADERS_TIMEOUT_S = 10.0
 MAX_CONNECTIONS = 1000
+_TOO_LARGE = f"the headers are larger than {MAX_HEADER_BYTES} bytes"
 
 
 class BoundedProtocol(H11Protocol):
@@ -34,6 +35,10 @@ class BoundedProtocol(H11Protocol):
         self._watch_headers()
 
     def data_received(self, data: bytes) -> None:
+        # h11 bounds what it waits for: headers that come whole in one piece may be larger.
+        if self.conn.their_state is h11.IDLE and len(data.partition(b"\r\n\r\n")[0]) > MAX_HEADER_BYTES:
+            self._refuse(431, _TOO_LARGE)
+            return
         super().data_received(data)
         self._watch_headers()
 
@@ -44,7 +49,7 @@ class BoundedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Called where h11 finds a request that is none."""
         if len(self.conn.trailing_data[0]) > MAX_HEADER_BYTES:
-            self._refuse(431, f"the headers are larger than {MAX_HEADER_BYTES} bytes")
+            self._refuse(431, _TOO_LARGE)
         else:
             self._refuse(400, "this is not HTTP")
 

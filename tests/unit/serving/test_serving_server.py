@@ -49,6 +49,7 @@ def test_headers_that_are_too_large_are_431_and_hold_up_nobody(start: Callable[.
     _, port = start()
     begun = b"GET /v1/livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: "
     assert status_and_detail(send(port, begun + b"a" * (MAX_HEADER_BYTES + 1)))[0] == 431
+    assert status_and_detail(send(port, begun + b"a" * 100_000 + b"\r\n\r\n"))[0] == 431
     started = time.monotonic()
     send(port, begun, *[b"a" * 1_000_000] * 50)
     assert httpx.get(f"http://127.0.0.1:{port}/v1/livez").status_code == 200
