@@ -223,14 +223,14 @@ def load_model(folder: Path) -> Model:
     """
     digest = verify_folder(folder)
     config = parse_config(_read_json(folder / CONFIG), str(folder / CONFIG))
-    labels = folder / "labels.json"
+    labels = _read_fields(folder / "labels.json", "training_counts", "slice_mm_quantiles")
     codec = load_codec(config, Location.parse(folder) / "vae")
     said, other = _read_json(folder / "scheduler" / "scheduler_config.json"), scheduler(config)
     meant = {"_class_name": type(other).__name__, "prediction_type": other.config.get("prediction_type")}
     for key in meant:
         if said.get(key) != meant[key]:
             raise InputError(f"{folder / 'scheduler'}: {key} is {said.get(key)!r}, and by {CONFIG} {meant[key]!r}")
-    conditioner = Conditioner(_read_field(folder / "conditioning" / "config.json", "channels"))
+    conditioner = Conditioner(_read_fields(folder / "conditioning" / "config.json", "channels")["channels"])
     try:
         conditioner.load_state_dict(load_file(folder / "conditioning" / "model.safetensors"))
     except (RuntimeError, SafetensorError, OSError) as error:
@@ -242,12 +242,12 @@ def load_model(folder: Path) -> Model:
         codec=codec,
         denoiser=denoiser.eval().requires_grad_(False),
         statistics=_statistics(folder, codec, config.latent_shape[0]),
-        training_counts={Cell.parse(name): int(n) for name, n in _read_field(labels, "training_counts").items()},
-        training_sources=tuple(_read_json(labels).get("training_sources", ())),
-        slice_mm_quantiles=tuple(_read_field(labels, "slice_mm_quantiles")),
+        training_counts={Cell.parse(name): int(n) for name, n in labels["training_counts"].items()},
+        training_sources=tuple(labels.get("training_sources", ())),
+        slice_mm_quantiles=tuple(labels["slice_mm_quantiles"]),
         image_limits={
             Modality(name): {fact: (low, high) for fact, (low, high) in limits.items()}
-            for name, limits in _read_json(labels).get("image_limits", {}).items()
+            for name, limits in labels.get("image_limits", {}).items()
         },
         sha256=digest,
     )
@@ -314,8 +314,11 @@ def _read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON") from None
 
 
-def _read_field(path: Path, name: str) -> Any:
+def _read_fields(path: Path, *needed: str) -> dict[str, Any]:
+    """A JSON object that has the fields that are needed. Raises InputError that names the first that is missing."""
     tree = _read_json(path)
-    if not isinstance(tree, dict) or not tree.get(name):
-        raise InputError(f"{path} has no {name}: copy the model folder anew")
-    return tree[name]
+    fields: dict[str, Any] = tree if isinstance(tree, dict) else {}
+    for name in needed:
+        if not fields.get(name):
+            raise InputError(f"{path} has no {name}: copy the model folder anew")
+    return fields
