@@ -70,7 +70,7 @@ def _progress(run: Location, tree: Mapping[str, Mapping[str, Mapping[str, object
     for stage, section in (("ldm", "denoiser"), ("vae", "autoencoder")):
         journal = run / stage / LINES
         if journal.is_file() and not (run / stage / SUCCESS).is_file():
-            lines = journal.read_bytes().splitlines()
+            lines = journal.read_bytes().rpartition(b"\n")[0].splitlines()  # the last may be half written
             step = json.loads(lines[-1])["step"] if lines else 0
             return f"train-{stage} {step}/{tree[section]['training']['num_steps']}"
     return ""

@@ -30,7 +30,7 @@ def folder(tiny_run, tmp_path):
     store_config(second, tiny_config("seed=5", "denoiser.training.learning_rate=0.5", "denoiser.training.log_every=7"))
     (second / "latents/_SUCCESS.json").write_json({})
     lines = [json.dumps({"step": step, "loss": 1.0}) for step in (2, 6)]
-    (second / "ldm/journal.jsonl").write_bytes("\n".join(lines).encode())
+    (second / "ldm/journal.jsonl").write_bytes("\n".join([*lines, '{"step": 7, "lo']).encode())  # killed amid it
     (tmp_path / "other").mkdir()
     return Location.parse(tmp_path)
 
