@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mrigen import __version__
-from mrigen.checkpoint import Model, load_model
 from mrigen.config import Config, SamplerConfig
+from mrigen.diffusion.sampling import TEXTURE_STEP, guidance_acts, guided, sample_noise, seed_fraction, solve
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
+from mrigen.model_folder.files import Model, load_model
 from mrigen.models.conditioning import Conditions
 from mrigen.preprocess import slice_affine
-from mrigen.sampling import TEXTURE_STEP, guidance_acts, guided, sample_noise, seed_fraction, solve
 from mrigen.storage import Location
 from mrigen.threads import one_thread
 from mrigen.volume import Volume

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from mrigen.checkpoint import save_autoencoder
 from mrigen.config import Config, load_config
 from mrigen.labels import Cell
+from mrigen.model_folder.files import save_autoencoder
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.records import image_schema, sample_schema, to_table, write_table
 from mrigen.run import deciding_settings

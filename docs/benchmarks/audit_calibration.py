@@ -20,11 +20,11 @@ from torch import Tensor
 
 from mrigen.audit.decision import MIN_DISTANCE, Share, excess_p_value
 from mrigen.audit.likeness import align, unit_features, unit_spectrum
-from mrigen.checkpoint import load_autoencoder
 from mrigen.config import Config
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.networks import find_autoencoder
 from mrigen.labels import Cell
+from mrigen.model_folder.files import load_autoencoder
 from mrigen.records import read_table, tensor_numpy
 from mrigen.storage import Location
 

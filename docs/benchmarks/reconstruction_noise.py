@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mrigen.checkpoint import load_autoencoder
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.metrics.image_quality import psnr
 from mrigen.metrics.kernel import kid
 from mrigen.metrics.resampling import ImageSet, interval, seeded
+from mrigen.model_folder.files import load_autoencoder
 from mrigen.models.autoencoder import Autoencoder, Decoded
 from mrigen.models.texture import BACKGROUND
 from mrigen.records import read_table

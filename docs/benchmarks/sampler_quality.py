@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from mrigen.config import EvaluationConfig
+from mrigen.diffusion.sampling import sample_seed
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.labels import Cell, Pathology
 from mrigen.metrics.comparison import compare
@@ -27,7 +28,6 @@ from mrigen.metrics.figure import Figure
 from mrigen.metrics.resampling import ImageSet
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.records import read_table
-from mrigen.sampling import sample_seed
 from mrigen.storage import Location
 from mrigen.training.data import TrainingRows, evenly_spaced
 

@@ -18,8 +18,8 @@ import click
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from mrigen.checkpoint import load_model
 from mrigen.labels import all_cells
+from mrigen.model_folder.files import load_model
 from mrigen.models.conditioning import Conditions
 from mrigen.pipeline import Pipeline, SampleRequest
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import torch
 
 from mrigen.config import Config, load_config
-from mrigen.diffusion import NoiseSchedule
+from mrigen.diffusion.process import NoiseSchedule
 from mrigen.labels import all_cells
 from mrigen.models.codec import Posterior
 from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions

@@ -16,8 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mrigen import __version__
 from mrigen.config import SamplerConfig
+from mrigen.diffusion.solvers import SOLVERS, SolverName
 from mrigen.labels import Cell, Modality, Pathology, all_cells
-from mrigen.solvers import SOLVERS, SolverName
 
 if TYPE_CHECKING:
     from mrigen.pipeline import Pipeline

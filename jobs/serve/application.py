@@ -49,7 +49,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
 def load_facts(args: Args) -> tuple[Location | None, ModelInfo]:
     """Where the model is, and its facts; it is loaded once to check it."""
     from jobs.serve.api import describe
-    from mrigen.model_card import trained_on
+    from mrigen.model_folder.card import trained_on
     from mrigen.pipeline import Pipeline
 
     model = None if args.model is None else Location.parse(args.model)

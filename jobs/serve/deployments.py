@@ -55,8 +55,8 @@ class Sampler:
 
     async def make(self, order: Order) -> list[SampleFile]:
         """The files of an order."""
+        from mrigen.diffusion.sampling import sample_seed
         from mrigen.pipeline import SampleRequest
-        from mrigen.sampling import sample_seed
 
         requests = [
             SampleRequest(order.cell, sample_seed(order.seed, order.cell, index), order.sampler, order.slice_mm)

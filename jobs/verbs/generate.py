@@ -10,7 +10,7 @@ import click
 
 from jobs.options import input_folder, output_location, worker_options
 from jobs.placement import Placement
-from mrigen.solvers import SOLVERS
+from mrigen.diffusion.solvers import SOLVERS
 from mrigen.storage import Location
 
 

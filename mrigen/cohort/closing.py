@@ -11,7 +11,7 @@ from mrigen.cohort.croissant import croissant
 from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
-from mrigen.model_card import trained_on
+from mrigen.model_folder.card import trained_on
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
 

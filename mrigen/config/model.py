@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from mrigen.config.section import Section, Share
-from mrigen.solvers import SolverName
+from mrigen.diffusion.solvers import SolverName
 
 
 class DataConfig(Section):
@@ -222,7 +222,7 @@ class SamplerConfig(Section):
     """How samples are drawn. Part of a sample's identity, with the model, the cell and the seed."""
 
     solver: SolverName = "dpmpp-2m"
-    """One of `mrigen.solvers.SOLVERS`."""
+    """One of `mrigen.diffusion.solvers.SOLVERS`."""
     num_steps: int = Field(20, ge=1, le=1000)
     """Steps of the solver, each of which calls the denoiser once, and once more for each term of guidance."""
     guidance_scale: float = Field(2.0, ge=0.0, le=50.0)

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from mrigen.config import Config
+from mrigen.diffusion.sampling import sample_noise
 from mrigen.evaluation.planning import EvaluationPlan, ImageShard
 from mrigen.evaluation.shard_files import SHARD_SCHEMA, ShardFiles
 from mrigen.features.networks import Networks
 from mrigen.images.index import Group, ImageRow, hash_order
 from mrigen.metrics.image_quality import psnr, ssim
 from mrigen.records import read_image_file, tensor_numpy, unpack_mask, write_table
-from mrigen.sampling import sample_noise
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from mrigen.checkpoint import SUMS, load_autoencoder
 from mrigen.condition_classifier.classifier import Classifier
 from mrigen.condition_classifier.store import ClassifierPlan, find_or_train, plan_classifier
 from mrigen.config import Config
@@ -20,6 +19,7 @@ from mrigen.errors import InputError
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.names import AUTOENCODER, EFFICIENTNET, MRI
 from mrigen.features.pretrained import PretrainedFeatures, load_pretrained
+from mrigen.model_folder.files import SUMS, load_autoencoder
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.storage import Location
 

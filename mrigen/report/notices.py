@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mrigen.checkpoint import SUMS, subject_digest, training_subjects
-from mrigen.model_card import is_phantom
+from mrigen.model_folder.card import is_phantom
+from mrigen.model_folder.files import SUMS, subject_digest, training_subjects
 from mrigen.report.provenance import Provenance
 from mrigen.storage import Location
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from mrigen.checkpoint import SUMS, Model, load_model, training_subjects
 from mrigen.config import Config, TrainingConfig, parse_config
 from mrigen.errors import InputError
+from mrigen.model_folder.files import SUMS, Model, load_model, training_subjects
 from mrigen.storage import Location
 
 EMBEDDED = "embedded"

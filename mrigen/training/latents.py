@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from mrigen.checkpoint import STATISTICS, load_codec
 from mrigen.config import Config
 from mrigen.errors import InputError
+from mrigen.model_folder.files import STATISTICS, load_codec
 from mrigen.models.codec import Codec
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.records import latent_schema, read_file, tensor_numpy, to_table, write_table

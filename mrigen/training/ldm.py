@@ -10,16 +10,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from mrigen.checkpoint import TrainingFacts, load_codec, save_model
 from mrigen.config import Config
-from mrigen.diffusion import NoiseSchedule
+from mrigen.diffusion.process import NoiseSchedule
+from mrigen.diffusion.sampling import sample_noise, solve
 from mrigen.errors import InputError
 from mrigen.labels import Modality, all_cells
+from mrigen.model_folder.files import TrainingFacts, load_codec, save_model
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.run import deciding_settings, finish, is_finished
-from mrigen.sampling import sample_noise, solve
 from mrigen.storage import Location
 from mrigen.training.data import Places, TrainingRows, evenly_spaced, training_limits, training_sources
 from mrigen.training.fine_tuning import load_start

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mrigen.config import Config
-from mrigen.diffusion import PREDICTIONS, NoiseSchedule, add_noise, loss_weight, training_timesteps
+from mrigen.diffusion.process import PREDICTIONS, NoiseSchedule, add_noise, loss_weight, training_timesteps
 from mrigen.models.codec import Posterior
 from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
 from mrigen.models.latent_space import LatentStatistics

@@ -12,15 +12,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from mrigen.checkpoint import save_autoencoder
 from mrigen.config import Config
+from mrigen.diffusion.sampling import sample_noise
 from mrigen.errors import InputError
+from mrigen.model_folder.files import save_autoencoder
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.losses import AutoencoderObjective
 from mrigen.models.texture import BACKGROUND
 from mrigen.records import prepared_parts
 from mrigen.run import deciding_settings, finish, is_finished, require_finished
-from mrigen.sampling import sample_noise
 from mrigen.storage import Location
 from mrigen.training.data import Array, Places, TrainingRows, evenly_spaced
 from mrigen.training.fine_tuning import load_start

@@ -30,9 +30,9 @@ from jobs.serve.application import Args
 from jobs.verbs.serve import APP_NAME
 from mrigen.cohort.order import Kind
 from mrigen.cohort.plan import CohortPlan
+from mrigen.diffusion.sampling import sample_seed
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, SampleRequest
-from mrigen.sampling import sample_seed
 from tests.command import mrigen
 from tests.ports import free_port
 

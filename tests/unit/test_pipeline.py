@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mrigen.config import SamplerConfig
+from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, SampleRequest
-from mrigen.sampling import sample_seed
 
 SAMPLER = SamplerConfig(solver="ddim", num_steps=3, guidance_scale=2.0, compute_batch=8)
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.unit.test_checkpoint import resealed
 
-from mrigen.checkpoint import load_model
 from mrigen.config import load_config
 from mrigen.errors import InputError
 from mrigen.features.networks import find_networks
 from mrigen.labels import Cell
+from mrigen.model_folder.files import load_model
 from mrigen.models.codec import Pixels
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.records import read_table, tensor_numpy
 from mrigen.run import deciding_settings
 from mrigen.storage import Location
 from mrigen.training.__main__ import command
-from tests.unit.test_checkpoint import resealed
 
 SETTINGS = ["codec=pixels", "data.image_size=32", "data.spacing_mm=6", "denoiser.training.num_steps=2"]
 CONFIG = load_config("tiny", overrides=SETTINGS)

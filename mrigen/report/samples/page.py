@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
-from mrigen.model_card import trained_on
+from mrigen.model_folder.card import trained_on
 from mrigen.records import read_file, tensor_numpy
 from mrigen.report.rendering import render, tile_rows
 from mrigen.report.sheets import Slice, contact_sheet_png

@@ -8,19 +8,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from mrigen.checkpoint import Model, load_model
 from mrigen.condition_classifier.fidelity import Answers, ask
 from mrigen.condition_classifier.store import ClassifierPlan, find_or_train
 from mrigen.config import Config
+from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
 from mrigen.evaluation.answered_images import ScoredImages
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.names import EFFICIENTNET, MRI
 from mrigen.images.labelled import LabelledImages
 from mrigen.labels import Cell
+from mrigen.model_folder.files import Model, load_model
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.records import is_whole, write_table
-from mrigen.sampling import sample_seed
 from mrigen.storage import Location
 from mrigen.studies.ablation.settings import untold
 from mrigen.studies.ablation.shards import AblationPlan, AblationShard

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from mrigen.checkpoint import Model
 from mrigen.config import Config, SamplerConfig
 from mrigen.config.model import NO_GUIDANCE
+from mrigen.diffusion.sampling import num_evaluations
+from mrigen.diffusion.solvers import SOLVERS
+from mrigen.model_folder.files import Model
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
-from mrigen.sampling import num_evaluations
-from mrigen.solvers import SOLVERS
 
 COMPARED = tuple(name for name, solver in SOLVERS.items() if not solver.stochastic)
 """The solvers whose samples, from the same noise, have one limit that more steps lead to."""

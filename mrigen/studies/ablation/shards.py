@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrigen import __version__
-from mrigen.checkpoint import Model
 from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, in_file_order
 from mrigen.images.labelled import choose_per_cell
 from mrigen.labels import Cell, all_cells
+from mrigen.model_folder.files import Model
 from mrigen.studies.ablation.settings import Setting, plan_settings
 
 REAL_PER_CELL = 64

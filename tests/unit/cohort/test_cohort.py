@@ -20,10 +20,10 @@ from mrigen.cohort.order import Kind
 from mrigen.cohort.plan import CohortPlan, planned, write_plan
 from mrigen.cohort.shard import make_shard
 from mrigen.config import SamplerConfig
+from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.pipeline import Pipeline
-from mrigen.sampling import sample_seed
 from mrigen.storage import Location
 from tests.command import hashes
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mrigen.checkpoint import load_autoencoder
 from mrigen.condition_classifier.classifier import Trained
 from mrigen.condition_classifier.fidelity import ask, fidelity
 from mrigen.condition_classifier.store import find_or_train
@@ -28,6 +27,7 @@ from mrigen.labels import Cell, Modality, all_cells
 from mrigen.metrics.distribution import frechet
 from mrigen.metrics.kernel import kid
 from mrigen.metrics.resampling import ImageSet, seeded
+from mrigen.model_folder.files import load_autoencoder
 from mrigen.records import pack_mask
 from mrigen.storage import Location
 from tests.fake_run import SIZE, made_up_image, sample_row, tiny_config, write_autoencoder, write_data, write_samples

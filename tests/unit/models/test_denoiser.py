@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mrigen.config import DenoiserConfig
+from mrigen.diffusion.sampling import guided
 from mrigen.labels import all_cells
 from mrigen.models.conditioning import CONDITIONS, NUM_UNIFORMS, Conditions, drop_conditions
 from mrigen.models.denoiser import Denoiser
-from mrigen.sampling import guided
 from tests.fake_run import tiny_config
 
 CELLS = all_cells()[::5]

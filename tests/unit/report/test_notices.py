@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mrigen.checkpoint import subject_digest
+from mrigen.model_folder.files import subject_digest
 from mrigen.report.notices import broken_notice, model_notices, notices
 from mrigen.storage import Location
 

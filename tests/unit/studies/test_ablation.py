@@ -11,13 +11,13 @@ import torch
 from matplotlib.figure import Figure as Plot
 from torch import Tensor
 
-from mrigen.checkpoint import Model, load_model
 from mrigen.errors import InputError
 from mrigen.images.index import Group, ImageIndex, ImageRow
 from mrigen.labels import Cell
 from mrigen.metrics import kernel
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.kernel import NO_KID, polynomial_kernel
+from mrigen.model_folder.files import Model, load_model
 from mrigen.report.ablation.page import ablation_page
 from mrigen.report.ablation.words import ablation_verdict
 from mrigen.report.plots import blank

@@ -8,11 +8,11 @@ import shutil
 import pytest
 import torch
 
-from mrigen.checkpoint import load_model, subject_digest
 from mrigen.config import load_config
 from mrigen.each import one_by_one
 from mrigen.errors import InputError
 from mrigen.labels import all_cells
+from mrigen.model_folder.files import load_model, subject_digest
 from mrigen.run import deciding_settings
 from mrigen.stages.encode import encode_run
 from mrigen.storage import Location

@@ -12,7 +12,7 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 
 from mrigen.config import Config
-from mrigen.diffusion import NoiseSchedule
+from mrigen.diffusion.process import NoiseSchedule
 from mrigen.each import one_by_one
 from mrigen.labels import all_cells
 from mrigen.models.autoencoder import Autoencoder

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mrigen.config import SamplerConfig
-from mrigen.diffusion import PREDICTIONS, NoiseSchedule
-from mrigen.solvers import CLEAN, SOLVERS, Level
+from mrigen.diffusion.process import PREDICTIONS, NoiseSchedule
+from mrigen.diffusion.solvers import CLEAN, SOLVERS, Level
 
 TEXTURE_STEP = 2**32
 """Number under which `sample_noise` gives the noise of a sample's texture; those of a solver's steps are less."""

@@ -8,7 +8,7 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from scipy.stats import kstest
 
 from mrigen.config import DiffusionConfig
-from mrigen.diffusion import PREDICTIONS, NoiseSchedule, add_noise, loss_weight, training_timesteps
+from mrigen.diffusion.process import PREDICTIONS, NoiseSchedule, add_noise, loss_weight, training_timesteps
 
 OBJECTIVES = [
     DiffusionConfig(),

@@ -30,10 +30,10 @@ from torch import nn
 
 from mrigen import __version__
 from mrigen.config import Config, parse_config
-from mrigen.diffusion import NoiseSchedule
+from mrigen.diffusion.process import NoiseSchedule
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality
-from mrigen.model_card import is_phantom, model_card
+from mrigen.model_folder.card import is_phantom, model_card
 from mrigen.models.autoencoder import NETWORKS, Autoencoder
 from mrigen.models.codec import Codec, Pixels
 from mrigen.models.conditioning import Conditioner

@@ -13,10 +13,10 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
-from mrigen.checkpoint import load_autoencoder, load_model, verify_folder
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality
-from mrigen.model_card import trained_on
+from mrigen.model_folder.card import trained_on
+from mrigen.model_folder.files import load_autoencoder, load_model, verify_folder
 
 
 @pytest.fixture

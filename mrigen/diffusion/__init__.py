@@ -1,0 +1,1 @@
+"""The diffusion process: what is learned, and how a sample is drawn from it."""

@@ -1,0 +1,1 @@
+"""The model folder: what a trained model is on disk, and its card."""
