@@ -48,11 +48,11 @@ PRESETS: dict[str, dict[str, Any]] = {
             "block_channels": [32, 64, 128],
             "crop_size": 64,
             "lesion_weight": 1.0,
-            "latent_noise": 0.4,
-            "training": {"num_steps": 3000, "batch_size": 16, "learning_rate": 2e-3, "ema_decay": 0.995},
+            "latent_noise": 0.2,
+            "training": {"num_steps": 4000, "batch_size": 16, "learning_rate": 2e-3, "ema_decay": 0.995},
         },
         "denoiser": {
-            "training": {"num_steps": 7000, "learning_rate": 5e-4, "warmup_steps": 200, "ema_decay": 0.9995},
+            "training": {"num_steps": 5000, "learning_rate": 5e-4, "warmup_steps": 200, "ema_decay": 0.999},
         },
     },
 }
