@@ -163,6 +163,9 @@ def read_file(file: Location, columns: Sequence[str] | None = None) -> pa.Table:
     """
     data = io.BytesIO(file.read_bytes())
     try:
+        names = set(pq.read_schema(data).names)
+        if lacking := [name for name in columns or () if name not in names]:
+            raise InputError(f"{file} has no column {lacking[0]!r}: it is of something else, or another version")
         return pq.read_table(data, columns=list(columns) if columns else None, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -44,7 +44,7 @@ class Location:
     def parse(cls, text: str | os.PathLike[str]) -> Self:
         """Read a local path (made absolute) or a URI that pyarrow knows, such as `s3://bucket/run`.
 
-        Raises InputError for an unknown scheme.
+        Raises InputError for an unknown scheme, or a URI without a bucket.
         """
         raw = os.fspath(text)
         if not raw or "\0" in raw:
@@ -55,6 +55,8 @@ class Location:
             filesystem, path = pafs.FileSystem.from_uri(raw)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
             raise InputError(f"cannot use {raw!r} as storage: {' '.join(str(error).split())}") from None
+        if not path:
+            raise InputError(f"cannot use {raw!r} as storage: it names no bucket")
         told = [(name, value) for name, value in parse_qsl(urlsplit(raw).query) if name in _TOLD]
         return cls(filesystem, path, urlencode(told, safe=":"))
 

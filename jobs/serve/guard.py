@@ -33,7 +33,7 @@ LEFT = 499
 """Status in log and figures of a request whose client left before it was answered."""
 QUIET = ("/v1/healthz", "/v1/livez", "/v1/readyz", "/metrics")
 """What is asked every few seconds, and leaves no line in the access log."""
-_OPEN_WHILE_STOPPING = ("/v1/livez", "/metrics")
+_OPEN_WHILE_STOPPING = ("/v1/healthz", "/v1/livez", "/metrics")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 

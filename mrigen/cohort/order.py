@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from mrigen.config.files import parse_yaml
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.records import read_file
-from mrigen.sources.tables import read_rows
+from mrigen.sources.tables import TABLE_SUFFIXES, read_rows
 from mrigen.storage import Location
 
 DEFAULT_PER_CELL = 4
+_MOST = 10**9
 COLUMNS = ("pathology", "modality", "slice_mm", "count")
 """Columns of a table of what is asked for: the conditions that the model knows, and how many samples of them."""
 
@@ -79,7 +79,9 @@ class CohortOrder:
         """
         if sum(asked is not None for asked in (self.cells, self.table, self.balance)) > 1:
             raise InputError("only one of --cells, --plan and --balance can say what to make")
-        number = DEFAULT_PER_CELL if self.per_cell is None else self.per_cell
+        if self.table is not None and self.per_cell is not None:
+            raise InputError("--per-cell has no say beside --plan, where each row has its count, or is one sample")
+        number = DEFAULT_PER_CELL if self.per_cell is None else _count(str(self.per_cell), "--per-cell")
         if self.balance is not None:
             found = _lacking(self.balance, known, self.per_cell)
         elif self.table is not None:
@@ -87,8 +89,8 @@ class CohortOrder:
         elif self.cells is not None:
             found = {}
             for text in self.cells.split(","):
-                cells, _, count = text.partition("=")
-                asked = _count(count, f"--cells {text}") if count else number
+                cells, equals, count = text.partition("=")
+                asked = _count(count, f"--cells {text}") if equals else number
                 found.update(dict.fromkeys(map(Kind, _cells(cells, known)), asked))
         else:
             found = dict.fromkeys(map(Kind, known), number)
@@ -118,8 +120,8 @@ def _count(text: str, where: str) -> int:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not (number >= 0 and number == int(number)):
-        raise InputError(f"{where}: {text[:80]!r} is no number of samples")
+    if not (0 <= number <= _MOST and number == int(number)):
+        raise InputError(f"{where}: {text[:80]!r} is no number of samples, 0 to {_MOST:,}")
     return int(number)
 
 
@@ -157,13 +159,12 @@ def _rows(table: Location) -> Iterator[tuple[str, dict[str, str]]]:
     if not table.is_file():
         raise InputError(f"--plan: no file {table}")
     if not table.path.casefold().endswith((".yaml", ".yml")):
+        if not table.path.casefold().endswith(TABLE_SUFFIXES):
+            raise InputError(f"--plan: {table} is no .yaml, {', '.join(TABLE_SUFFIXES)} file")
         for number, row in enumerate(read_rows(table), start=1):
             yield f"{table}, row {number}", row
         return
-    try:
-        tree = yaml.safe_load(table.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{table} is not YAML: {' '.join(str(error).split())[:200]}") from None
+    tree = parse_yaml(table.read_bytes(), str(table))
     if isinstance(tree, dict):  # Glioblastoma:T1ce: 5000
         for name, count in tree.items():
             pathology, _, modality = str(name).partition(":")

@@ -69,12 +69,15 @@ def resolved_tree(
         raise InputError(f"unknown preset {preset!r}: known are {', '.join(PRESETS)}")
     _merge(defaults, PRESETS[preset], f"preset {preset}")
     if text is not None:
-        _merge(defaults, _parse_yaml(text, source), source)
+        tree = parse_yaml(text, source)
+        if not isinstance(tree, dict):
+            raise InputError(f"{source} must hold a mapping of settings, not {type(tree).__name__}")
+        _merge(defaults, tree, source)
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator or not key:
             raise InputError(f"override {override!r} is not of the form key.path=value")
-        branch = _parse_yaml(value, f"override {override!r}", mapping=False)
+        branch = parse_yaml(value, f"override {override!r}")
         for name in reversed(key.split(".")):
             branch = {name: branch}
         _merge(defaults, branch, f"override {override!r}")
@@ -92,14 +95,21 @@ def read_settings(path: str) -> str:
         raise InputError(f"--config: {path} cannot be read as text: {' '.join(str(error).split())}") from None
 
 
-def _parse_yaml(text: str, source: str, *, mapping: bool = True) -> Any:
+def parse_yaml(text: str | bytes, source: str) -> Any:
+    """What a YAML text holds. Raises InputError if it is none, or gives a key twice, of which YAML takes the last."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
-    if mapping and not isinstance(value, dict):
-        raise InputError(f"{source} must hold a mapping of settings, not {type(value).__name__}")
-    return value
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())[:200]}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.composer.ComposerError(None, None, f"{twice!r} is given twice", node.start_mark)
+        return node
 
 
 def _merge(tree: dict[str, Any], patch: Mapping[str, Any], source: str, path: str = "") -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from mrigen.config import Section, parse_section
+from mrigen.config.files import parse_yaml
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
 from mrigen.storage import Location
@@ -117,10 +117,7 @@ def _listed(file: Location, options: SourceOptions) -> list[Source]:
     """The entries of a list such as `[{path: IXI}, {path: oasis, table: cdr.csv}]`; paths are relative to the file."""
     if not file.is_file():
         raise InputError(f"no file {file}")
-    try:
-        tree = yaml.safe_load(file.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    tree = parse_yaml(file.read_bytes(), str(file))
     if not isinstance(tree, list) or not tree:
         raise InputError(f"{file}: must hold a list of sources, such as - {{path: IXI, pathology: Healthy}}")
     return [_entry(file, f"{file}, entry {number}", entry, options) for number, entry in enumerate(tree, start=1)]

@@ -59,7 +59,8 @@ def find_all_scans(sources: Sequence[Source]) -> FoundScans:
     for origin, source in enumerate(sources):
         claims, left_out = _find(source.place, source.options)
         kinds.append(in_words([claim for claim in claims if claim.scans or claim.rejected] or claims))
-        splits = _told_splits(source, {scan.subject for claim in claims for scan in claim.scans})
+        splits, absent = _told_splits(source, {scan.subject for claim in claims for scan in claim.scans})
+        kinds[-1] += absent
         scans.extend(
             replace(scan, origin=origin, split=splits.get(scan.subject, "")) for claim in claims for scan in claim.scans
         )
@@ -71,16 +72,21 @@ def find_all_scans(sources: Sequence[Source]) -> FoundScans:
     return FoundScans(tuple(kinds), places, tuple(agreed), tuple(masks), (*rejected, *contradicted))
 
 
-def _told_splits(source: Source, subjects: Collection[str]) -> dict[str, str]:
-    """Subject -> split, where the user has a table of these. Raises InputError if it is of nobody in the source."""
+def _told_splits(source: Source, subjects: Collection[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Subject -> split, where the user has a table of these, and in words who of it is not in the source.
+
+    Raises InputError if nobody is.
+    """
     if not source.options.split:
-        return {}
+        return {}, ()
     file = named_table(source.place, source.options.split)
     splits = read_splits_table(file, source.options)
     if subjects and not subjects & splits.keys():
         names = f"{', '.join(sorted(splits)[:2]) or 'nobody'}, but subjects are such as {min(subjects)}"
         raise InputError(f"{file}: it tells the split of nobody in {source.place}: of {names}")
-    return splits
+    if absent := sorted(splits.keys() - subjects):
+        return splits, (f"{file.name} tells the split of {len(absent)} who are not here, such as {absent[0]}",)
+    return splits, ()
 
 
 def _find(place: Location, options: SourceOptions) -> tuple[list[ClaimedFiles], list[Rejected]]:

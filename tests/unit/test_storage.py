@@ -148,7 +148,7 @@ def test_paths_are_made_absolute_and_uris_are_known_or_refused(tmp_path: Path, m
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Location.parse("a/b").path == Location.parse("~/a/b").path == f"{tmp_path}/a/b"
     assert Location.parse(f"file://{tmp_path}").local == tmp_path
-    for text in ("nosuch://bucket/a", "", "a\0b"):
+    for text in ("nosuch://bucket/a", "s3://", "", "a\0b"):
         with pytest.raises(InputError):
             Location.parse(text)
 

@@ -82,18 +82,30 @@ def test_what_real_data_lacks_is_filled_up(tmp_path):
     [
         ({"cells": "HC:T1=some"}, "--cells HC:T1=some: 'some' is no number of samples"),
         ({"cells": "HC:T1=1.5"}, "'1.5' is no number of samples"),
-        ({"cells": "HC:T1=-1"}, "'-1' is no number of samples"),
+        ({"cells": "HC:T1=-1"}, "'-1' is no number of samples, 0 to 1,000,000,000"),
+        ({"cells": "HC:T1=inf"}, "--cells HC:T1=inf: 'inf' is no number of samples"),
+        ({"cells": "HC:T1=1e10"}, "'1e10' is no number of samples"),
+        ({"cells": "HC:T1="}, "--cells HC:T1=: '' is no number of samples"),
+        ({"per_cell": 10**10}, "--per-cell: '10000000000' is no number of samples"),
         ({"cells": "HC"}, "cell 'HC' is not of the form"),
         ({"cells": "HC:T1", "balance": Location.parse("x")}, "only one of --cells, --plan and --balance"),
-        ({"table": "modality,pathology,age\nT1,HC,3\n"}, "row 1: unknown column 'age': known are pathology, modality"),
-        ({"table": "modality,pathology,slice_mm\nT1,HC,top\n"}, "row 1: slice_mm 'top' is no number"),
-        ({"table": "pathology\nHC\n"}, "row 1: no modality"),
+        ({"table": ("t.yaml", "HC:T1: 1\nHC:T1: 2\n")}, "t.yaml is not YAML: 'HC:T1' is given twice in"),
+        ({"table": ("t.json", '{"HC:T1": 1}')}, "t.json is no .yaml, .csv, .tsv, .parquet file"),
+        ({"table": ("t.yaml", "HC:T1: 1\n"), "per_cell": 5}, "--per-cell has no say beside --plan"),
+        ({"table": ("t.csv", "modality,pathology,count\nT1,HC,inf\n")}, "row 1: 'inf' is no number of samples"),
+        (
+            {"table": ("t.csv", "modality,pathology,age\nT1,HC,3\n")},
+            "row 1: unknown column 'age': known are pathology, modality",
+        ),
+        ({"table": ("t.csv", "modality,pathology,slice_mm\nT1,HC,top\n")}, "row 1: slice_mm 'top' is no number"),
+        ({"table": ("t.csv", "pathology\nHC\n")}, "row 1: no modality"),
     ],
 )
 def test_what_cannot_be_understood_is_told_by_where_it_stands(tmp_path, fields, told):
     if "table" in fields:
-        (tmp_path / "t.csv").write_text(fields["table"])
-        fields = {"table": Location.parse(tmp_path / "t.csv")}
+        name, text = fields["table"]
+        (tmp_path / name).write_text(text)
+        fields = fields | {"table": Location.parse(tmp_path / name)}
     with pytest.raises(InputError) as error:
         asked(**fields)
     assert told in str(error.value)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -95,3 +96,6 @@ def test_headers_tell_what_all_files_share(model: ModelInfo) -> None:
     assert many["X-Mrigen-Seed"] == "7"
     assert many["X-Mrigen-Modality"] == "FLAIR"
     assert all(value.isascii() and value.isprintable() for value in one.values())
+    guide = (Path(__file__).parents[3] / "docs/guides/serve.md").read_text(encoding="utf-8")
+    untold = [name for name in one if f"{name.removeprefix('X-Mrigen')}`" not in guide]
+    assert untold == ["X-Mrigen-Generator", "X-Mrigen-Index"]

@@ -132,7 +132,8 @@ def test_stopping_ends_accepted_work_and_refuses_more(start: Callable[..., Start
     assert (refused.status_code, refused.json()) == (503, {"detail": "the server is stopping"})
     assert int(refused.headers["retry-after"]) > 0
     assert httpx.get(f"http://127.0.0.1:{port}/v1/readyz").status_code == 503
-    assert httpx.get(f"http://127.0.0.1:{port}/v1/livez").status_code == 200
+    for path in ("livez", "healthz"):
+        assert httpx.get(f"http://127.0.0.1:{port}/v1/{path}").status_code == 200
     backend.delay_s = 0.0
     thread.join()
     assert answers[0].status_code == 200

@@ -65,6 +65,7 @@ def test_sources_are_named_or_listed(tmp_path: Path) -> None:
         ("", "must hold a list"),
         ("path: x", "must hold a list"),
         ("- [", "is not YAML"),
+        ("- {path: a, kind: IXI, kind: BIDS}", "is not YAML: 'kind' is given twice"),
         ("- {path: a}\n- {kind: IXI}", r"list\.yaml, entry 2: needs a path"),
         ("- {path: a, tabel: x}", r"list\.yaml, entry 1: unknown key 'tabel'; did you mean 'table'"),
         ("- {path: a, pathology: flu}", r"list\.yaml, entry 1: pathology: unknown pathology 'flu'"),
