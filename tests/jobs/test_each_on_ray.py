@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from ray import cloudpickle
 
-from jobs.each_on_ray import EachOnRay
+from jobs.each_on_ray import EachOnRay, Worker
 from jobs.placement import Placement
 from mrigen.errors import InputError
 
@@ -53,16 +54,23 @@ def test_a_worker_loads_once_whatever_the_number_of_items(ray_cluster: None, tmp
     assert all(loaded_in == done_in for loaded_in, done_in, _ in found.values())
 
 
-@pytest.mark.parametrize("where", ["work", "load"])
-@pytest.mark.parametrize("error", [InputError("part-00000.parquet is damaged"), OSError(28, "No space left", "/x")])
-def test_the_first_fault_is_raised_as_itself(ray_cluster: None, error: Exception, where: str) -> None:
+def test_the_first_fault_is_raised_as_itself(ray_cluster: None) -> None:
     def fail(*_: object) -> None:
-        raise error
+        raise OSError(28, "No space left", "/x")
 
-    work, load = (fail, None) if where == "work" else (lambda shared, item: item, fail)
-    with pytest.raises(type(error)) as found:
-        results(work, 3, load)
-    assert (type(found.value), str(found.value)) == (type(error), str(error))
+    with pytest.raises(OSError, match="No space left") as found:
+        results(fail, 3)
+    assert (type(found.value), found.value.errno, found.value.filename) == (OSError, 28, "/x")
+
+
+def test_a_fault_of_what_is_loaded_is_that_of_the_first_item(ray_cluster: None) -> None:
+    def fail() -> None:
+        raise InputError("part-00000.parquet is damaged")
+
+    rows = Worker(lambda shared, item: item, fail)({"place": 4, "items": cloudpickle.dumps([1, 2])})
+    assert [(row["place"], row["result"], str(cloudpickle.loads(row["fault"]))) for row in rows] == [
+        (4, None, "part-00000.parquet is damaged")
+    ]
 
 
 @pytest.mark.slow
