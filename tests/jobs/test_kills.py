@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -64,6 +67,15 @@ def test_generating(no_ray, tiny_run, tmp_path):
     killed = tmp_path / "killed"
     mrigen_killed((killed / "manifest/shard-000004.parquet").exists, "generate", *command, "--out", killed)
     assert not (killed / "_SUCCESS.json").exists()
+    at = (killed / "manifest/shard-000020.parquet").exists
+    status, error = mrigen_killed(at, "generate", *command, "--out", killed, by=signal.SIGINT)
+    assert status == os.EX_TEMPFAIL
+    assert re.search(r"samples\): \d+/400  \d+ s  .* a second  \d:\d\d:\d\d left\n", error)
+    last = error.strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"mrigen: generate \(samples\): stopped after \d+ of 400: the same command goes on from there", last
+    )
+    assert len(list(killed.glob("manifest/*"))) == int(last.split()[5]) / 8  # what was begun was ended
     assert mrigen("generate", *command, "--out", killed) == 0
     table = pq.read_table(killed / "manifest", columns=["id"])
     assert len(set(table["id"].to_pylist())) == table.num_rows == 400
