@@ -36,8 +36,8 @@ doctor: $(STAMP)  ## Check this machine, and say what to mend.
 test: $(STAMP)  ## Run the tests (under 5 minutes). ARGS="tests/unit -x" chooses some.
 	$(PYTEST) $(ARGS)
 
-test-slow: $(STAMP)  ## Run the tests that take minutes, one after the other: most start a Ray of their own.
-	$(BIN)/python -m pytest -m "slow and not gpu and not browser" $(ARGS)
+test-slow: $(STAMP)  ## Run the tests that take minutes.
+	$(PYTEST) -m "slow and not gpu and not browser" $(ARGS)
 
 test-all: $(STAMP)  ## Run all tests but those that need a GPU or a browser.
 	$(PYTEST) -m "not gpu and not browser" $(ARGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,20 @@ _CONFIG = (
     ),
     click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop."),
 )
+
+
+def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """A number of workers, or the least and the most of them: the least comes as `least_workers`."""
+    least, colon, most = value.rpartition(":")
+    numbers = [int(text) if text.isdecimal() else 0 for text in ([least, most] if colon else [most])]
+    if numbers[0] < 1 or numbers != sorted(numbers):
+        raise click.BadParameter(f"{value!r} is neither a number above 0 nor two such, as 2:16")
+    if colon:
+        ctx.params["least_workers"] = numbers[0]
+    return numbers[-1]
+
+
+_RANGED: Mapping[str, Any] = {"type": str, "callback": _workers, "metavar": "N|MIN:MAX"}
 _ADDRESS = click.option(
     "--address",
     metavar="ADDRESS",
@@ -85,17 +99,17 @@ def training_options(command: Command) -> Command:
         metavar="MODEL",
         help="Begin with the weights of a model: its folder or URI, or `embedded`.  [default: random weights]",
     )
-    return start(worker_options(more=(cpus,))(command))
+    return start(worker_options(more=(cpus,), kind={"type": click.IntRange(min=1)})(command))
 
 
-def worker_options(default_workers: int = 1, more: Sequence[Option] = ()) -> Option:
+def worker_options(default_workers: int = 1, more: Sequence[Option] = (), kind: Mapping[str, Any] = _RANGED) -> Option:
     """Add `--address`, `--num-workers` and `--use-gpu`; the command takes them together, as `placement`."""
     workers = click.option(
         "--num-workers",
-        type=click.IntRange(min=1),
+        **kind,
         default=default_workers,
         show_default=True,
-        help="Worker processes; with --use-gpu, one GPU each.",
+        help="Worker processes, MIN at first; with --use-gpu, one GPU each.",
     )
     on_gpus = click.option("--use-gpu", is_flag=True, help="Run every worker on a GPU.")
     return _gathered("placement", Placement, (_ADDRESS, workers, on_gpus, *more))
@@ -105,7 +119,7 @@ def cpu_worker_options(command: Command) -> Command:
     """As `worker_options`, for a command that has no use for a GPU."""
     workers = click.option(
         "--num-workers",
-        type=click.IntRange(min=1),
+        **_RANGED,
         default=usable_cpus,
         show_default="one for each core of this machine",
         help="Worker processes.",

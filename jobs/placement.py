@@ -44,6 +44,8 @@ class Placement:
     use_gpu: bool = False
     address: str | None = None
     cpus_per_worker: int | None = None
+    least_workers: int | None = None
+    """Where given, there are so many at first, and up to `num_workers` as the work and the cluster ask for more."""
 
     @property
     def cluster(self) -> str | None:
@@ -126,7 +128,11 @@ def connect(placement: Placement = Placement()) -> None:
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if placement.use_gpu:
-        _count_gpus(placement.num_workers, int(ray.cluster_resources().get("GPU", 0)), may_grow=bool(address))
+        _count_gpus(
+            placement.least_workers or placement.num_workers,
+            int(ray.cluster_resources().get("GPU", 0)),
+            may_grow=bool(address),
+        )
 
 
 def _own_packages() -> dict[str, Any]:

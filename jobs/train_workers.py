@@ -26,11 +26,11 @@ from mrigen.config import Config, parse_config
 from mrigen.errors import InputError, Stopped
 from mrigen.lease import leased
 from mrigen.run import is_finished, store_config
+from mrigen.stopping import StopSignals
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.fine_tuning import Stage, begun_from, bring
 from mrigen.training.journal import Report, Stop
-from mrigen.training.stopping import StopSignals
 
 Loop = Callable[[Config, Location, Accelerator, Report, Stop], None]
 Told = tuple[int, dict[str, float], list[str], Exception | None]

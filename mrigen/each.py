@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from mrigen.threads import one_thread
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a progress bar counts, where it is not items: so many in all; of each result how many, and other numbers by
+    their names."""
+
+    total: int
+    of: Callable[[Any], tuple[int, Mapping[str, int]]]
 
 
 class Each(Protocol):
@@ -25,14 +34,19 @@ class Each(Protocol):
         ...
 
     def __call__(
-        self, work: Callable[..., Any], items: Sequence[Any], title: str, load: Callable[[], Any] | None = None
+        self,
+        work: Callable[..., Any],
+        items: Sequence[Any],
+        title: str,
+        load: Callable[[], Any] | None = None,
+        tally: Tally | None = None,
     ) -> Iterator[tuple[int, Any]]:
-        """Yield (place of the item, result) of every item, in any order; `title` is for a progress bar.
+        """Yield (place of the item, result) of every item, in any order; `title` and `tally` are for a progress bar.
 
         The result is `work(item)`; with `load`, which makes what the work on many items shares, such as a network, once
         in each worker, it is `work(shared, item)`. Torch computes on one thread, so that a result does not depend on
         the number of workers. Work may be done twice, so it must be idempotent. The first InputError or OSError that it
-        raises is raised here.
+        raises is raised here; Stopped where the user asks for it, once what is in hand is done.
         """
         ...
 
@@ -48,7 +62,12 @@ class OneByOne:
         return type(self)()
 
     def __call__(
-        self, work: Callable[..., Any], items: Sequence[Any], title: str, load: Callable[[], Any] | None = None
+        self,
+        work: Callable[..., Any],
+        items: Sequence[Any],
+        title: str,
+        load: Callable[[], Any] | None = None,
+        tally: Tally | None = None,
     ) -> Iterator[tuple[int, Any]]:
         """As `Each` has it; in the order of the items."""
         shared: tuple[Any, ...] = ()

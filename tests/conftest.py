@@ -28,10 +28,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Those are the longest, and come first.
     """
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+    def shares_ray(item: pytest.Item) -> bool:
+        return "ray_cluster" in getattr(item, "fixturenames", ())
+
+    items.sort(key=lambda item: not shares_ray(item))
     for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group("ray" if shares_ray(item) else str(item.path)))
 
 
 @pytest.fixture(scope="session")

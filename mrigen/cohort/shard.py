@@ -48,10 +48,16 @@ def manifest_part(folder: Location, shard: int) -> Location:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What was rejected in a shard: how many drawings for which reason, and the samples that are left out for good."""
+    """How many samples were planned of a shard, and what was rejected: how many drawings for which reason, and the
+    samples that are left out for good."""
 
+    num_planned: int
     rejected: Mapping[str, int]
     left_out: Sequence[str]
+
+    def tally(self) -> tuple[int, dict[str, int]]:
+        """For `mrigen.each.Tally`."""
+        return self.num_planned, {"rejected": sum(self.rejected.values())}
 
 
 def make_shard(pipeline: Pipeline, plan: CohortPlan, shard: int, folder: Location) -> ShardReport:
@@ -64,7 +70,7 @@ def make_shard(pipeline: Pipeline, plan: CohortPlan, shard: int, folder: Locatio
         for path, content in shard_files(pipeline, plan, plan.shard(shard)):
             (folder / path).write_bytes(content)
     facts = _facts(pq.read_schema(io.BytesIO(manifest_part(folder, shard).read_bytes())))
-    return ShardReport(facts["rejected"], facts["left_out"])
+    return ShardReport(plan.num_rows(shard), facts["rejected"], facts["left_out"])
 
 
 def shard_files(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> Iterator[tuple[str, bytes]]:

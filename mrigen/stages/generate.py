@@ -15,7 +15,7 @@ from mrigen.cohort.order import CohortOrder, Quotas
 from mrigen.cohort.plan import CohortPlan, planned, write_plan
 from mrigen.cohort.shard import FORMATS, ShardReport, make_shard, manifest_part, shard_files
 from mrigen.config import SamplerConfig, parse_section
-from mrigen.each import Each
+from mrigen.each import Each, Tally
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
 from mrigen.lease import leased
@@ -137,7 +137,8 @@ def finish_cohort(
     load = functools.partial(_pipeline_of, plan, model, each.device)
     rejected: Counter[str] = Counter()
     left_out: list[str] = []
-    for _, report in each(functools.partial(_fill_shard, plan, out), range(plan.num_shards), "generate (shards)", load):
+    work, tally = functools.partial(_fill_shard, plan, out), Tally(plan.num_samples, ShardReport.tally)
+    for _, report in each(work, range(plan.num_shards), "generate (samples)", load, tally):
         rejected.update(report.rejected)
         left_out += report.left_out
     trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}

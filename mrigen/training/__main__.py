@@ -49,9 +49,9 @@ def _train(folder: Location, config: Config, phantom: int | None, device: str, s
     from mrigen.each import OneByOne
     from mrigen.stages.encode import encode_run
     from mrigen.stages.generate import generate_run
+    from mrigen.stopping import StopSignals
     from mrigen.training.accelerator import make_accelerator
     from mrigen.training.ldm import train_denoiser
-    from mrigen.training.stopping import StopSignals
     from mrigen.training.vae import train_autoencoder
 
     if phantom is not None:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from mrigen.config import load_config
+from mrigen.each import one_by_one
 from mrigen.labels import all_cells
+from mrigen.stages.encode import encode_run
+from mrigen.storage import Location
+from mrigen.training.accelerator import make_accelerator
+from mrigen.training.ldm import train_denoiser
+from mrigen.training.vae import train_autoencoder
 from tests.command import hashes, mrigen, mrigen_killed
 from tests.fake_run import SIZE, write_data
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-SETTINGS = ["--preset", "tiny", "--set", f"data.image_size={SIZE}"]
 LOGS = ("tensorboard", "journal.jsonl", "_SUCCESS.json")
 
 
@@ -26,56 +35,62 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "undisturbed", tmp_path / "killed"
 
 
-@pytest.mark.timeout(1200)  # nine starts of Ray's workers: five minutes of two cores that have nothing else to do
+@pytest.mark.timeout(1200)  # five starts of Ray's workers
 def test_training_and_encoding(ray_cluster, runs):
-    undisturbed, killed = runs
     steps = {"num_steps": 60, "checkpoint_every": 5, "preview_every": 1000}
-    for part in ("autoencoder", "denoiser"):
-        for name, value in steps.items():
-            SETTINGS.extend(["--set", f"{part}.training.{name}={value}"])
-    for verb, sign in (
-        ("train-vae", "vae/checkpoints/step-00000010/COMPLETE.json"),
-        ("encode", "latents/part-00001.parquet"),
-        ("train-ldm", "ldm/checkpoints/step-00000010/COMPLETE.json"),
+    settings = [
+        f"{part}.training.{name}={value}" for part in ("autoencoder", "denoiser") for name, value in steps.items()
+    ]
+    settings.append(f"data.image_size={SIZE}")
+    config, run = load_config("tiny", overrides=settings), Location.parse(runs[0])
+    accelerator = make_accelerator(config)
+    train_autoencoder(config, run, accelerator, lambda step, values: None)
+    encode_run(run, config, one_by_one)
+    train_denoiser(config, run, accelerator, lambda step, values: None)
+
+    undisturbed, killed = runs
+    one_thread = ["--cpus-per-worker", 1]  # as the tests have
+    for verb, sign, stage, more in (
+        ("train-vae", "vae/checkpoints/step-00000010/COMPLETE.json", "vae", one_thread),
+        ("encode", "latents/part-00001.parquet", "latents", []),
+        ("train-ldm", "ldm/checkpoints/step-00000010/COMPLETE.json", "model", one_thread),
     ):
-        assert mrigen(verb, undisturbed, *SETTINGS) == 0
-        mrigen_killed((killed / sign).exists, verb, killed, *SETTINGS)
-        assert mrigen(verb, killed, *SETTINGS) == 0
-        stage = {"train-vae": "vae", "encode": "latents", "train-ldm": "model"}[verb]
+        command = [verb, killed, *more, "--preset", "tiny", *(word for text in settings for word in ("--set", text))]
+        mrigen_killed((killed / sign).exists, *command)
+        assert mrigen(*command) == 0
         assert hashes(undisturbed / stage, *LOGS) == hashes(killed / stage, *LOGS), verb
 
 
-def test_generating(ray_cluster, tiny_run, tmp_path):
+def test_generating(no_ray, tiny_run, tmp_path):
     command = ["--model", tiny_run / "model", "--redraws", 0, "--per-cell", 20, "--allow-untrained", "--shard-size", 8]
     assert mrigen("generate", *command, "--out", tmp_path / "undisturbed") == 0
     killed = tmp_path / "killed"
     mrigen_killed((killed / "manifest/shard-000004.parquet").exists, "generate", *command, "--out", killed)
     assert not (killed / "_SUCCESS.json").exists()
+    at = (killed / "manifest/shard-000020.parquet").exists
+    status, error = mrigen_killed(at, "generate", *command, "--out", killed, by=signal.SIGINT)
+    assert status == os.EX_TEMPFAIL
+    assert re.search(r"samples\): \d+/400  \d+ s  .* a second  \d:\d\d:\d\d left\n", error)
+    last = error.strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"mrigen: generate \(samples\): stopped after \d+ of 400: the same command goes on from there", last
+    )
+    assert len(list(killed.glob("manifest/*"))) == int(last.split()[5]) / 8  # what was begun was ended
     assert mrigen("generate", *command, "--out", killed) == 0
     table = pq.read_table(killed / "manifest", columns=["id"])
     assert len(set(table["id"].to_pylist())) == table.num_rows == 400
     assert hashes(killed, "index.html") == hashes(tmp_path / "undisturbed", "index.html")
 
 
-def test_evaluating(ray_cluster, tiny_run, tmp_path):
-    for name in ("undisturbed", "killed"):
-        shutil.copytree(tiny_run, tmp_path / name)
-        command = [
-            "--model",
-            tiny_run / "model",
-            "--redraws",
-            0,
-            "--per-cell",
-            4,
-            "--allow-untrained",
-            "--shard-size",
-            8,
-        ]
-        assert mrigen("generate", *command, "--out", tmp_path / name / "samples") == 0
-    assert mrigen("evaluate", tmp_path / "undisturbed") == 0
-    report = tmp_path / "killed" / "report"
-    mrigen_killed(lambda: any(report.rglob("*.parquet")), "evaluate", tmp_path / "killed")
-    assert mrigen("evaluate", tmp_path / "killed") == 0
-    figures = [json.loads((tmp_path / name / "report/metrics.json").read_text()) for name in ("undisturbed", "killed")]
+def test_evaluating(no_ray, tiny_run, tmp_path):
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    shutil.copytree(tiny_run, undisturbed)
+    command = ["--model", tiny_run / "model", "--redraws", 0, "--allow-untrained"]
+    assert mrigen("generate", *command, "--out", undisturbed / "samples") == 0
+    shutil.copytree(undisturbed, killed)
+    assert mrigen("evaluate", undisturbed) == 0
+    mrigen_killed(lambda: any((killed / "report").rglob("*.parquet")), "evaluate", killed)
+    assert mrigen("evaluate", killed) == 0
+    figures = [json.loads((run / "report/metrics.json").read_text()) for run in (undisturbed, killed)]
     assert figures[0] == figures[1]
-    assert not list(report.glob(".parts*"))
+    assert not list((killed / "report").glob(".parts*"))

@@ -8,10 +8,13 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
+from jobs.options import worker_options
 from jobs.placement import Placement, _container_cpus, _largest_share, connect, usable_cpus
 from mrigen.errors import InputError
+from tests.command import mrigen
 
 pytestmark = pytest.mark.ray
 
@@ -80,6 +83,23 @@ def test_workers_are_sized_by_the_cluster_or_by_the_user(ray_cluster: None, caps
     told = f"^99 worker.s. of 1 CPU.s. do not fit on this machine, where Ray has {found}: {less}$"
     with pytest.raises(InputError, match=told):
         Placement(99).worker_cpus()
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("3", (None, 3)), ("2:16", (2, 16)), ("1:1", (1, 1))])
+def test_workers_are_a_number_or_a_range(text: str, numbers: tuple[int | None, int]) -> None:
+    found: list[Placement] = []
+    command = click.command()(worker_options()(lambda placement: found.append(placement)))
+    command.main(["--num-workers", text], standalone_mode=False)
+    assert (found[0].least_workers, found[0].num_workers) == numbers
+
+
+@pytest.mark.parametrize("text", ["0", "16:2", "0:3", ":3", "2:", "a", "1:2:3"])
+def test_no_other_number_of_workers_is_taken(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mrigen("generate", "--out", "x", "--num-workers", text) == 2
+    assert f"{text!r} is neither a number above 0 nor two such, as 2:16" in capsys.readouterr().err
+    assert (
+        mrigen("train-vae", "x", "--num-workers", "1:2") == 2
+    )  # a training has as many to its end as at its beginning
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.unit.test_checkpoint import resealed
 
 from mrigen.config import load_config
 from mrigen.errors import InputError
@@ -21,6 +20,7 @@ from mrigen.records import read_table, tensor_numpy
 from mrigen.run import deciding_settings
 from mrigen.storage import Location
 from mrigen.training.__main__ import command
+from tests.unit.model_folder.test_files import resealed
 
 SETTINGS = ["codec=pixels", "data.image_size=32", "data.spacing_mm=6", "denoiser.training.num_steps=2"]
 CONFIG = load_config("tiny", overrides=SETTINGS)

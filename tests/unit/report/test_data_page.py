@@ -68,10 +68,12 @@ def test_a_head_with_a_mask_is_stripped_then_registered_and_shown_with_the_templ
     inner = away @ template.t1.affine
     affine = inner.copy()
     affine[:3, 3] -= inner[:3, :3] @ [8, 8, 8]
+    array, brain, coarser = array[::2, ::2, ::2], template.brain[::2, ::2, ::2], np.diag([2.0, 2.0, 2.0, 1.0])
+    affine, inner = affine @ coarser, inner @ coarser
     for name, values, place in (("head", array, affine), ("unmasked", array[::-1], affine)):
         volume = Volume(values.astype(np.float32), place)
         (tmp_path / f"{name}.nii").write_bytes(nifti_bytes(volume, description=""))
-    mask = Volume(template.brain.astype(np.float32), inner)
+    mask = Volume(brain.astype(np.float32), inner)
     (tmp_path / "brain.nii").write_bytes(nifti_bytes(mask, description=""))
     rows = ["path,subject,pathology,modality,mask", "head.nii,a,MS,T2w,brain.nii", "unmasked.nii,b,MS,T2w,"]
     (tmp_path / "scans.csv").write_text("\n".join(rows))

@@ -23,11 +23,11 @@ from mrigen.errors import InputError, Stopped
 from mrigen.labels import all_cells
 from mrigen.run import finish, require_finished
 from mrigen.stages.encode import encode_run
+from mrigen.stopping import StopSignals
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.ldm import train_denoiser
 from mrigen.training.state import Checkpoints, TrainingState
-from mrigen.training.stopping import StopSignals
 from mrigen.training.vae import train_autoencoder
 from tests.fake_run import SIZE, tiny_config, write_autoencoder, write_data
 

@@ -1,4 +1,4 @@
-"""How a training is asked to stop: by SIGTERM or Ctrl-C, which it answers by a checkpoint."""
+"""How long work is asked to stop: by SIGTERM or Ctrl-C, so that what is in hand is ended and kept."""
 
 from __future__ import annotations
 
