@@ -91,7 +91,7 @@ class CohortOrder:
             for text in self.cells.split(","):
                 cells, equals, count = text.partition("=")
                 asked = _count(count, f"--cells {text}") if equals else number
-                found.update(dict.fromkeys(map(Kind, _cells(cells, known)), asked))
+                found.update(dict.fromkeys(map(Kind, named_cells(cells, known)), asked))
         else:
             found = dict.fromkeys(map(Kind, known), number)
         return {kind: found[kind] for kind in sorted(found, key=_place) if found[kind]}
@@ -102,7 +102,7 @@ def _place(kind: Kind) -> tuple[int, int, float]:
     return kind.cell.pathology.row, kind.cell.modality.row, height
 
 
-def _cells(text: str, known: Sequence[Cell]) -> list[Cell]:
+def named_cells(text: str, known: Sequence[Cell]) -> list[Cell]:
     """The cells of `GBM:T1ce`, or those of the known ones that `GBM:*`, `*:T1ce` or `*` stand for."""
     if "*" not in text:
         return [Cell.parse(text)]
@@ -111,7 +111,7 @@ def _cells(text: str, known: Sequence[Cell]) -> list[Cell]:
     modalities = list(Modality) if right in ("*", "") else [Modality.parse(right)]
     found = [cell for cell in known if cell.pathology in pathologies and cell.modality in modalities]
     if not found:
-        raise InputError(f"cells {text[:80]!r}: the model was trained on none of them")
+        raise InputError(f"cells {text[:80]!r}: there are only {', '.join(map(str, known))}")
     return found
 
 
@@ -136,7 +136,7 @@ def _of_table(table: Location, known: Sequence[Cell]) -> Quotas:
                 raise InputError(f"{where}: no {name}")
         count = _count(row.get("count") or "1", where)
         height = _height(row.get("slice_mm") or "", where)
-        for cell in _cells(f"{row['pathology']}:{row['modality']}", known):
+        for cell in named_cells(f"{row['pathology']}:{row['modality']}", known):
             found[Kind(cell, height)] += count
     return dict(found)
 

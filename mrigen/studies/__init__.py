@@ -1,1 +1,1 @@
-"""Studies of a trained model that generate or train again: `ablation` and `usefulness`."""
+"""Studies of a trained model: `ablation` generates again, `usefulness` trains again, `reader_study` asks readers."""

@@ -31,7 +31,11 @@ from mrigen.report.samples.page import samples_page
 from mrigen.sources.options import Source
 from mrigen.sources.recognise import find_all_scans
 from mrigen.stages.prepare import prepare_run
+from mrigen.stages.reader_study import BuiltStudy, build_study
 from mrigen.storage import Location
+from mrigen.studies.reader_study.answers import read_answers
+from mrigen.studies.reader_study.design import StudyOrder
+from tests.fake_run import sample_row, tiny_config, write_data, write_samples
 from tests.fake_scans import write_bids
 from tests.unit.serving.serving_fakes import FakeBackend, FakePipeline
 
@@ -130,6 +134,15 @@ def page_of_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> BuiltStudy:
+    folder, cells = tmp_path_factory.mktemp("study"), all_cells()[:2]
+    write_data(folder, cells, {"train": 1, "test": 2})
+    write_samples(folder / "samples", [sample_row(cell, number) for cell in cells for number in range(4)])
+    order = StudyOrder(num_images=8, num_repeats=2, num_readers=1, asked=("pathology",))
+    return build_study(Location.parse(folder), tiny_config(), order, Location.parse(folder / "out"))
+
+
 @pytest.mark.parametrize("name", ["data_page", "page_of_samples"])
 def test_a_page_of_a_file_stands_alone(visit: Visit, name: str, request: pytest.FixtureRequest) -> None:
     file: Path = request.getfixturevalue(name)
@@ -209,6 +222,72 @@ def test_the_page_cancels_and_tells_what_the_server_refuses(visit: Visit, endpoi
     page.locator("[data-cell='Healthy:T1w']").click()
     page.wait_for_selector("#message.fault")
     assert "slice_mm: 46.04 lies outside" in page.inner_text("#message")
+
+
+def test_a_reader_works_by_keys_and_mouse_is_interrupted_and_sends_answers_that_count(
+    visit: Visit, study: BuiltStudy, tmp_path: Path
+) -> None:
+    page, here = visit.page, study.pages[0]
+    page.goto(Path(here.path).as_uri())
+    visit.check(Path(here.path).as_uri())
+    page.locator("#begin").click()
+    picture = "document.querySelector('#view').toDataURL()"
+    first = page.evaluate(picture)
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")  # not all is answered yet
+    assert page.inner_text("#place") == "Image 1 of 10"
+    page.keyboard.press("ArrowUp")
+    brighter = page.evaluate(picture)
+    assert "Level 122, window 255, zoom 1.0." in page.inner_text("#work")
+    page.keyboard.press("+")
+    assert first != brighter != page.evaluate(picture)
+    box = page.locator("#view").bounding_box()
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + 70)
+    page.mouse.up()
+    page.mouse.wheel(0, -100)
+    assert "Level 132, window 215, zoom 1.4." in page.inner_text("#work")
+    page.locator("#view").dblclick()
+    assert page.evaluate(picture) == first
+    page.keyboard.press("p")
+    assert page.locator("#view").is_hidden()
+    paused = page.evaluate("state.seconds")
+    page.keyboard.press("4")
+    page.keyboard.press("q")
+    page.keyboard.press("c")
+    page.keyboard.type("a rim, 5 mm")
+    page.wait_for_timeout(300)
+    assert page.evaluate("state.seconds") == paused
+    page.reload()  # as a browser that was closed: what was chosen stands, and the clock goes on
+    page.locator("#begin").click()
+    assert page.inner_text("#place") == "Image 1 of 10"
+    assert page.input_value("#comment") == "a rim, 5 mm"
+    page.keyboard.press("Enter")
+    assert page.inner_text("#place") == "Image 2 of 10"
+    page.reload()
+    assert page.inner_text("#begin") == "Go on at image 2"
+    page.locator("#begin").click()
+    visit.check(Path(here.path).as_uri())
+    for number in range(2, 11):
+        assert page.inner_text("#place") == f"Image {number} of 10"
+        page.get_by_text("synthetic S").click()
+        page.keyboard.press("1")
+        page.get_by_text("cannot tell").click()
+        page.keyboard.press("Enter")
+    page.reload()  # even now nothing is lost
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    assert download.value.suggested_filename == "reader-1.json"
+    sent = tmp_path / "reader-1.json"
+    sent.write_bytes(Path(download.value.path()).read_bytes())
+    reading = read_answers(Location.parse(sent), study.key)
+    answers = [*reading.first, *reading.again.values()]
+    assert [one.answer for one in answers].count("real") == 1
+    [early] = [one for one in answers if one.position == 0]
+    assert (early.confidence, early.pathology, early.comment) == (4, "Healthy", "a rim, 5 mm")
+    assert all(0 < one.seconds < 60 for one in answers)
+    assert visit.failures == []
 
 
 def test_the_page_of_fields(visit: Visit, endpoint: str) -> None:

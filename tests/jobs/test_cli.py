@@ -84,6 +84,8 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("encode {empty}", "train-vae"),
         ("audit {none}", "{none}"),
         ("usefulness {none}", "{none}"),
+        ("reader-study build {none} --out {out}", "{none}"),
+        ("reader-study score {empty}", "no key.json in {empty}"),
         ("ablate {none}", "{none}"),
         ("phantom {taken} --subjects 4", "other files"),
         ("phantom nosuch://x --subjects 4", "nosuch"),
