@@ -30,9 +30,11 @@ SAMPLES = click.option(
 )
 
 
-def split_option(purpose: str) -> Option:
-    """`--split`, the held-out images that serve a purpose."""
-    return click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help=purpose)
+def split_option(purpose: str, *more: str) -> Option:
+    """`--split`, the held-out images that serve a purpose; `more` can be chosen, too."""
+    return click.option(
+        "--split", type=click.Choice(["test", "val", *more]), default="test", show_default=True, help=purpose
+    )
 
 
 def measuring_command(
@@ -55,7 +57,9 @@ def measuring_command(
             line = _command_line(verb, run, settings, {name: asked[name] for name in names if name in asked})
             if asked.get("samples") is not None:
                 asked["samples"] = input_folder(asked["samples"], "--samples")
-            place = output_location(out) if out is not None else require_writable(folder / result)
+            place = output_location(out) if out is not None else None
+            if place is None:
+                require_writable(folder / result)
             from jobs.each_on_ray import EachOnRay
 
             published = stage_of()(folder, config, EachOnRay(placement), out=place, command=line, **asked)

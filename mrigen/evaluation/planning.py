@@ -41,8 +41,8 @@ class ImageShard:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """The images to look at, in shards: held-out, reference, generated. `extractors` name the features taken, and
-    `identities` tell what each of those asked for depends on."""
+    """The images to look at, in shards: held-out, reference, generated, external. `extractors` name the features taken,
+    and `identities` tell what each of those asked for depends on."""
 
     files: tuple[Location, ...]
     shards: tuple[ImageShard, ...]
@@ -78,6 +78,7 @@ def plan_evaluation(
         chosen[Group.HELD_OUT] += _keep(held_out, pool)
         chosen[Group.REFERENCE] += reference if held_out else []
         chosen[Group.GENERATED] += _keep(samples, pool)
+        chosen[Group.EXTERNAL] += _keep(choose_per_cell(by_group[Group.EXTERNAL, cell], MAX_PER_CELL), pool)
     depends = {EFFICIENTNET: f"imagenet, {config.evaluation.feature_size} pixels", **networks}
     identities = extractor_identities(config.evaluation, depends)
     looks = {"version": __version__, "networks": dict(sorted(networks.items())), "extractors": identities}

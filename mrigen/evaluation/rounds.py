@@ -37,6 +37,26 @@ def evaluate_images(
 
     `split` is that of the held-out images, `no_samples` the reason where nothing was generated.
     """
+    classifier, images = describe_images(
+        plan, networks, config, each, files, shape=shape, split=split, no_samples=no_samples
+    )
+    return compute_figures(
+        images, plan, each.on_cpu(), classifier=classifier, absent=networks.absent, extrapolation=extrapolation
+    )
+
+
+def describe_images(
+    plan: EvaluationPlan,
+    networks: Networks,
+    config: Config,
+    each: Each,
+    files: ShardFiles,
+    *,
+    shape: tuple[int, ...],
+    split: str,
+    no_samples: str | None = None,
+) -> tuple[Trained | None, Callable[[], ComparedImages]]:
+    """The first two rounds: the condition classifier, and what reads all that was seen of the images."""
     classifier = None
     if networks.classifier is not None:
         classifier = train_once(networks.classifier, config, networks.classifiers, each)
@@ -48,9 +68,7 @@ def evaluate_images(
         tables = (read_file(files.place_of(shard)) for shard in plan.shards)
         return ComparedImages(sort_by_cell(tables, shape), plan, config, split, no_samples)
 
-    return compute_figures(
-        images, plan, each.on_cpu(), classifier=classifier, absent=networks.absent, extrapolation=extrapolation
-    )
+    return classifier, images
 
 
 def compute_figures(

@@ -126,7 +126,7 @@ def summarise(
         plan.extractors,
         plan.identities,
         rows,
-        {key: _spread(cell, num_pictures) for key, cell in described.groups.items() if cell.values("image")},
+        {key: spread(cell, num_pictures) for key, cell in described.groups.items() if cell.values("image")},
         _error_maps(described),
         classifier=training_facts(classifier) if classifier else None,
         confusion=named.confusion if named else {},
@@ -261,7 +261,7 @@ def _error_maps(described: DescribedImages) -> dict[Modality, Slice]:
     return maps
 
 
-def _spread(cell: DescribedCell, count: int) -> list[Slice]:
+def spread(cell: DescribedCell, count: int) -> list[Slice]:
     """`count` of the images that were kept, evenly spread over the heights."""
     ordered = sorted((row for row in cell.rows if row["image"] is not None), key=lambda row: row["slice_mm"])
     if len(ordered) > count:

@@ -34,6 +34,8 @@ class Group(StrEnum):
     """Real, of the split that is evaluated against."""
     REFERENCE = "reference"
     """Real, of the training split: measured like generated ones, they give the floor."""
+    EXTERNAL = "external"
+    """Real, of a data set that the model never met."""
     GENERATED = "generated"
 
 
@@ -73,7 +75,7 @@ class ImageIndex:
 
 
 def index_real(folder: Location, split: str) -> ImageIndex:
-    """The images of `data/` that are held out in `split`, and those of the training split.
+    """The images of `data/` that are held out in `split`, and those of the training split; `all` holds out every one.
 
     Raises InputError for a folder without images, or one that is not just what `mrigen prepare` left.
     """
@@ -86,9 +88,9 @@ def index_real(folder: Location, split: str) -> ImageIndex:
     rows = []
     for number, table in enumerate(tables):
         for position, row in enumerate(table.to_pylist()):
-            if row["split"] not in (split, "train"):
+            if split != "all" and row["split"] not in (split, "train"):
                 continue
-            group = Group.HELD_OUT if row["split"] == split else Group.REFERENCE
+            group = Group.HELD_OUT if split in ("all", row["split"]) else Group.REFERENCE
             rows.append(
                 ImageRow(group, number, position, row["id"], row["subject"], _cell(row), row["slice_mm"], row["sha256"])
             )

@@ -37,10 +37,10 @@ def interval_plot(
     for axes, (title, made, real) in zip(
         plot.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True
     ):
-        _dots(axes, [row.figures[real] for row in shown], BLUE, "s", +0.16, real_label)
-        _dots(axes, [row.figures[made] for row in shown], RED, "o", -0.16, "generated")
+        dots(axes, [row.figures[real] for row in shown], BLUE, "s", +0.16, real_label)
+        dots(axes, [row.figures[made] for row in shown], RED, "o", -0.16, "generated")
         tidy(axes, title, lines=True)
-    return _lines(plot, [row.name + (" *" if row.scope.untrained else "") for row in shown])
+    return named_lines(plot, [row.name + (" *" if row.scope.untrained else "") for row in shown])
 
 
 def answers_plot(found: Extrapolation) -> bytes | None:
@@ -54,14 +54,14 @@ def answers_plot(found: Extrapolation) -> bytes | None:
     plot = Plot(figsize=(8.6, 0.5 * len(shown) + 1.5), dpi=110, layout="constrained")
     axes = plot.subplots()
     for offset, (name, (label, colour, mark)) in zip((0.3, 0.1, -0.1, -0.3), _ANSWERS.items(), strict=True):
-        _dots(axes, [score.figures[name][figure] for score in shown], colour, mark, offset, label)
+        dots(axes, [score.figures[name][figure] for score in shown], colour, mark, offset, label)
     for place in range(1, len(shown)):
         axes.axhline(place - 0.5, color=GRID, linewidth=0.8)
     tidy(axes, f"KID, {found.extractors[0]}", lines=True)
-    return _lines(plot, [str(score.cell) + (" *" if score.unseen else "") for score in shown])
+    return named_lines(plot, [str(score.cell) + (" *" if score.unseen else "") for score in shown])
 
 
-def _dots(axes: Axes, figures: Sequence[Figure], colour: str, mark: str, offset: float, label: str) -> None:
+def dots(axes: Axes, figures: Sequence[Figure], colour: str, mark: str, offset: float, label: str) -> None:
     """A dot a line for every figure that has a value."""
     for place, figure in enumerate(figures):
         if figure.value is None:
@@ -72,7 +72,7 @@ def _dots(axes: Axes, figures: Sequence[Figure], colour: str, mark: str, offset:
     axes.plot([], [], mark, color=colour, markersize=4.5, label=label)
 
 
-def _lines(plot: Plot, names: Sequence[str]) -> bytes:
+def named_lines(plot: Plot, names: Sequence[str]) -> bytes:
     """The plot with its lines named from the top down, and the legend."""
     axes = plot.axes[0]
     axes.set_yticks(range(len(names)), names)
