@@ -74,7 +74,7 @@ def command(
         seed=seed,
         sampler={name: value for name, value in sampler.items() if value is not None},
         slice_mm=slice_mm,
-        formats=formats.split(","),
+        formats=[name.strip() for name in formats.split(",")],
         redraws=redraws,
         shard_size=shard_size,
         allow_untrained=allow_untrained,

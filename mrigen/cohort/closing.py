@@ -10,6 +10,7 @@ from mrigen import __version__
 from mrigen.cohort.croissant import croissant
 from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
+from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.model_folder.card import trained_on
 from mrigen.run import SUCCESS
@@ -81,12 +82,12 @@ def close_cohort(
     """Write the files at the top of a data set whose shards are made, `_SUCCESS.json` last.
 
     `plane` is that of the slices, `sources` are the model's. Raises RuntimeError unless each shard has its part of the
-    manifest, and nothing else has.
+    manifest.
     """
     found = {file.path for file in (folder / "manifest").files(".parquet")}
     planned = {manifest_part(folder, shard).path for shard in range(plan.num_shards)}
-    if odd := sorted(found ^ planned):
-        raise RuntimeError(f"{odd[0]} is {'not of the plan: take it away' if odd[0] in found else 'missing'}")
+    if missing := sorted(planned - found):
+        raise RuntimeError(f"{missing[0]} is missing")
     counts = plan.counts
     counts.subtract(kind.cell for name in rejections.left_out if (kind := plan.kind_of(name)))
     description = {
@@ -126,7 +127,10 @@ def close_cohort(
 def is_closed(plan: CohortPlan, folder: Location) -> bool:
     """Whether the data set of that plan was closed in `folder`."""
     mark = folder / SUCCESS
-    return mark.is_file() and mark.read_json().get("digest") == plan.digest()
+    try:
+        return mark.is_file() and bool(mark.read_json()["digest"] == plan.digest())
+    except (InputError, KeyError, TypeError):  # damaged
+        return False
 
 
 _PARTICIPANT_COLUMNS = {

@@ -207,9 +207,10 @@ def read_plan(folder: Location) -> CohortPlan:
     file = folder / PLAN
     if not file.is_file():
         raise InputError(f"{folder} holds no {PLAN}: name a folder that `mrigen generate` wrote")
+    tree = file.read_json()
     try:
-        return CohortPlan.from_json(file.read_json())
-    except (KeyError, TypeError, ValueError) as error:
+        return CohortPlan.from_json(tree)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is damaged ({' '.join(repr(error).split())[:200]})") from None
 
 

@@ -125,6 +125,7 @@ def differences(plan: CohortPlan, shard: int, folder: Location) -> list[str]:
     try:
         table = read_file(part)
         facts = _facts(table.schema)
+        files, left_out = facts["files"], facts["left_out"]
         columns = [table[name].to_pylist() for name in ("id", "shard", "pathology", "modality", "index")]
     except InputError as error:
         return [str(error)]
@@ -133,12 +134,12 @@ def differences(plan: CohortPlan, shard: int, folder: Location) -> list[str]:
     planned = [
         (row.id, row.shard, str(row.kind.cell.pathology), str(row.kind.cell.modality), row.index)
         for row in plan.shard(shard)
-        if row.id not in facts["left_out"]
+        if row.id not in left_out
     ]
     if list(zip(*columns, strict=True)) != planned:
         return [f"{part} does not hold the rows of the plan"]
     found = []
-    for path, digest in facts["files"].items():
+    for path, digest in files.items():
         file = folder / path
         if not file.is_file():
             found.append(f"{file} is missing")

@@ -85,7 +85,7 @@ def _told_splits(source: Source, subjects: Collection[str]) -> tuple[dict[str, s
         names = f"{', '.join(sorted(splits)[:2]) or 'nobody'}, but subjects are such as {min(subjects)}"
         raise InputError(f"{file}: it tells the split of nobody in {source.place}: of {names}")
     if absent := sorted(splits.keys() - subjects):
-        return splits, (f"{file.name} tells the split of {len(absent)} who are not here, such as {absent[0]}",)
+        return splits, (f"{file.name} tells the split of {len(absent)} not found here, such as {absent[0]}",)
     return splits, ()
 
 

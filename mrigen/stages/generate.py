@@ -131,8 +131,12 @@ def finish_cohort(
     plan: CohortPlan, pipeline: Pipeline, model: Location | None, out: Location, each: Each, command: str | None = None
 ) -> None:
     """Make what of a plan does not stand whole in `out`, and close it. Without `command` its page stays. `pipeline` is
-    that of `model`. Raises InputError if the plan is of another."""
+    that of `model`. Raises InputError if the plan is of another, or the manifest has a part that is of no shard: its
+    readers would take that for some of the data set."""
     _require_model_of(plan, pipeline, model)
+    parts = {manifest_part(out, shard).path for shard in range(plan.num_shards)}
+    if stray := [file for file in (out / "manifest").files(".parquet") if file.path not in parts]:
+        raise InputError(f"{stray[0]} is not of the plan: take it away, and give the same command again")
     (out / SUCCESS).delete()
     load = functools.partial(_pipeline_of, plan, model, each.device)
     rejected: Counter[str] = Counter()

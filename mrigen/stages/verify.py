@@ -65,7 +65,7 @@ def repair_run(out: Location, model: Location | None, each: Each) -> None:
 def _at_the_top(plan: CohortPlan, out: Location) -> Iterator[str]:
     """What is not as the closing left it."""
     if not is_closed(plan, out):
-        yield f"{out / SUCCESS} is missing or of another plan: the data set is not finished"
+        yield f"{out / SUCCESS} is missing, damaged or of another plan: the data set is not finished"
         return
     for name, digest in (out / SUCCESS).read_json()["files"].items():
         if not (out / name).is_file():

@@ -117,7 +117,7 @@ def test_a_data_set_that_grows_keeps_its_bytes(no_ray, tiny_run, tmp_path, capsy
 
 def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, capsys):
     out, model = tmp_path / "out", ["--model", tiny_run / "model"]
-    formats = ["--format", "bids,webdataset", "--shard-size", 2, "--redraws", 0]
+    formats = ["--format", "bids, webdataset", "--shard-size", 2, "--redraws", 0]
     assert mrigen("generate", *model, "--out", out, "--cells", "HC:*=1", *formats) == 0
     whole = hashes(out)
     assert mrigen("verify", out) == 0
@@ -146,6 +146,23 @@ def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, ca
     stray.rmdir()
     assert mrigen("verify", out, "--repair", *model) == 0
     assert whole == hashes(out)
+    (out / "_SUCCESS.json").write_text("[]")
+    part = out / "manifest/shard-000001.parquet"
+    pq.write_table(pq.read_table(part).replace_schema_metadata({"shard": '{"files": {}}'}), part)
+    stray = out / "manifest/copy.parquet"
+    stray.write_bytes(part.read_bytes())
+    capsys.readouterr()
+    assert mrigen("verify", out, "--repair", *model) == 2
+    told = capsys.readouterr()
+    assert f"{part} is not from this version of `mrigen generate`" in told.out
+    assert "_SUCCESS.json is missing, damaged or of another plan: the data set is not finished" in told.out
+    assert f"{stray} is not of the plan: take it away, and give the same command again" in told.err
+    stray.unlink()
+    assert mrigen("verify", out, "--repair", *model) == 0
+    assert whole == hashes(out)
+    (out / "plan.json").write_text('{"steps": [{"shard_size": 1, "samples": [[5, 0, 1]]}]}')
+    assert mrigen("verify", out) == 2
+    assert "plan.json is damaged" in capsys.readouterr().err
     assert mrigen("verify", tmp_path) == 2
     assert "holds no plan.json: name a folder that `mrigen generate` wrote" in capsys.readouterr().err
 

@@ -106,7 +106,7 @@ def test_a_run_remembers_them_and_a_table_says_otherwise(tmp_path: Path) -> None
     (tree / "split.tsv").write_text(f"participant_id\tsplit\nsub-{trains}\tTest\nsub-gone\tval\n")
     assert prepared(split="split.tsv") == grown | {trains: "test"} == prepared()
     (told,) = found(tree, split="split.tsv").kinds
-    assert told[-1] == "split.tsv tells the split of 1 who are not here, such as gone"
+    assert told[-1] == "split.tsv tells the split of 1 not found here, such as gone"
 
 
 @pytest.mark.parametrize(
