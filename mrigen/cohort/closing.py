@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mrigen import __version__
 from mrigen.cohort.croissant import croissant
+from mrigen.cohort.persons import words_of_persons
 from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
@@ -38,7 +39,7 @@ anonymous: a model can repeat images that it was trained on. This one was {train
 
 {untrained}
 
-- model: `{model_sha256}`
+{persons}- model: `{model_sha256}`
 - seed {seed}; {sampler}
 - {num_rejected} drawings could be no scan and were drawn anew, {num_left_out} samples left out for that
 - made by mrigen {version}
@@ -97,10 +98,12 @@ def close_cohort(
     }
     if "bids" in plan.formats:
         _write_participants(plan, trained, folder, rejections.left_out)
-        (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS)
+        several = {"modality": {"Description": "Acquisitions that the person is seen in"}} if plan.modalities else {}
+        (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS | several)
         (folder / "dataset_description.json").write_json(description)
         (folder / ".bidsignore").write_bytes(_BIDSIGNORE.encode())
-    (folder / "README.md").write_bytes(_card(plan, counts, trained, plane, sources, rejections).encode())
+    card = _card(plan, counts, trained, plane, sources, rejections, words_of_persons(plan, folder, sources))
+    (folder / "README.md").write_bytes(card.encode())
     (folder / "croissant.json").write_json(croissant(plan, trained_on(sources), counts.total()))
     names = (
         "croissant.json",
@@ -143,10 +146,13 @@ def _write_participants(
         file.write(b"participant_id\tpathology\tmodality\ttrained_cell\n")
         for shard in range(plan.num_shards):
             for row in plan.shard(shard):
-                if row.id in left_out:
-                    continue
                 cell = row.kind.cell
-                line = f"sub-{row.id}\t{cell.pathology}\t{cell.modality}\t{str(trained[cell]).lower()}\n"
+                shown = plan.modalities or (cell.modality,)
+                # A person's images follow each other; none or all are left out.
+                if row.id in left_out or cell.modality != shown[0]:
+                    continue
+                known = all(trained[Cell(cell.pathology, modality)] for modality in shown)
+                line = f"sub-{row.subject}\t{cell.pathology}\t{','.join(shown)}\t{str(known).lower()}\n"
                 file.write(line.encode())
 
 
@@ -167,6 +173,7 @@ def _card(
     plane: str,
     sources: Collection[str],
     rejections: Rejections,
+    persons: str,
 ) -> str:
     def number(cell: Cell) -> str:
         mark = "" if trained[cell] or not counts[cell] else " *"
@@ -191,6 +198,7 @@ def _card(
             if untrained
             else "The model was trained on every cell here."
         ),
+        persons=persons,
         model_sha256=plan.model_sha256,
         seed=plan.seed,
         sampler=plan.sampler,

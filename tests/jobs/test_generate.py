@@ -56,14 +56,16 @@ def test_workers_and_a_second_call_change_no_byte(ray_cluster, tiny_run, tmp_pat
     assert pq.read_table(two / "manifest").num_rows == 40
 
 
-def test_the_data_set_is_valid_bids(no_ray, tmp_path):
-    command = ["--num-steps", 1, "--redraws", 0, "--per-cell", 1, "--allow-untrained"]
+@pytest.mark.parametrize("asked", [["--per-cell", 1], ["--subjects", 2, "--modalities", "T1w,T1ce,FLAIR"]])
+def test_the_data_set_is_valid_bids(no_ray, tmp_path, asked):
+    command = ["--num-steps", 1, "--redraws", 0, *asked, "--allow-untrained"]
     assert mrigen("generate", *command, "--out", tmp_path / "o") == 0
     validator = Path(sys.executable).with_name("bids-validator-deno")
     result = subprocess.run([validator, "--format", "json", tmp_path / "o"], capture_output=True, text=True)
     issues = json.loads(result.stdout)["issues"]["issues"]
     assert [issue for issue in issues if issue["severity"] == "error"] == []
     assert result.returncode == 0
+    assert ("Subjects of the phantom" in (tmp_path / "o/README.md").read_text()) == ("--subjects" in asked)
 
 
 def test_without_cells_those_that_the_model_was_trained_on_are_made(no_ray, tiny_run, tmp_path, capsys):
@@ -113,6 +115,36 @@ def test_a_data_set_that_grows_keeps_its_bytes(no_ray, tiny_run, tmp_path, capsy
     assert "it has 1 samples of Glioblastoma:T1w, and 0 are asked for: a data set only grows" in capsys.readouterr().err
     assert mrigen(*command, "--cells", "MS:*=9,GBM:T1=1,HC:T2=2", "--seed", 5) == 2
     assert "another plan (seed was 0, is 5): use another folder for --out" in capsys.readouterr().err
+
+
+def test_persons_are_seen_in_several_modalities_and_the_card_tells_how_far_they_agree(
+    no_ray, tiny_run, tmp_path, capsys
+):
+    out, model = tmp_path / "out", ["--model", tiny_run / "model"]
+    command = ["generate", *model, "--out", out, "--redraws", 0, "--shard-size", 7, "--modalities", "FLAIR,T1,PD"]
+    assert mrigen(*command, "--subjects", "GBM=2,HC=1") == 0
+    before = hashes(out)
+    assert mrigen(*command, "--subjects", 2) == 0  # of Glioblastoma, Healthy and Dementia: Sclerosis:PD is not known
+    after = hashes(out)
+    kept = {path for path in before if path.startswith(("sub-", "manifest/"))}
+    assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
+    assert mrigen("verify", out) == 0
+    assert "18 samples planned, 0 differences" in capsys.readouterr().out
+    assert sorted(path.name for path in (out / "sub-Healthy0000001/anat").glob("*.gz")) == [
+        f"sub-Healthy0000001_desc-synth_{suffix}.nii.gz" for suffix in ("FLAIR", "PDw", "T1w")
+    ]
+    told = (out / "README.md").read_text()
+    assert "Every person is seen in T1w, FLAIR, PD:" in told
+    assert "in the first 6 persons:" in told
+    same, others = (float(cell) for cell in re.search(r"\| shared information \| (.+) \| (.+) \|", told).groups())
+    assert same > others  # an untrained denoiser answers the noise alone
+    assert "of the phantom" not in told
+    (out / "sub-Healthy0000002").mkdir()
+    assert mrigen("verify", out) == 1
+    assert mrigen("generate", *model, "--out", out, "--redraws", 0, "--cells", "HC:T1") == 2
+    assert "another plan (modalities was ['T1w', 'FLAIR', 'PD'], is none)" in capsys.readouterr().err
+    assert mrigen(*command[:-1], "T1,PD", "--subjects", "MS=1") == 2
+    assert "never seen in training: Sclerosis:PD" in capsys.readouterr().err
 
 
 def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, capsys):
