@@ -25,7 +25,9 @@ from mrigen.storage import Location
 @click.option("--modalities", metavar="LIST", help="Such as T1w,T2w,FLAIR, with --subjects.")
 @click.option("--allow-untrained", is_flag=True, help="Also cells that the model never saw, marked.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the data set.")
-@click.option("--format", "formats", default="bids", help="Of bids, webdataset, huggingface, parquet.  [default: bids]")
+@click.option(
+    "--format", "formats", default="bids", help="Of bids, webdataset, huggingface, previews, parquet.  [default: bids]"
+)
 @click.option(
     "--redraws",
     type=click.IntRange(min=0),

@@ -16,8 +16,8 @@ from mrigen.model_folder.card import trained_on
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
-_NOT_BIDS = ("manifest", "webdataset", "huggingface", "rejected", "plan.json", "croissant.json", "index.html")
-_BIDSIGNORE = "\n".join([*_NOT_BIDS, "contact_sheet.png", SUCCESS, ""])
+_NOT_BIDS = ("manifest", "webdataset", "huggingface", "previews", "rejected", "plan.json", "croissant.json")
+_BIDSIGNORE = "\n".join([*_NOT_BIDS, "index.html", "contact_sheet.png", SUCCESS, ""])
 
 _CARD = """\
 ---
@@ -60,6 +60,7 @@ _FILES = {
     "1000), with a sidecar each.",
     "webdataset": "`webdataset/*.tar` holds them as WebDataset: `ID.npy`, float16 in -1 to 1, and `ID.json`.",
     "huggingface": "`huggingface/*.parquet` holds them for `datasets.load_dataset(FOLDER)`.",
+    "previews": "`previews/*.png` shows them, 8-bit, with what makes each again in its text.",
 }
 
 

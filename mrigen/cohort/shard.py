@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from mrigen.cohort.bids import bids_files, image_path
 from mrigen.cohort.huggingface import huggingface_files
 from mrigen.cohort.plan import CohortPlan, Row
+from mrigen.cohort.previews import preview_files
 from mrigen.cohort.webdataset import webdataset_files
 from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
@@ -35,6 +36,7 @@ FORMATS: Mapping[str, Writer] = {
     "bids": bids_files,
     "webdataset": webdataset_files,
     "huggingface": huggingface_files,
+    "previews": preview_files,
     "parquet": lambda rows, samples: iter(()),
 }
 """What a data set can be written as, by the name of the format. The manifest is Parquet with the images in it, and

@@ -124,7 +124,7 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("generate --out {out} --cells Sclerosis:PD", "--allow-untrained"),
         (
             "generate --out {out} --format tiff",
-            "--format 'tiff': known are bids, webdataset, huggingface, parquet",
+            "--format 'tiff': known are bids, webdataset, huggingface, previews, parquet",
         ),
         (
             "generate --out {out} --cells Healthy:T1w --plan {short.csv}",

@@ -149,7 +149,7 @@ def test_persons_are_seen_in_several_modalities_and_the_card_tells_how_far_they_
 
 def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, capsys):
     out, model = tmp_path / "out", ["--model", tiny_run / "model"]
-    formats = ["--format", "bids,webdataset", "--shard-size", 2, "--redraws", 0]
+    formats = ["--format", "bids,webdataset,previews", "--shard-size", 2, "--redraws", 0]
     assert mrigen("generate", *model, "--out", out, "--cells", "HC:*=1", *formats) == 0
     whole = hashes(out)
     assert mrigen("verify", out) == 0
@@ -163,19 +163,23 @@ def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, ca
     (out / "participants.tsv").write_text("")
     stray = out / "sub-HealthyT1w0000001"
     stray.mkdir()
+    preview = out / "previews" / "HealthyT1w0000001.png"
+    preview.touch()
     assert mrigen("verify", out) == 1
     told = capsys.readouterr().out.splitlines()
     assert told == [
         f"{image} differs from its hash in shard-000000.parquet",
         f"{archive} is missing",
         f"{sidecar} differs from its hash in shard-000002.parquet",
+        f"{preview} is not of the plan: take it away",
         f"{stray} is not of the plan: take it away",
         f"{out / 'participants.tsv'} differs from its hash in _SUCCESS.json",
-        "5 samples planned, 5 differences",
+        "5 samples planned, 6 differences",
     ]
     assert mrigen("verify", out, "--repair") == 2
     assert "the embedded model has hash" in capsys.readouterr().err
     stray.rmdir()
+    preview.unlink()
     assert mrigen("verify", out, "--repair", *model) == 0
     assert whole == hashes(out)
     assert mrigen("verify", tmp_path) == 2

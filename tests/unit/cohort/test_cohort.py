@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from mrigen.cohort.closing import Rejections, _size, close_cohort
 from mrigen.cohort.order import Kind
@@ -111,7 +112,7 @@ def test_order_repeats_and_restarts_leave_the_same_bytes(pipeline, tmp_path):
 
 
 def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
-    plan = empty_plan(pipeline, formats=("bids", "huggingface", "webdataset")).grown(each_cell(1), 7)
+    plan = empty_plan(pipeline, formats=("bids", "huggingface", "previews", "webdataset")).grown(each_cell(1), 7)
     close(plan, pipeline, fill(plan, pipeline, tmp_path / "out", list(range(3))))
     table = pq.read_table(tmp_path / "out" / "manifest")
     assert table.num_rows == 20
@@ -133,6 +134,10 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
         assert row["trained_cell"] == (f"{row['pathology']}:{row['modality']}" != "Sclerosis:PD")
         assert np.array_equal(nested[row["id"]]["image"], image)
         assert nested[row["id"]]["seed"] == row["seed"]
+        with Image.open(tmp_path / f"out/previews/{row['id']}.png") as preview:
+            assert np.abs(np.asarray(preview, float)[::-1].T / 127.5 - 1 - np.clip(image, -1, 1)).max() < 0.006
+            assert json.loads(preview.text["mrigen"]) == sidecar["Provenance"]
+            assert preview.text["Description"].startswith("Synthetic brain MRI")
         assert np.array_equal(np.load(io.BytesIO(packed[f"{row['id']}.npy"])), image)
         assert json.loads(packed[f"{row['id']}.json"]) == {"id": row["id"], **sidecar["Provenance"]}
     assert len(packed) == 40
@@ -148,6 +153,18 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
     described = json.loads((tmp_path / "out/croissant.json").read_text())
     columns = [field["source"]["extract"]["column"] for field in described["recordSet"][0]["field"]]
     assert set(columns) <= set(table.column_names)
+
+
+def test_load_dataset_reads_a_data_set_offline(pipeline, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    plan = empty_plan(pipeline, formats=("huggingface",)).grown({Kind(Cell.parse("GBM:FLAIR")): 3}, 2)
+    close(plan, pipeline, fill(plan, pipeline, tmp_path / "out", [0, 1]))
+    read = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    table = pq.read_table(tmp_path / "out/manifest")
+    images = table["image"].combine_chunks().to_numpy_ndarray()
+    assert np.array_equal(np.stack(read.with_format("numpy")["image"]), images)
+    for name in ("id", "pathology", "modality", "seed"):
+        assert list(read[name]) == table[name].to_pylist()
 
 
 class Faulty:
