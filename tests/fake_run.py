@@ -13,7 +13,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from mrigen.config import Config, load_config
-from mrigen.labels import Cell
+from mrigen.labels import Cell, all_cells
 from mrigen.model_folder.files import save_autoencoder
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.records import image_schema, sample_schema, to_table, write_table
@@ -98,7 +98,7 @@ def sample_row(cell: Cell, index: int, *, trained: bool = True, image: Any = Non
         "modality": str(cell.modality),
         "trained_cell": trained,
         "index": index,
-        "seed": index,
+        "seed": index * len(all_cells()) + all_cells().index(cell),
         "slice_mm": 5.0 * (index % 4),
         "solver": "ddim",
         "num_steps": 3,

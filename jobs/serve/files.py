@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from jobs.serve.api import Format, Order
 from mrigen import __version__
 from mrigen.config.model import SamplerConfig, setting_text
-from mrigen.report.sheets import SYNTHETIC_TEXT, upright
+from mrigen.pictures import SYNTHETIC_TEXT, sample_png
 from mrigen.volume import nifti_bytes
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def sample_file(sample: Sample, order: Order, index: int) -> SampleFile:
     if order.format == "nifti":
         data = nifti_bytes(sample.volume(), description=nifti_description(provenance))
     elif order.format == "png":
-        data = _png_bytes(sample.image, provenance)
+        data = sample_png(sample.image, provenance)
     else:
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(sample.image, np.float32), allow_pickle=False)
@@ -69,16 +67,6 @@ def nifti_description(provenance: Mapping[str, Any]) -> str:
     made = f"synthetic mrigen {__version__} {provenance['model_sha256'][:8]} seed {provenance['seed']}"
     sampler = f" {'/'.join(setting_text(provenance[name]) for name in SamplerConfig.model_fields)}"
     return made + sampler if len(made + sampler) <= _DESCRIPTION_LIMIT else made[:_DESCRIPTION_LIMIT]
-
-
-def _png_bytes(image: np.ndarray[Any, np.dtype[np.float32]], provenance: Mapping[str, Any]) -> bytes:
-    text = PngInfo()
-    text.add_text("Software", f"mrigen {__version__}")
-    text.add_text("Description", SYNTHETIC_TEXT)
-    text.add_text("mrigen", json.dumps(provenance, allow_nan=False))
-    buffer = io.BytesIO()
-    Image.fromarray(upright(image)).save(buffer, "PNG", pnginfo=text)
-    return buffer.getvalue()
 
 
 def archive(files: Sequence[SampleFile]) -> bytes:

@@ -21,9 +21,13 @@ from mrigen.storage import Location
 @click.option("--per-cell", type=click.IntRange(min=1), metavar="N", help="Of cells without a number.  [default: 4]")
 @click.option("--plan", "table", metavar="FILE", help="What to make, as YAML, CSV or Parquet, in place of --cells.")
 @click.option("--balance", metavar="DATA", help="Make what prepared data lacks of its largest cell, or of --per-cell.")
+@click.option("--subjects", metavar="N", help="Synthetic persons, each in all --modalities: 100, or GBM=100,MS=50.")
+@click.option("--modalities", metavar="LIST", help="Such as T1w,T2w,FLAIR, with --subjects.")
 @click.option("--allow-untrained", is_flag=True, help="Also cells that the model never saw, marked.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the data set.")
-@click.option("--format", "formats", default="bids", help="Of bids, webdataset, huggingface, parquet.  [default: bids]")
+@click.option(
+    "--format", "formats", default="bids", help="Of bids, webdataset, huggingface, previews, parquet.  [default: bids]"
+)
 @click.option(
     "--redraws",
     type=click.IntRange(min=0),
@@ -46,6 +50,8 @@ def command(
     per_cell: int | None,
     table: str | None,
     balance: str | None,
+    subjects: str | None,
+    modalities: str | None,
     allow_untrained: bool,
     seed: int,
     formats: str,
@@ -64,6 +70,7 @@ def command(
     from jobs.each_on_ray import EachOnRay
     from jobs.showing import print_cohort, print_estimate
     from mrigen.cohort.order import CohortOrder
+    from mrigen.labels import Modality
     from mrigen.stages.generate import estimate_run, generate_run
 
     order = CohortOrder(
@@ -71,6 +78,8 @@ def command(
         per_cell=per_cell,
         table=Location.parse(table) if table is not None else None,
         balance=input_folder(balance, "--balance") if balance is not None else None,
+        subjects=subjects,
+        modalities=tuple(map(Modality.parse, modalities.split(","))) if modalities else (),
         seed=seed,
         sampler={name: value for name, value in sampler.items() if value is not None},
         slice_mm=slice_mm,

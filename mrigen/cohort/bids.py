@@ -13,7 +13,7 @@ from mrigen.volume import SYNTHETIC_DESCRIPTION, nifti_bytes
 
 def image_path(row: Row) -> str:
     """Where a sample's image stands in the data set."""
-    return bids_path(row.id, row.kind.cell.modality, description="synth")
+    return bids_path(row.subject, row.kind.cell.modality, description="synth")
 
 
 def bids_files(rows: Sequence[Row], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:

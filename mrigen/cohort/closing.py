@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mrigen import __version__
 from mrigen.cohort.croissant import croissant
+from mrigen.cohort.persons import words_of_persons
 from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
 from mrigen.errors import InputError
@@ -16,8 +17,8 @@ from mrigen.model_folder.card import trained_on
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
-_NOT_BIDS = ("manifest", "webdataset", "huggingface", "rejected", "plan.json", "croissant.json", "index.html")
-_BIDSIGNORE = "\n".join([*_NOT_BIDS, "contact_sheet.png", SUCCESS, ""])
+_NOT_BIDS = ("manifest", "webdataset", "huggingface", "previews", "rejected", "plan.json", "croissant.json")
+_BIDSIGNORE = "\n".join([*_NOT_BIDS, "index.html", "contact_sheet.png", SUCCESS, ""])
 
 _CARD = """\
 ---
@@ -39,7 +40,7 @@ anonymous: a model can repeat images that it was trained on. This one was {train
 
 {untrained}
 
-- model: `{model_sha256}`
+{persons}- model: `{model_sha256}`
 - seed {seed}; {sampler}
 - {num_rejected} drawings could be no scan and were drawn anew, {num_left_out} samples left out for that
 - made by mrigen {version}
@@ -60,6 +61,7 @@ _FILES = {
     "1000), with a sidecar each.",
     "webdataset": "`webdataset/*.tar` holds them as WebDataset: `ID.npy`, float16 in -1 to 1, and `ID.json`.",
     "huggingface": "`huggingface/*.parquet` holds them for `datasets.load_dataset(FOLDER)`.",
+    "previews": "`previews/*.png` shows them, 8-bit, with what makes each again in its text.",
 }
 
 
@@ -98,10 +100,12 @@ def close_cohort(
     }
     if "bids" in plan.formats:
         _write_participants(plan, trained, folder, rejections.left_out)
-        (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS)
+        several = {"modality": {"Description": "Acquisitions that the person is seen in"}} if plan.modalities else {}
+        (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS | several)
         (folder / "dataset_description.json").write_json(description)
         (folder / ".bidsignore").write_bytes(_BIDSIGNORE.encode())
-    (folder / "README.md").write_bytes(_card(plan, counts, trained, plane, sources, rejections).encode())
+    card = _card(plan, counts, trained, plane, sources, rejections, words_of_persons(plan, folder, sources))
+    (folder / "README.md").write_bytes(card.encode())
     (folder / "croissant.json").write_json(croissant(plan, trained_on(sources), counts.total()))
     names = (
         "croissant.json",
@@ -147,10 +151,13 @@ def _write_participants(
         file.write(b"participant_id\tpathology\tmodality\ttrained_cell\n")
         for shard in range(plan.num_shards):
             for row in plan.shard(shard):
-                if row.id in left_out:
-                    continue
                 cell = row.kind.cell
-                line = f"sub-{row.id}\t{cell.pathology}\t{cell.modality}\t{str(trained[cell]).lower()}\n"
+                shown = plan.modalities or (cell.modality,)
+                # A person's images follow each other; none or all are left out.
+                if row.id in left_out or cell.modality != shown[0]:
+                    continue
+                known = all(trained[Cell(cell.pathology, modality)] for modality in shown)
+                line = f"sub-{row.subject}\t{cell.pathology}\t{','.join(shown)}\t{str(known).lower()}\n"
                 file.write(line.encode())
 
 
@@ -171,6 +178,7 @@ def _card(
     plane: str,
     sources: Collection[str],
     rejections: Rejections,
+    persons: str,
 ) -> str:
     def number(cell: Cell) -> str:
         mark = "" if trained[cell] or not counts[cell] else " *"
@@ -195,6 +203,7 @@ def _card(
             if untrained
             else "The model was trained on every cell here."
         ),
+        persons=persons,
         model_sha256=plan.model_sha256,
         seed=plan.seed,
         sampler=plan.sampler,

@@ -60,6 +60,9 @@ class CohortOrder:
     """A YAML, CSV or Parquet file in the place of `cells`."""
     balance: Location | None = None
     """A prepared data set; what its training images lack of the largest cell, or of `per_cell`, is asked for."""
+    subjects: str | None = None
+    """Synthetic persons, each seen in all of `modalities`: a number for every pathology, or such as `GBM=100,MS=50`."""
+    modalities: tuple[Modality, ...] = ()
     seed: int = 0
     sampler: Mapping[str, Any] = field(default_factory=dict)
     """Laid over the model's own settings."""
@@ -75,14 +78,18 @@ class CohortOrder:
     def quotas(self, known: Sequence[Cell]) -> Quotas:
         """How many samples of each kind; `known` are the cells that may be made without being named.
 
-        Raises InputError for what cannot be understood, or more than one of cells, table and balance.
+        Raises InputError for what cannot be understood, or more than one of cells, table, balance and subjects.
         """
-        if sum(asked is not None for asked in (self.cells, self.table, self.balance)) > 1:
-            raise InputError("only one of --cells, --plan and --balance can say what to make")
+        if sum(asked is not None for asked in (self.cells, self.table, self.balance, self.subjects)) > 1:
+            raise InputError("only one of --cells, --plan, --balance and --subjects can say what to make")
+        if (self.subjects is None) == bool(self.modalities):
+            raise InputError("--subjects and --modalities go together: --subjects 100 --modalities T1w,T2w,FLAIR")
         if self.table is not None and self.per_cell is not None:
             raise InputError("--per-cell has no say beside --plan, where each row has its count, or is one sample")
         number = DEFAULT_PER_CELL if self.per_cell is None else _count(str(self.per_cell), "--per-cell")
-        if self.balance is not None:
+        if self.subjects is not None:
+            found = _of_subjects(self.subjects, self.modalities, known)
+        elif self.balance is not None:
             found = _lacking(self.balance, known, self.per_cell)
         elif self.table is not None:
             found = _of_table(self.table, known)
@@ -112,6 +119,20 @@ def named_cells(text: str, known: Sequence[Cell]) -> list[Cell]:
     found = [cell for cell in known if cell.pathology in pathologies and cell.modality in modalities]
     if not found:
         raise InputError(f"cells {text[:80]!r}: there are only {', '.join(map(str, known))}")
+    return found
+
+
+def _of_subjects(text: str, modalities: Sequence[Modality], known: Sequence[Cell]) -> Quotas:
+    """So many of all the modalities of each pathology; without a name, of those that are known in all of them."""
+    found: Quotas = {}
+    for asked in text.split(","):
+        name, _, number = asked.rpartition("=")
+        in_all = [one for one in Pathology if all(Cell(one, modality) in known for modality in modalities)]
+        pathologies = [Pathology.parse(name)] if name else in_all
+        if not pathologies:
+            raise InputError(f"--modalities: the model was trained on no pathology in all of {', '.join(modalities)}")
+        count = _count(number, f"--subjects {asked}")
+        found.update({Kind(Cell(one, modality)): count for one in pathologies for modality in modalities})
     return found
 
 

@@ -21,7 +21,7 @@ from mrigen.cohort.order import Kind, Quotas
 from mrigen.config import SamplerConfig
 from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
-from mrigen.labels import Cell
+from mrigen.labels import Cell, Modality
 from mrigen.pipeline import SampleRequest
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
@@ -37,6 +37,8 @@ class Row:
     shard: int
     kind: Kind
     index: int
+    subject: str
+    """The synthetic person that it is of: its id, unless persons are seen in several modalities."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,14 @@ class Step:
 
     shard_size: int
     ranges: tuple[tuple[Kind, int, int], ...]
+    together: int = 1
+    """So many ranges that follow each other, those of one pathology, have the same indices and go side by side."""
 
     @functools.cached_property
     def ends(self) -> list[int]:
-        """Where in the step each range ends."""
-        return list(itertools.accumulate(last - first for _, first, last in self.ranges))
+        """Where in the step each range ends, or each that goes side by side with others."""
+        lengths = (self.together * (last - first) for _, first, last in self.ranges[:: self.together])
+        return list(itertools.accumulate(lengths))
 
     @property
     def num_samples(self) -> int:
@@ -62,11 +67,12 @@ class Step:
         return -(-self.num_samples // self.shard_size)
 
     def shard(self, number: int) -> Iterator[tuple[Kind, int]]:
-        """Kind and index of every sample of one of its shards: kind by kind, so that those of one lie together."""
+        """Kind and index of every sample of one of its shards: kind by kind, or person by person."""
         for place in range(number * self.shard_size, min((number + 1) * self.shard_size, self.num_samples)):
             at = bisect.bisect_right(self.ends, place)
-            kind, _, last = self.ranges[at]
-            yield kind, last - (self.ends[at] - place)
+            left = self.ends[at] - place
+            kind, _, last = self.ranges[at * self.together + -left % self.together]
+            yield kind, last - -(-left // self.together)
 
 
 @dataclass(frozen=True)
@@ -79,18 +85,23 @@ class CohortPlan:
     slice_mm: float | None = None
     formats: tuple[str, ...] = ("bids",)
     redraws: int = 3
+    modalities: tuple[Modality, ...] = ()
+    """Those that each synthetic person is seen in: images of one share their seed, and so noise and slice. Without,
+    every sample is a person of its own."""
     steps: tuple[Step, ...] = ()
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> CohortPlan:
         """The plan of what `to_json` gave."""
-        steps = [
-            Step(step["shard_size"], tuple((Kind.parse(name), first, last) for name, first, last in step["samples"]))
+        modalities = tuple(map(Modality, tree.get("modalities", ())))
+        together = len(modalities) or 1
+        steps = tuple(
+            Step(step["shard_size"], tuple((Kind.parse(name), *ends) for name, *ends in step["samples"]), together)
             for step in tree["steps"]
-        ]
+        )
         settings = {name: tree[name] for name in ("model_sha256", "seed", "slice_mm", "redraws")}
         sampler, formats = SamplerConfig.model_validate(tree["sampler"]), tuple(tree["formats"])
-        return cls(**settings, sampler=sampler, formats=formats, steps=tuple(steps))
+        return cls(**settings, sampler=sampler, formats=formats, modalities=modalities, steps=steps)
 
     def settings(self) -> dict[str, Any]:
         """What all its samples share, as JSON-able values."""
@@ -101,7 +112,7 @@ class CohortPlan:
             "formats": list(self.formats),
             "redraws": self.redraws,
             "sampler": self.sampler.model_dump(mode="json"),
-        }
+        } | ({"modalities": list(map(str, self.modalities))} if self.modalities else {})
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON-able values."""
@@ -154,22 +165,27 @@ class CohortPlan:
                     f"it has {count} samples of {kind}, and {quotas.get(kind, 0)} are asked for: a data set only grows"
                 )
         more = tuple((kind, standing.get(kind, 0), n) for kind, n in quotas.items() if n > standing.get(kind, 0))
-        return replace(self, steps=(*self.steps, Step(shard_size, more))) if more else self
+        together = len(self.modalities) or 1
+        step = Step(max(1, shard_size // together) * together, more, together)
+        return replace(self, steps=(*self.steps, step)) if more else self
 
     def kind_of(self, sample: str) -> Kind | None:
-        """The kind of the sample with that id; None if it has no such."""
+        """The kind of the sample with that id, or of one of that person; None if it has no such."""
         match = re.fullmatch(r"(.*\D)(\d{7,})", sample)
         kind, count = self._labels.get(match[1], (None, 0)) if match else (None, 0)
         return kind if match and int(match[2]) < count else None
 
     @functools.cached_property
     def _labels(self) -> dict[str, tuple[Kind, int]]:
-        return {kind.label: (kind, count) for kind, count in self.quotas.items()}
+        quotas = self.quotas.items()
+        persons = {str(kind.cell.pathology): (kind, count) for kind, count in quotas if self.modalities}
+        return {kind.label: (kind, count) for kind, count in quotas} | persons
 
     def request(self, row: Row, redraw: int = 0) -> SampleRequest:
         """What the pipeline is asked for a row of it; one that was rejected `redraw` times, by another seed."""
         height = self.slice_mm if row.kind.slice_mm is None else row.kind.slice_mm
-        seed = sample_seed(self.seed, row.kind, row.index, redraw)
+        whose = row.kind.cell.pathology if self.modalities else row.kind
+        seed = sample_seed(self.seed, whose, row.index, redraw)
         return SampleRequest(row.kind.cell, seed, self.sampler, height)
 
     def num_rows(self, number: int) -> int:
@@ -184,10 +200,11 @@ class CohortPlan:
         have: Counter[Cell] = Counter()
         for step, end in zip(self.steps, self._ends, strict=True):
             start = 0
-            for (kind, first, last), stop in zip(step.ranges, step.ends, strict=True):
+            for (kind, first, last), stop in zip(step.ranges[:: step.together], step.ends, strict=True):
                 if taken := min(last - first, count - have[kind.cell]):
                     have[kind.cell] += taken
-                    shards = range(start // step.shard_size, (start + taken - 1) // step.shard_size + 1)
+                    last_taken = start + taken * step.together - 1
+                    shards = range(start // step.shard_size, last_taken // step.shard_size + 1)
                     found.update(end - step.num_shards + shard for shard in shards)
                 start = stop
         return sorted(found)
@@ -197,9 +214,12 @@ class CohortPlan:
         at = bisect.bisect_right(self._ends, number)
         step = self.steps[at]
         return [
-            Row(f"{kind.label}{index:07d}", number, kind, index)
+            Row(f"{kind.label}{index:07d}", number, kind, index, f"{self._whose(kind)}{index:07d}")
             for kind, index in step.shard(number - (self._ends[at] - step.num_shards))
         ]
+
+    def _whose(self, kind: Kind) -> str:
+        return kind.cell.pathology if self.modalities else kind.label
 
 
 def read_plan(folder: Location) -> CohortPlan:
@@ -226,7 +246,8 @@ def planned(empty: CohortPlan, quotas: Quotas, shard_size: int, folder: Location
         return empty.grown(quotas, shard_size)
     standing = read_plan(folder)
     then, now = standing.settings(), empty.settings()
-    if differing := [f"{name} was {then[name]}, is {now[name]}" for name in now if then[name] != now[name]]:
+    names = [name for name in now | then if then.get(name) != now.get(name)]
+    if differing := [f"{name} was {then.get(name, 'none')}, is {now.get(name, 'none')}" for name in names]:
         told = "; ".join(differing)
         raise InputError(f"{folder} holds a data set of another plan ({told}): use another folder for --out")
     try:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from mrigen.cohort.bids import bids_files, image_path
 from mrigen.cohort.huggingface import huggingface_files
 from mrigen.cohort.plan import CohortPlan, Row
+from mrigen.cohort.previews import preview_files
 from mrigen.cohort.webdataset import webdataset_files
 from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
@@ -35,6 +36,7 @@ FORMATS: Mapping[str, Writer] = {
     "bids": bids_files,
     "webdataset": webdataset_files,
     "huggingface": huggingface_files,
+    "previews": preview_files,
     "parquet": lambda rows, samples: iter(()),
 }
 """What a data set can be written as, by the name of the format. The manifest is Parquet with the images in it, and
@@ -97,20 +99,24 @@ def shard_files(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> It
 
 
 def _draw(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> tuple[dict[str, Sample], list[dict[str, Any]]]:
-    """The sample of each row, by its id in the order of the rows, and a row for every one that was rejected."""
+    """The sample of each row, by its id in the order of the rows, and a row for every one that was rejected; with one
+    image of a person the others are."""
     found: dict[str, Sample] = {}
     rejections: list[dict[str, Any]] = []
     missing = list(rows)
     for redraw in range(plan.redraws + 1):
-        requests = [plan.request(row, redraw) for row in missing]
-        for row, sample in zip(missing, pipeline.sample(requests), strict=True):
-            limits = pipeline.model.image_limits.get(row.kind.cell.modality)
-            fault = fault_of(sample.image, limits) if plan.redraws else None
-            if fault is None:
+        samples = pipeline.sample([plan.request(row, redraw) for row in missing])
+        faults: list[str | None] = [None] * len(missing)
+        if plan.redraws:
+            limits = [pipeline.model.image_limits.get(row.kind.cell.modality) for row in missing]
+            faults = [fault_of(sample.image, own) for sample, own in zip(samples, limits, strict=True)]
+        spoilt = {row.subject for row, fault in zip(missing, faults, strict=True) if fault}
+        for row, sample, fault in zip(missing, samples, faults, strict=True):
+            if row.subject not in spoilt:
                 found[row.id] = sample
             else:
-                seed = sample.request.seed
-                rejections.append({"id": row.id, "redraw": redraw, "seed": seed, "reason": fault})
+                told = {"id": row.id, "redraw": redraw, "seed": sample.request.seed}
+                rejections.append(told | {"reason": fault or "another modality"})
         missing = [row for row in missing if row.id not in found]
         if not missing:
             break

@@ -41,7 +41,7 @@ class Group(StrEnum):
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One image: row `row` of Parquet file number `file`. `owner` is the subject; a sample is its own."""
+    """One image: row `row` of Parquet file number `file`. `owner` is the subject, or the first sample of a person."""
 
     group: Group
     file: int
@@ -100,13 +100,15 @@ def index_real(folder: Location, split: str) -> ImageIndex:
 
 def index_generated(folder: Location) -> ImageIndex:
     """The images that `manifest/` in a folder of samples lists. Raises InputError as `index_real` does."""
-    columns = ("id", "pathology", "modality", "slice_mm", "trained_cell", "file_sha256", *PROVENANCE)
+    columns = ("id", "pathology", "modality", "seed", "slice_mm", "trained_cell", "file_sha256", *PROVENANCE)
     files, hashes, tables, shape = _read_index(folder / "manifest", columns, "mrigen generate")
-    rows = []
+    rows: list[ImageRow] = []
+    persons: dict[tuple[str, int], str] = {}
     for number, table in enumerate(tables):
         for position, row in enumerate(table.to_pylist()):
+            person = persons.setdefault((row["pathology"], row["seed"]), row["id"])  # one is seen in several modalities
             sample = ImageRow(
-                Group.GENERATED, number, position, row["id"], row["id"], _cell(row), row["slice_mm"], row["file_sha256"]
+                Group.GENERATED, number, position, row["id"], person, _cell(row), row["slice_mm"], row["file_sha256"]
             )
             rows.append(replace(sample, trained=bool(row["trained_cell"])))
     _refuse_twins(rows, folder)

@@ -16,11 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.pictures import SYNTHETIC_TEXT, upright
 
 Slice = np.ndarray[Any, np.dtype[np.float32]]
 """One image (X, Y), values in [-1, 1]."""
 
-SYNTHETIC_TEXT = "Synthetic brain MRI made by mrigen: no patient, not for diagnosis."
 UNTRAINED_TEXT = "never seen in training"
 ORIENTATION_TEXTS = {
     "axial": "Axial slices, neurological display: left is left, anterior is up.",
@@ -31,19 +31,6 @@ ORIENTATION_TEXTS = {
 
 _BACKGROUND, _TEXT, _FAINT, _MARK = (17, 19, 24), (232, 234, 238), (140, 146, 158), (240, 170, 60)
 _GAP, _MARGIN = 2, 12
-
-
-def upright(image: Slice) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A slice `[x, y]` RAS+ -> 8-bit picture [row, column]: left is left, anterior up.
-
-    Values outside [-1, 1] are clipped. Raises ValueError for a NaN or infinity, or if it is not 2-D.
-    """
-    if image.ndim != 2:
-        raise ValueError(f"a slice has two axes (X, Y), this array has shape {image.shape}")
-    if not np.isfinite(image).all():
-        raise ValueError("a slice to be drawn holds values that are not finite")
-    levels = np.rint((np.clip(np.asarray(image, np.float32), -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)
-    return np.ascontiguousarray(levels.T[::-1])
 
 
 def slice_png(image: Slice, *, synthetic: bool) -> bytes:

@@ -17,7 +17,7 @@ from mrigen.cohort.shard import FORMATS, ShardReport, make_shard, manifest_part,
 from mrigen.config import SamplerConfig, parse_section
 from mrigen.each import Each, Tally
 from mrigen.errors import InputError
-from mrigen.labels import Cell, all_cells
+from mrigen.labels import Cell, Modality, all_cells
 from mrigen.lease import leased
 from mrigen.pipeline import Pipeline
 from mrigen.report.samples.page import PAGE, write_samples_page
@@ -171,7 +171,9 @@ def _understood(order: CohortOrder, pipeline: Pipeline) -> tuple[CohortPlan, Quo
     sampler = pipeline.config.sampler.model_dump() | dict(order.sampler)
     settings = parse_section(SamplerConfig, sampler)
     formats = tuple(sorted(set(order.formats)))
-    return CohortPlan(pipeline.model_sha256, order.seed, settings, order.slice_mm, formats, order.redraws), quotas
+    shown = tuple(modality for modality in Modality if modality in order.modalities)
+    plan = CohortPlan(pipeline.model_sha256, order.seed, settings, order.slice_mm, formats, order.redraws, shown)
+    return plan, quotas
 
 
 def _pipeline_of(plan: CohortPlan, model: Location | None, device: str) -> Pipeline:

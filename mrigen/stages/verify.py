@@ -81,6 +81,9 @@ def _not_of_the_plan(plan: CohortPlan, out: Location) -> Iterator[str]:
         for file in (out / folder).files():
             if file.name.partition(".")[0] not in parts:
                 yield f"{file} is not of the plan: take it away"
+    for file in (out / "previews").files():
+        if plan.kind_of(file.name.removesuffix(".png")) is None:
+            yield f"{file} is not of the plan: take it away"
     for info in out.filesystem.get_file_info(pafs.FileSelector(out.path)):
         if info.base_name.startswith("sub-") and plan.kind_of(info.base_name.removeprefix("sub-")) is None:
             yield f"{info.path} is not of the plan: take it away"

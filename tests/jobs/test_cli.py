@@ -124,8 +124,14 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("generate --out {out} --cells Healthy:T1w --solver eulr", "eulr"),
         ("generate --out {out} --cells Healthy:T1w --slice-mm 400", "--slice-mm 400 lies outside"),
         ("generate --out {out} --cells Sclerosis:PD", "--allow-untrained"),
-        ("generate --out {out} --format tiff", "--format 'tiff': known are bids, webdataset, huggingface, parquet"),
-        ("generate --out {out} --cells Healthy:T1w --plan {short.csv}", "only one of --cells, --plan and --balance"),
+        (
+            "generate --out {out} --format tiff",
+            "--format 'tiff': known are bids, webdataset, huggingface, previews, parquet",
+        ),
+        (
+            "generate --out {out} --cells Healthy:T1w --plan {short.csv}",
+            "only one of --cells, --plan, --balance and --subjects",
+        ),
         ("verify {none}", "OUT: no folder {none}"),
         ("verify {empty}", "holds no plan.json: name a folder that `mrigen generate` wrote"),
         ("generate --out {out} --plan {short.csv}", "{short.csv}, row 1: unknown column 'path'"),

@@ -56,14 +56,16 @@ def test_workers_and_a_second_call_change_no_byte(ray_cluster, tiny_run, tmp_pat
     assert pq.read_table(two / "manifest").num_rows == 40
 
 
-def test_the_data_set_is_valid_bids(no_ray, tmp_path):
-    command = ["--num-steps", 1, "--redraws", 0, "--per-cell", 1, "--allow-untrained"]
+@pytest.mark.parametrize("asked", [["--per-cell", 1], ["--subjects", 2, "--modalities", "T1w,T1ce,FLAIR"]])
+def test_the_data_set_is_valid_bids(no_ray, tmp_path, asked):
+    command = ["--num-steps", 1, "--redraws", 0, *asked, "--allow-untrained"]
     assert mrigen("generate", *command, "--out", tmp_path / "o") == 0
     validator = Path(sys.executable).with_name("bids-validator-deno")
     result = subprocess.run([validator, "--format", "json", tmp_path / "o"], capture_output=True, text=True)
     issues = json.loads(result.stdout)["issues"]["issues"]
     assert [issue for issue in issues if issue["severity"] == "error"] == []
     assert result.returncode == 0
+    assert ("Subjects of the phantom" in (tmp_path / "o/README.md").read_text()) == ("--subjects" in asked)
 
 
 def test_without_cells_those_that_the_model_was_trained_on_are_made(no_ray, tiny_run, tmp_path, capsys):
@@ -115,9 +117,39 @@ def test_a_data_set_that_grows_keeps_its_bytes(no_ray, tiny_run, tmp_path, capsy
     assert "another plan (seed was 0, is 5): use another folder for --out" in capsys.readouterr().err
 
 
+def test_persons_are_seen_in_several_modalities_and_the_card_tells_how_far_they_agree(
+    no_ray, tiny_run, tmp_path, capsys
+):
+    out, model = tmp_path / "out", ["--model", tiny_run / "model"]
+    command = ["generate", *model, "--out", out, "--redraws", 0, "--shard-size", 7, "--modalities", "FLAIR,T1,PD"]
+    assert mrigen(*command, "--subjects", "GBM=2,HC=1") == 0
+    before = hashes(out)
+    assert mrigen(*command, "--subjects", 2) == 0  # of Glioblastoma, Healthy and Dementia: Sclerosis:PD is not known
+    after = hashes(out)
+    kept = {path for path in before if path.startswith(("sub-", "manifest/"))}
+    assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
+    assert mrigen("verify", out) == 0
+    assert "18 samples planned, 0 differences" in capsys.readouterr().out
+    assert sorted(path.name for path in (out / "sub-Healthy0000001/anat").glob("*.gz")) == [
+        f"sub-Healthy0000001_desc-synth_{suffix}.nii.gz" for suffix in ("FLAIR", "PDw", "T1w")
+    ]
+    told = (out / "README.md").read_text()
+    assert "Every person is seen in T1w, FLAIR, PD:" in told
+    assert "in the first 6 persons:" in told
+    same, others = (float(cell) for cell in re.search(r"\| shared information \| (.+) \| (.+) \|", told).groups())
+    assert same > others  # an untrained denoiser answers the noise alone
+    assert "of the phantom" not in told
+    (out / "sub-Healthy0000002").mkdir()
+    assert mrigen("verify", out) == 1
+    assert mrigen("generate", *model, "--out", out, "--redraws", 0, "--cells", "HC:T1") == 2
+    assert "another plan (modalities was ['T1w', 'FLAIR', 'PD'], is none)" in capsys.readouterr().err
+    assert mrigen(*command[:-1], "T1,PD", "--subjects", "MS=1") == 2
+    assert "never seen in training: Sclerosis:PD" in capsys.readouterr().err
+
+
 def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, capsys):
     out, model = tmp_path / "out", ["--model", tiny_run / "model"]
-    formats = ["--format", "bids, webdataset", "--shard-size", 2, "--redraws", 0]
+    formats = ["--format", "bids, webdataset,previews", "--shard-size", 2, "--redraws", 0]
     assert mrigen("generate", *model, "--out", out, "--cells", "HC:*=1", *formats) == 0
     whole = hashes(out)
     assert mrigen("verify", out) == 0
@@ -131,19 +163,23 @@ def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, ca
     (out / "participants.tsv").write_text("")
     stray = out / "sub-HealthyT1w0000001"
     stray.mkdir()
+    preview = out / "previews" / "HealthyT1w0000001.png"
+    preview.touch()
     assert mrigen("verify", out) == 1
     told = capsys.readouterr().out.splitlines()
     assert told == [
         f"{image} differs from its hash in shard-000000.parquet",
         f"{archive} is missing",
         f"{sidecar} differs from its hash in shard-000002.parquet",
+        f"{preview} is not of the plan: take it away",
         f"{stray} is not of the plan: take it away",
         f"{out / 'participants.tsv'} differs from its hash in _SUCCESS.json",
-        "5 samples planned, 5 differences",
+        "5 samples planned, 6 differences",
     ]
     assert mrigen("verify", out, "--repair") == 2
     assert "the embedded model has hash" in capsys.readouterr().err
     stray.rmdir()
+    preview.unlink()
     assert mrigen("verify", out, "--repair", *model) == 0
     assert whole == hashes(out)
     (out / "_SUCCESS.json").write_text("[]")

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from mrigen.cohort.closing import Rejections, _size, close_cohort
 from mrigen.cohort.order import Kind
@@ -22,7 +23,8 @@ from mrigen.cohort.shard import make_shard
 from mrigen.config import SamplerConfig
 from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
-from mrigen.labels import Cell, Modality, all_cells
+from mrigen.images.index import index_generated
+from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.pipeline import Pipeline
 from mrigen.storage import Location
 from tests.command import hashes
@@ -110,7 +112,7 @@ def test_order_repeats_and_restarts_leave_the_same_bytes(pipeline, tmp_path):
 
 
 def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
-    plan = empty_plan(pipeline, formats=("bids", "huggingface", "webdataset")).grown(each_cell(1), 7)
+    plan = empty_plan(pipeline, formats=("bids", "huggingface", "previews", "webdataset")).grown(each_cell(1), 7)
     close(plan, pipeline, fill(plan, pipeline, tmp_path / "out", list(range(3))))
     table = pq.read_table(tmp_path / "out" / "manifest")
     assert table.num_rows == 20
@@ -132,6 +134,10 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
         assert row["trained_cell"] == (f"{row['pathology']}:{row['modality']}" != "Sclerosis:PD")
         assert np.array_equal(nested[row["id"]]["image"], image)
         assert nested[row["id"]]["seed"] == row["seed"]
+        with Image.open(tmp_path / f"out/previews/{row['id']}.png") as preview:
+            assert np.abs(np.asarray(preview, float)[::-1].T / 127.5 - 1 - np.clip(image, -1, 1)).max() < 0.006
+            assert json.loads(preview.text["mrigen"]) == sidecar["Provenance"]
+            assert preview.text["Description"].startswith("Synthetic brain MRI")
         assert np.array_equal(np.load(io.BytesIO(packed[f"{row['id']}.npy"])), image)
         assert json.loads(packed[f"{row['id']}.json"]) == {"id": row["id"], **sidecar["Provenance"]}
     assert len(packed) == 40
@@ -149,16 +155,29 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
     assert set(columns) <= set(table.column_names)
 
 
-class Faulty:
-    """A pipeline whose every drawing with an even seed has a pixel that is no number."""
+def test_load_dataset_reads_a_data_set_offline(pipeline, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    plan = empty_plan(pipeline, formats=("huggingface",)).grown({Kind(Cell.parse("GBM:FLAIR")): 3}, 2)
+    close(plan, pipeline, fill(plan, pipeline, tmp_path / "out", [0, 1]))
+    read = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    table = pq.read_table(tmp_path / "out/manifest")
+    images = table["image"].combine_chunks().to_numpy_ndarray()
+    assert np.array_equal(np.stack(read.with_format("numpy")["image"]), images)
+    for name in ("id", "pathology", "modality", "seed"):
+        assert list(read[name]) == table[name].to_pylist()
 
-    def __init__(self, pipeline: Pipeline) -> None:
+
+class Faulty:
+    """A pipeline whose every drawing with an even seed, in some modalities, has a pixel that is no number."""
+
+    def __init__(self, pipeline: Pipeline, modalities=tuple(Modality)) -> None:
         self.pipeline, self.model = pipeline, replace(pipeline.model, image_limits={})
+        self.modalities = modalities
 
     def sample(self, requests):
         samples = self.pipeline.sample(requests)
         for sample in samples:
-            if sample.request.seed % 2 == 0:
+            if sample.request.seed % 2 == 0 and sample.request.cell.modality in self.modalities:
                 sample.image[3, 4] = np.nan
         return samples
 
@@ -196,6 +215,39 @@ def test_rejected_drawings_are_drawn_anew_by_seeds_of_their_own(pipeline, tmp_pa
     closed = json.loads((tmp_path / "a/_SUCCESS.json").read_text())
     assert closed["num_samples"] == sum(closed["cells"].values()) == 16 - len(left_out)
     assert f"{len(told)} drawings could be no scan" in (tmp_path / "a/README.md").read_text()
+
+
+def test_a_person_in_several_modalities_has_one_seed_one_slice_and_one_shard(pipeline, tmp_path):
+    shown = (Modality.T1W, Modality.T2W, Modality.FLAIR)
+
+    def asked(healthy: int, ill: int) -> dict[Kind, int]:
+        numbers = {Pathology.HEALTHY: healthy, Pathology.SCLEROSIS: ill}
+        return {Kind(Cell(pathology, modality)): n for pathology, n in numbers.items() for modality in shown}
+
+    few = replace(empty_plan(pipeline), modalities=shown, redraws=9).grown(asked(3, 2), 7)
+    assert [len(few.shard(number)) for number in range(few.num_shards)] == [6, 6, 3]
+    assert few.first_shards(1) == [0, 1]
+    assert CohortPlan.from_json(json.loads(json.dumps(few.to_json()))) == few
+    plan = few.grown(asked(4, 2), 7)
+    assert [plan.shard(number) for number in range(3)] == [few.shard(number) for number in range(3)]
+    out = Location.parse(tmp_path)
+    for shard in range(plan.num_shards):
+        make_shard(Faulty(pipeline, [Modality.FLAIR]), plan, shard, out)  # with the FLAIR the others are drawn anew
+    close(plan, pipeline, out)
+    facts: dict[str, list[tuple[str, int, float, int]]] = {}
+    for row in pq.read_table(tmp_path / "manifest").to_pylist():
+        facts.setdefault(row["path"].split("/")[0], []).append(
+            (row["modality"], row["seed"], row["slice_mm"], row["shard"])
+        )
+    assert [[name for name, *_ in person] for person in facts.values()] == [list(shown)] * 6
+    assert all(len({one[1:] for one in person}) == 1 for person in facts.values())
+    seeds = {person[0][1] for person in facts.values()}
+    assert len(seeds) == 6
+    assert all(seed % 2 for seed in seeds)
+    assert len({row.owner for row in index_generated(out).rows}) == 6  # whose images are no independent ones
+    told = [line.split("\t") for line in (tmp_path / "participants.tsv").read_text().splitlines()[1:]]
+    assert [line[0] for line in told] == list(facts)
+    assert told[0] == ["sub-Healthy0000000", "Healthy", "T1w,T2w,FLAIR", "true"]
 
 
 def test_a_model_that_draws_no_scan_at_all_is_refused(pipeline, tmp_path):

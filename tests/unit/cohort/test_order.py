@@ -10,7 +10,7 @@ import pytest
 
 from mrigen.cohort.order import CohortOrder, Kind
 from mrigen.errors import InputError
-from mrigen.labels import Cell, all_cells
+from mrigen.labels import Cell, Modality, all_cells
 from mrigen.storage import Location
 from tests.fake_run import write_data
 
@@ -34,6 +34,18 @@ def test_cells_are_named_one_by_one_or_by_stars_and_the_last_word_counts():
     assert asked(cells="*:PD=1").keys() == {"Healthy:PD", "Glioblastoma:PD", "Dementia:PD"}
     assert asked(cells="MS:PD=2") == {"Sclerosis:PD": 2}  # whether it may be made is not asked here
     assert asked() == {str(cell): 4 for cell in KNOWN}
+
+
+def test_subjects_are_asked_for_in_all_their_modalities():
+    shown = (Modality.T1W, Modality.PD)
+    assert asked(subjects="3,MS=2,GBM=0", modalities=shown) == {
+        "Healthy:T1w": 3,
+        "Healthy:PD": 3,
+        "Sclerosis:T1w": 2,  # whether it may be made is not asked here
+        "Sclerosis:PD": 2,
+        "Dementia:T1w": 3,
+        "Dementia:PD": 3,
+    }
 
 
 @pytest.mark.parametrize("name", ["plan.yaml", "rows.yaml", "plan.csv", "plan.parquet"])
@@ -88,7 +100,9 @@ def test_what_real_data_lacks_is_filled_up(tmp_path):
         ({"cells": "HC:T1="}, "--cells HC:T1=: '' is no number of samples"),
         ({"per_cell": 10**10}, "--per-cell: '10000000000' is no number of samples"),
         ({"cells": "HC"}, "cell 'HC' is not of the form"),
-        ({"cells": "HC:T1", "balance": Location.parse("x")}, "only one of --cells, --plan and --balance"),
+        ({"cells": "HC:T1", "balance": Location.parse("x")}, "only one of --cells, --plan, --balance and"),
+        ({"subjects": "3"}, "--subjects and --modalities go together: --subjects 100 --modalities T1w,T2w,FLAIR"),
+        ({"subjects": "MS=x", "modalities": (Modality.T1W,)}, "--subjects MS=x: 'x' is no number of samples"),
         ({"table": ("t.yaml", "HC:T1: 1\nHC:T1: 2\n")}, "t.yaml is not YAML: 'HC:T1' is given twice in"),
         ({"table": ("t.json", '{"HC:T1": 1}')}, "t.json is no .yaml, .csv, .tsv, .parquet file"),
         ({"table": ("t.yaml", "HC:T1: 1\n"), "per_cell": 5}, "--per-cell has no say beside --plan"),
