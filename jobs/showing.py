@@ -55,7 +55,7 @@ def print_survey(facts: Mapping[Scan, ScanFacts], rejected: Sequence[Rejected], 
             source = told = ""
         if len(found) > SHOWN_GEOMETRIES:
             table.add_row("", f"and {len(found) - SHOWN_GEOMETRIES} more", "", "", "")
-    Console().print(table)
+    Console(markup=False).print(table)
     for line in find_confounds(
         Counter(fact.traits(stripped=fact.stripped if data.head == "keep" else True) for fact in facts.values())
     ):
@@ -141,4 +141,4 @@ def _print_table(title: str, pathologies: Iterable[Pathology], told: Callable[[C
         table.add_column(str(modality), justify="right")
     for pathology in pathologies:
         table.add_row(str(pathology), *(told(Cell(pathology, modality)) for modality in Modality))
-    Console().print(table)
+    Console(markup=False).print(table)

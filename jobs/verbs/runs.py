@@ -22,4 +22,4 @@ def command(folder: str) -> None:
     for run, settings in zip(runs, differing(runs), strict=True):
         told = "\n".join(f"{name}={value}" for name, value in settings.items())
         table.add_row(run.name, run.done, run.at, run.kid, told)
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -58,21 +58,20 @@ def differing(runs: Sequence[RunFacts]) -> list[dict[str, object]]:
 
 def _read_run(run: Location) -> RunFacts:
     done = [verb for verb, mark in _MARKS.items() if (run / mark).is_file()]
-    tree = (run / CONFIG).read_json()
     try:
-        settings = settings_of(parse_config(tree))
-    except InputError:  # of another version
+        settings = settings_of(parse_config((run / CONFIG).read_json()))
+    except InputError:  # of another version, or damaged
         settings = {}
-    return RunFacts(run.name, done[-1] if done else "", _progress(run, tree), settings, _kid(run))
+    return RunFacts(run.name, done[-1] if done else "", _progress(run, settings), settings, _kid(run))
 
 
-def _progress(run: Location, tree: Mapping[str, Mapping[str, Mapping[str, object]]]) -> str:
+def _progress(run: Location, settings: Mapping[str, object]) -> str:
     for stage, section in (("ldm", "denoiser"), ("vae", "autoencoder")):
         journal = run / stage / LINES
         if journal.is_file() and not (run / stage / SUCCESS).is_file():
             lines = journal.read_bytes().rpartition(b"\n")[0].splitlines()  # the last may be half written
             step = json.loads(lines[-1])["step"] if lines else 0
-            return f"train-{stage} {step}/{tree[section]['training']['num_steps']}"
+            return f"train-{stage} {step}/{settings.get(f'{section}.training.num_steps', '?')}"
     return ""
 
 

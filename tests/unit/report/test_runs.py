@@ -49,9 +49,15 @@ def test_runs_are_told_with_what_they_do_not_share(folder):
 
 
 def test_the_verb_prints_them_and_refuses_a_folder_without(folder, capsys):
+    store_config(folder / "a[b]", tiny_config("seed=5"))
     assert mrigen("runs", folder) == 0
     printed = capsys.readouterr().out
     assert "train-ldm 6/8" in printed
     assert "seed=5" in printed
+    assert " a[b] " in printed
+    for content in (b'{"gone": 1}', b"{"):  # of another version; damaged
+        (folder / "second/config.json").write_bytes(content)
+        _, first, second = read_runs(folder)
+        assert (first.at, second.at, second.settings) == ("", "train-ldm 6/?", {})
     with pytest.raises(InputError, match=r"^no run in .*other: name a folder that holds run folders"):
         read_runs(folder / "other")
