@@ -29,9 +29,8 @@ How far it does, in the first {num_persons} persons:
 {rows}
 {reference}"""
 _REFERENCE = """
-Subjects of the phantom that the model was trained on reach 0.73, 0.32 and 0.47 in T1w, T2w and FLAIR.
+Subjects of the phantom that the model was trained on are measured beside it in docs/guides/generate.md of mrigen.
 """
-"""By `docs/benchmarks/subject_agreement.py`."""
 
 
 def words_of_persons(plan: CohortPlan, folder: Location, sources: Collection[str]) -> str:

@@ -8,7 +8,7 @@ All three take equally many images of every cell from each side, so that they co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,7 +138,9 @@ def distance_tasks(plan: EvaluationPlan) -> list[ScopeByExtractor]:
     return [ScopeByExtractor(scope, name) for scope in _scopes(plan) for name in plan.extractors]
 
 
-def compute_distances(images: Any, plan: EvaluationPlan, each: Each) -> dict[ScopeByExtractor, dict[str, Figure]]:
+def compute_distances(
+    images: Callable[[], ComparedImages], plan: EvaluationPlan, each: Each
+) -> dict[ScopeByExtractor, dict[str, Figure]]:
     """The figures of all tasks; `images` reads what was seen."""
     tasks = distance_tasks(plan)
     return {tasks[place]: result for place, result in each(distances, tasks, "compute the distances", images)}

@@ -21,30 +21,6 @@ from mrigen.records import read_file
 from mrigen.threads import one_thread
 
 
-def evaluate_images(
-    plan: EvaluationPlan,
-    networks: Networks,
-    config: Config,
-    each: Each,
-    files: ShardFiles,
-    *,
-    shape: tuple[int, ...],
-    split: str,
-    no_samples: str | None = None,
-    extrapolation: bool = False,
-) -> Evaluation:
-    """All figures of the images of `plan`, each of which has `shape`; shards whose files stand are not described anew.
-
-    `split` is that of the held-out images, `no_samples` the reason where nothing was generated.
-    """
-    classifier, images = describe_images(
-        plan, networks, config, each, files, shape=shape, split=split, no_samples=no_samples
-    )
-    return compute_figures(
-        images, plan, each.on_cpu(), classifier=classifier, absent=networks.absent, extrapolation=extrapolation
-    )
-
-
 def describe_images(
     plan: EvaluationPlan,
     networks: Networks,
@@ -56,7 +32,11 @@ def describe_images(
     split: str,
     no_samples: str | None = None,
 ) -> tuple[Trained | None, Callable[[], ComparedImages]]:
-    """The first two rounds: the condition classifier, and what reads all that was seen of the images."""
+    """The condition classifier, and what reads all that was seen of the images of `plan`, each of which has `shape`.
+
+    Shards whose files stand are not described anew. `split` is that of the held-out images, `no_samples` the reason
+    where nothing was generated.
+    """
     classifier = None
     if networks.classifier is not None:
         classifier = train_once(networks.classifier, config, networks.classifiers, each)

@@ -6,7 +6,7 @@ from mrigen.config import Config
 from mrigen.each import Each
 from mrigen.errors import InputError
 from mrigen.evaluation.planning import plan_evaluation
-from mrigen.evaluation.rounds import evaluate_images
+from mrigen.evaluation.rounds import compute_figures, describe_images
 from mrigen.evaluation.shard_files import ShardFiles
 from mrigen.features.names import MRI
 from mrigen.features.networks import find_networks
@@ -49,16 +49,13 @@ def evaluate_run(
     if extrapolation and networks.classifier is None:
         raise InputError(f"--extrapolation: {networks.absent[MRI]}")
     files = ShardFiles(run / ".cache" / "evaluation", out / ".parts")
-    evaluation = evaluate_images(
-        plan_evaluation(real, generated, config, networks.hashes),
-        networks,
-        config,
-        each,
-        files,
-        shape=real.shape or (),
-        split=split,
-        no_samples=None if generated.files else "no generated images: run `mrigen generate` first",
-        extrapolation=extrapolation,
+    plan = plan_evaluation(real, generated, config, networks.hashes)
+    no_samples = None if generated.files else "no generated images: run `mrigen generate` first"
+    classifier, images = describe_images(
+        plan, networks, config, each, files, shape=real.shape or (), split=split, no_samples=no_samples
+    )
+    evaluation = compute_figures(
+        images, plan, each.on_cpu(), classifier=classifier, absent=networks.absent, extrapolation=extrapolation
     )
     said = [
         *notices(real.provenance, complete=not generated.files or (made / "_SUCCESS.json").is_file()),

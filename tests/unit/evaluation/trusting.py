@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from mrigen.config import Config
 from mrigen.each import one_by_one
 from mrigen.evaluation.planning import plan_evaluation
-from mrigen.evaluation.rounds import evaluate_images
+from mrigen.evaluation.rounds import compute_figures, describe_images
 from mrigen.evaluation.shard_files import ShardFiles
 from mrigen.evaluation.summary import Evaluation
 from mrigen.features.networks import find_networks
@@ -102,7 +102,9 @@ class Evaluator:
         write_table(to_table(rows, sample_schema(shape)), folder / "manifest" / "shard-000000.parquet")
         plan = plan_evaluation(self._real, index_generated(folder), self._config, self._networks.hashes)
         files = ShardFiles(Location.parse(self._run / "real"), folder / "described")
-        return evaluate_images(plan, self._networks, self._config, one_by_one, files, shape=shape, split="test")
+        networks = self._networks
+        classifier, images = describe_images(plan, networks, self._config, one_by_one, files, shape=shape, split="test")
+        return compute_figures(images, plan, one_by_one, classifier=classifier, absent=networks.absent)
 
 
 def beside(figures: Mapping[str, Figure], extractors: Sequence[str]) -> dict[str, tuple[Figure, Figure]]:
