@@ -16,13 +16,14 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from jobs.serve.api import ModelInfo, Order, Refused
+from jobs.serve.api import ModelInfo, Order
 from jobs.serve.app import make_app
 from jobs.serve.application import Args
 from jobs.serve.batching import Batcher
 from jobs.serve.figures import RETRY_S
 from jobs.serve.files import SampleFile, sample_file
 from jobs.serve.keys import Keys
+from jobs.serve.refusals import Refused
 from mrigen.storage import Location
 
 ONGOING = 32

@@ -28,12 +28,15 @@ from jobs.serve.api import describe
 from jobs.serve.app import make_app
 from jobs.serve.application import Args
 from jobs.verbs.serve import APP_NAME
-from mrigen.cohort.order import Kind
+from mrigen.cohort.order import CohortOrder, Kind
 from mrigen.cohort.plan import CohortPlan
 from mrigen.diffusion.sampling import sample_seed
+from mrigen.each import one_by_one
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, SampleRequest
-from tests.command import mrigen
+from mrigen.stages.generate import generate_run
+from mrigen.storage import Location
+from tests.command import hashes, mrigen
 from tests.ports import free_port
 
 UNTRAINED = Cell.parse("Sclerosis:PD")
@@ -226,6 +229,53 @@ def test_a_killed_replica_is_replaced_and_gives_the_same_images(client: httpx.Cl
         time.sleep(0.5)
     assert answer.content == expected
     assert kill_sampler() != first
+
+
+JOB = {"cells": "HC:T1=40,GBM:FLAIR=24", "seed": 3, "shard_size": 4, "redraws": 0}
+
+
+def of_generate(model: Path, folder: Path) -> dict[str, str]:
+    """Hashes of the data set that JOB orders, made here."""
+    order = CohortOrder(cells="HC:T1=40,GBM:FLAIR=24", seed=3, shard_size=4, redraws=0)
+    command = "mrigen generate --out OUT --cells HC:T1=40,GBM:FLAIR=24 --seed 3 --redraws 0 --shard-size 4"
+    generate_run(Location.parse(folder), Location.parse(model), one_by_one, order, command=command)
+    return hashes(folder)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_job_makes_the_bytes_of_generate_though_its_server_is_killed_amid(model: Path, tmp_path: Path) -> None:
+    def ended(path: str) -> dict[str, Any]:
+        wait_for(lambda: httpx.get(url + path).json()["ended"], 120)
+        return dict(httpx.get(url + path).json())
+
+    port = free_port()
+    url, where = f"http://127.0.0.1:{port}", ["--port", str(port), "--jobs", str(tmp_path / "jobs")]
+    command = [sys.executable, "-m", "jobs.cli", "serve", "--model", str(model), *where]
+    with subprocess.Popen(command) as server:
+        wait_for(lambda: answers(url) or server.poll() is not None, 240)
+        path = httpx.post(f"{url}/v1/jobs", json=JOB).headers["location"]
+        wait_for(lambda: httpx.get(url + path).json()["num_done"] > 0, 120)
+        server.kill()
+    with subprocess.Popen(command) as server:
+        wait_for(lambda: answers(url) or server.poll() is not None, 240)
+        job = ended(path)
+        assert (job["status"], job["num_done"], job["detail"]) == ("done", 64, None)
+        archive = zipfile.ZipFile(io.BytesIO(httpx.get(url + job["results"]["zip"]).content))
+        archive.extractall(tmp_path)
+        rejected = ended(httpx.post(f"{url}/v1/jobs", json=JOB | {"redraws": 1}).headers["location"])
+        assert rejected["status"] == "failed"
+        assert "take its drawings as they are (redraws 0)" in rejected["detail"]
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(50) == 0
+    assert hashes(tmp_path / "samples") == of_generate(model, tmp_path / "generate")
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v1/readyz").status_code == 200
+    except httpx.ConnectError:
+        return False
 
 
 @pytest.mark.ray

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from serving_fakes import order_of
 
-from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, Refused, SampleBody
+from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, SampleBody
 from jobs.serve.figures import Figures
 from jobs.serve.keys import Keys
+from jobs.serve.refusals import Refused
 from mrigen.config import SamplerConfig
 
 GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
