@@ -23,7 +23,7 @@ from jobs.serve.api import (
 from jobs.serve.figures import RETRY_S, Figures
 from jobs.serve.files import MEDIA_TYPES, SampleFile, archive, provenance_headers, stem
 from jobs.serve.guard import LEFT, Door, Guard, own_names
-from jobs.serve.keys import Keys
+from jobs.serve.keys import Keys, charged, key_of
 from jobs.serve.reading import read_body
 from jobs.serve.refusals import Refused, answer_of, problems
 from mrigen import __version__
@@ -87,10 +87,10 @@ def make_app(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
     ) -> None:
         assert keys is not None
-        name = keys.name_of(credentials.credentials if credentials else "")
-        if name is None:
+        client = keys.client_of(credentials.credentials if credentials else "")
+        if client is None:
             raise Refused(401, "send the API key, with the header Authorization: Bearer KEY")
-        request.state.key = name
+        request.state.key = client.name
 
     guarded = APIRouter(
         dependencies=[] if keys is None else [Depends(authenticate)],
@@ -106,13 +106,14 @@ def make_app(
         """
         order = place_order(await read_body(request, SampleBody, MAX_BODY_BYTES), model)
         request.state.order = {"cell": str(order.cell), "count": order.count, "num_steps": order.sampler.num_steps}
-        try:
-            with figures.making(order):
-                files = await _while_wanted(request, backend.make(order), request_timeout_s)
-        except Refused as error:
-            if error.status == 429:
-                error.retry_after_s = figures.retry_after_s()
-            raise
+        with charged(keys, key_of(request), order.count):
+            try:
+                with figures.making(order):
+                    files = await _while_wanted(request, backend.make(order), request_timeout_s)
+            except Refused as error:
+                if error.status == 429:
+                    error.retry_after_s = figures.retry_after_s()
+                raise
         return await asyncio.to_thread(_answer, order, files)
 
     @guarded.get("/v1/model")

@@ -31,7 +31,7 @@ APP_NAME = "mrigen"
 @click.option("--model", metavar="DIR", help="Model folder or URI.  [default: the embedded model]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port to listen on.")
-@click.option("--keys", metavar="FILE", help="Names and SHA-256 of API keys, a line each; read again when it changes.")
+@click.option("--keys", metavar="FILE", help="Names, SHA-256 and limits of API keys; read again when it changes.")
 @click.option("--num-replicas", type=click.IntRange(1), default=1, show_default=True, help="Copies of the model.")
 @click.option("--max-queued", type=click.IntRange(1), default=64, show_default=True, help="Requests that may wait.")
 @click.option("--max-num-steps", type=click.IntRange(1, 1000), default=100, show_default=True, help="Steps allowed.")
@@ -84,7 +84,7 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
             )
         words = greeting(info, base_url(host, port), keyed=keys is not None)
         workers = Placement(job_workers, args.use_gpu, ray.get_runtime_context().gcs_address)
-        with _taking_jobs(jobs, args, workers) if jobs is not None else contextlib.nullcontext() as routes:
+        with _taking_jobs(jobs, args, keys, workers) if jobs is not None else contextlib.nullcontext() as routes:
             web = make_app(sampler, info, request_timeout_s=args.request_timeout, keys=keys, door=door, jobs=routes)
             DrainingServer(web, host, port, door=door, drain_s=args.drain_s, on_start=lambda: click.echo(words)).run()
             click.echo("Stopping ...", err=True)
@@ -96,7 +96,7 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
 
 
 @contextlib.contextmanager
-def _taking_jobs(folder: str, args: Args, workers: Placement) -> Iterator[APIRouter]:
+def _taking_jobs(folder: str, args: Args, keys: Keys | None, workers: Placement) -> Iterator[APIRouter]:
     """The routes of jobs; within, those that wait in the folder are done."""
     from jobs.serve.bulk.body import plan_job
     from jobs.serve.bulk.routes import job_routes
@@ -115,7 +115,8 @@ def _taking_jobs(folder: str, args: Args, workers: Placement) -> Iterator[APIRou
         store = JobStore(location, args.max_queued)
         pipeline = Pipeline.load(Location.parse(args.model) if args.model is not None else None)
         with JobRunner(store, start):
-            yield job_routes(store, functools.partial(plan_job, pipeline=pipeline, max_num_steps=args.max_num_steps))
+            plan = functools.partial(plan_job, pipeline=pipeline, max_num_steps=args.max_num_steps)
+            yield job_routes(store, plan, keys)
 
 
 def _run(app: Application) -> DeploymentHandle:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from jobs.serve.bulk.body import MAX_JOB_BYTES, JobBody
 from jobs.serve.bulk.download import parquet_of, zip_of
 from jobs.serve.bulk.store import Job, JobStore, Status
+from jobs.serve.keys import Keys, charged, key_of
 from jobs.serve.reading import read_body
 from jobs.serve.refusals import Refused, problems
 from mrigen.cohort.plan import CohortPlan
@@ -42,8 +43,8 @@ class JobInfo(BaseModel):
     the `uri` of the data set there."""
 
 
-def job_routes(store: JobStore, plan: Callable[[JobBody], CohortPlan]) -> APIRouter:
-    """The paths below `/v1/jobs`; `plan` makes the plan of what is ordered, or raises Refused."""
+def job_routes(store: JobStore, plan: Callable[[JobBody], CohortPlan], keys: Keys | None = None) -> APIRouter:
+    """The paths below `/v1/jobs`; `plan` makes the plan of what is ordered, or raises Refused; `keys` have quotas."""
     routes = APIRouter(prefix="/v1/jobs")
     known = problems(404)
 
@@ -52,7 +53,8 @@ def job_routes(store: JobStore, plan: Callable[[JobBody], CohortPlan]) -> APIRou
         """Order a data set, in the words of `mrigen generate`; its path is told in `Location`."""
         body = await read_body(request, JobBody, MAX_JOB_BYTES)
         planned = await asyncio.to_thread(plan, body)
-        job = await asyncio.to_thread(store.add, body, planned, _key(request))
+        with charged(keys, key_of(request), planned.num_samples):
+            job = await asyncio.to_thread(store.add, body, planned, key_of(request))
         request.state.order = {"job": job.id, "count": job.num_samples, "num_steps": planned.sampler.num_steps}
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return await asyncio.to_thread(_info, store, job)
@@ -60,38 +62,33 @@ def job_routes(store: JobStore, plan: Callable[[JobBody], CohortPlan]) -> APIRou
     @routes.get("")
     def jobs(request: Request) -> list[JobInfo]:
         """The jobs that this key has ordered, the oldest first."""
-        return [_info(store, job) for job in store.of(_key(request))]
+        return [_info(store, job) for job in store.of(key_of(request))]
 
     @routes.get("/{job_id}", responses=known)
     def job(job_id: str, request: Request) -> JobInfo:
         """How far a job is."""
-        return _info(store, store.get(job_id, _key(request)))
+        return _info(store, store.get(job_id, key_of(request)))
 
     @routes.delete("/{job_id}", status_code=204, responses=known)
     def delete(job_id: str, request: Request) -> None:
         """Cancel a job, or remove one that has ended, with its samples."""
-        store.delete(store.get(job_id, _key(request)))
+        store.delete(store.get(job_id, key_of(request)))
 
     @routes.get("/{job_id}/samples.zip", **_result_docs("application/zip"))
     def samples_zip(job_id: str, request: Request) -> Response:
         """The data set as a zip archive; the same plan gives the same bytes."""
-        return _result(store, store.get(job_id, _key(request)), zip_of, "application/zip", "zip")
+        return _result(store, store.get(job_id, key_of(request)), zip_of, "application/zip", "zip")
 
     @routes.get("/{job_id}/samples.parquet", **_result_docs(_PARQUET))
     def samples_parquet(job_id: str, request: Request) -> Response:
         """The samples as one Parquet table: a row each, with its image and what makes it again."""
-        return _result(store, store.get(job_id, _key(request)), parquet_of, _PARQUET, "parquet")
+        return _result(store, store.get(job_id, key_of(request)), parquet_of, _PARQUET, "parquet")
 
     return routes
 
 
 _PARQUET = "application/vnd.apache.parquet"
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": JobBody.model_json_schema()}}}}
-
-
-def _key(request: Request) -> str | None:
-    name: str | None = getattr(request.state, "key", None)
-    return name
 
 
 def _info(store: JobStore, job: Job) -> JobInfo:

@@ -27,6 +27,7 @@ from jobs.serve.bulk.body import MAX_JOB_BYTES, JobBody, plan_job
 from jobs.serve.bulk.routes import job_routes
 from jobs.serve.bulk.runner import JobRunner, start_process
 from jobs.serve.bulk.store import JobStore
+from jobs.serve.keys import Client as KeyClient
 from jobs.serve.keys import Keys
 from mrigen.cohort.plan import read_plan
 from mrigen.cohort.shard import manifest_part
@@ -48,7 +49,7 @@ def serve(tmp_path: Path, backend: FakeBackend, model: ModelInfo) -> Iterator[Cl
             store = JobStore(Location.parse(tmp_path), max_waiting)
             stack.enter_context(JobRunner(store, lambda job: start_process(["-c", code], job.id)))
             plan = functools.partial(plan_job, pipeline=FakePipeline(), max_num_steps=100)
-            app = make_app(backend, model, jobs=job_routes(store, plan), **options)
+            app = make_app(backend, model, jobs=job_routes(store, plan, options.get("keys")), **options)
             return stack.enter_context(TestClient(app, "http://127.0.0.1"))
 
         yield serve
@@ -180,16 +181,20 @@ def test_more_jobs_than_may_wait_are_429(serve: Client) -> None:
     assert client.post("/v1/jobs", json=ORDER).status_code == 202
 
 
+NAMES = ("alice", "bob")
+
+
 def test_another_key_sees_nothing_of_a_job(serve: Client) -> None:
-    keys = {hashlib.sha256(name.encode()).hexdigest(): name for name in ("alice", "bob")}
-    client = serve(keys=Keys(keys))
+    client = serve(keys=Keys({hashlib.sha256(name.encode()).hexdigest(): KeyClient(name, quota=8) for name in NAMES}))
     assert client.post("/v1/jobs", json=ORDER).status_code == 401
-    alice, bob = ({"Authorization": f"Bearer {name}"} for name in ("alice", "bob"))
+    alice, bob = ({"Authorization": f"Bearer {name}"} for name in NAMES)
     path = client.post("/v1/jobs", json=ORDER, headers=alice).headers["location"]
     assert client.get(path, headers=alice).status_code == 200
     for answer in (client.get(path, headers=bob), client.delete(path, headers=bob)):
         assert answer.status_code == 404
     assert client.get("/v1/jobs", headers=bob).json() == []
+    refused = client.post("/v1/jobs", json=ORDER, headers=alice)
+    assert (refused.status_code, "has 0 left" in refused.json()["detail"]) == (429, True)
 
 
 def test_jobs_that_ended_long_ago_are_removed_and_other_folders_are_left_alone(
