@@ -28,6 +28,7 @@ from jobs.serve.api import describe
 from jobs.serve.app import make_app
 from jobs.serve.application import Args
 from jobs.verbs.serve import APP_NAME
+from mrigen.client import Client, JobFailed
 from mrigen.cohort.order import CohortOrder, Kind
 from mrigen.cohort.plan import CohortPlan
 from mrigen.diffusion.sampling import sample_seed
@@ -245,37 +246,23 @@ def of_generate(model: Path, folder: Path) -> dict[str, str]:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_job_makes_the_bytes_of_generate_though_its_server_is_killed_amid(model: Path, tmp_path: Path) -> None:
-    def ended(path: str) -> dict[str, Any]:
-        wait_for(lambda: httpx.get(url + path).json()["ended"], 120)
-        return dict(httpx.get(url + path).json())
-
     port = free_port()
     url, where = f"http://127.0.0.1:{port}", ["--port", str(port), "--jobs", str(tmp_path / "jobs")]
     command = [sys.executable, "-m", "jobs.cli", "serve", "--model", str(model), *where]
-    with subprocess.Popen(command) as server:
-        wait_for(lambda: answers(url) or server.poll() is not None, 240)
-        path = httpx.post(f"{url}/v1/jobs", json=JOB).headers["location"]
-        wait_for(lambda: httpx.get(url + path).json()["num_done"] > 0, 120)
+    with subprocess.Popen(command) as server, Client(url) as client:
+        job = client.order(**JOB)["id"]
+        wait_for(lambda: client.job(job)["num_done"] > 0, 120)
         server.kill()
-    with subprocess.Popen(command) as server:
-        wait_for(lambda: answers(url) or server.poll() is not None, 240)
-        job = ended(path)
-        assert (job["status"], job["num_done"], job["detail"]) == ("done", 64, None)
-        archive = zipfile.ZipFile(io.BytesIO(httpx.get(url + job["results"]["zip"]).content))
-        archive.extractall(tmp_path)
-        rejected = ended(httpx.post(f"{url}/v1/jobs", json=JOB | {"redraws": 1}).headers["location"])
-        assert rejected["status"] == "failed"
-        assert "take its drawings as they are (redraws 0)" in rejected["detail"]
+    with subprocess.Popen(command) as server, Client(url) as client:
+        done = client.wait(job)
+        assert (done["status"], done["num_done"], done["detail"]) == ("done", 64, None)
+        client.download(job, tmp_path / "job.zip")
+        zipfile.ZipFile(tmp_path / "job.zip").extractall(tmp_path)
+        with pytest.raises(JobFailed, match=r"take its drawings as they are \(redraws 0\)"):
+            client.wait(client.order(**JOB | {"redraws": 1})["id"])
         server.send_signal(signal.SIGTERM)
         assert server.wait(50) == 0
     assert hashes(tmp_path / "samples") == of_generate(model, tmp_path / "generate")
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/v1/readyz").status_code == 200
-    except httpx.ConnectError:
-        return False
 
 
 @pytest.mark.ray
