@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -15,6 +16,8 @@ Process = subprocess.Popen[str]
 POLL_S = 0.2
 RETRY_S = 10.0
 FAULT = "an error of the server: its log holds the reason"
+
+_log = logging.getLogger("mrigen")
 
 
 class JobRunner:
@@ -38,13 +41,18 @@ class JobRunner:
 
     def _run(self) -> None:
         while not self._stopping.wait(POLL_S):
+            self._store.sweep()
+            if (job := self._store.next()) is None:
+                continue
             try:
-                self._store.sweep()
-                if (job := self._store.next()) is not None:
-                    self._work(job)
+                self._work(job)
             except OSError:  # of the disk or the store, which may be there again later
-                logging.getLogger("mrigen").exception("jobs: trying again in %g s", RETRY_S)
+                _log.exception("%s: trying again in %g s", job.id, RETRY_S)
                 self._stopping.wait(RETRY_S)
+            except Exception:
+                _log.exception("%s", job.id)
+                with contextlib.suppress(OSError):
+                    self._store.end(job, FAULT)
 
     def _work(self, job: Job) -> None:
         self._store.begin(job)
@@ -53,6 +61,7 @@ class JobRunner:
                 if self._stopping.wait(POLL_S) or not self._store.stands(job):
                     process.kill()
                     process.wait()
+                self._store.sweep()
             told = process.stdout.read().strip() if process.stdout else ""
         if not self._stopping.is_set():
             self._store.end(job, None if process.returncode == 0 else (process.returncode == 2 and told) or FAULT)

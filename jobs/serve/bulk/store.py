@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import threading
@@ -63,6 +64,7 @@ class JobStore:
         """Of the job that runs: since when, and the samples that stood then."""
         self._leftovers: dict[str, float] = {}
         """Folders to be removed, and when."""
+        self._sweep_after = 0.0
         found = []
         for info in folder.filesystem.get_file_info(pafs.FileSelector(folder.path, allow_not_found=True)):
             if not _ID.fullmatch(info.base_name):
@@ -136,12 +138,26 @@ class JobStore:
     def delete(self, job: Job) -> None:
         """Forget a job; its data set is removed by `sweep`."""
         with self._lock:
-            if self._jobs.pop(job.id, None) is not None:
+            if self.stands(job):
                 (self._folder / job.id / _FILE).delete()
+                job = self._jobs.pop(job.id)
                 self._leftovers[job.id] = time.monotonic() + (_LATE_S if job.status == "running" else 0.0)
 
     def sweep(self) -> None:
-        """Remove the data sets of jobs that were deleted, or that ended long ago."""
+        """Remove the data sets of jobs that were deleted, or that ended long ago; what fails, later."""
+        if time.monotonic() < self._sweep_after:
+            return
+        try:
+            self._sweep()
+        except OSError:
+            logging.getLogger("mrigen").exception("jobs: what was deleted is removed later")
+            self._sweep_after = time.monotonic() + RETRY_S
+
+    def samples(self, job: Job) -> Location:
+        """Where its data set is."""
+        return samples_of(self._folder, job.id)
+
+    def _sweep(self) -> None:
         now = datetime.now(UTC)
         with self._lock:
             for job in [job for job in self._jobs.values() if job.kept_until and job.kept_until < now]:
@@ -150,10 +166,6 @@ class JobStore:
         for name in due:
             (self._folder / name).delete()
             del self._leftovers[name]
-
-    def samples(self, job: Job) -> Location:
-        """Where its data set is."""
-        return samples_of(self._folder, job.id)
 
     def _num_done(self, job: Job) -> int:
         plan = read_plan(self.samples(job))

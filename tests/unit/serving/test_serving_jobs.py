@@ -129,8 +129,8 @@ def test_deleting_a_job_that_runs_ends_its_process(
     assert client.get(second).json()["status"] == "queued"
     client.delete(first)
     until(client, second, "running")
+    gone(tmp_path / first.rpartition("/")[2])  # though another runs
     client.delete(second)
-    gone(tmp_path / first.rpartition("/")[2])
     gone(tmp_path / second.rpartition("/")[2])
     alive.unlink()
     time.sleep(0.1)
@@ -153,22 +153,24 @@ def test_a_job_that_fails_says_why(serve: Client, code: str, told: str) -> None:
     assert client.get(f"{path}/samples.parquet").json() == {"detail": "the job is failed: it has no samples to fetch"}
 
 
-def test_a_disk_that_fails_for_a_while_loses_no_job(
+def test_a_disk_that_fails_for_a_while_loses_no_job_and_a_fault_of_ours_that_job_alone(
     serve: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    end, faults = JobStore.end, [OSError("no such disk")]
+    end, faults = JobStore.end, [RuntimeError("a fault of ours"), None, OSError("no such disk")]
 
     def end_at_last(*arguments: Any) -> None:
-        if faults:
-            raise faults.pop()
+        if faults and (fault := faults.pop()):
+            raise fault
         end(*arguments)
 
     monkeypatch.setattr("jobs.serve.bulk.runner.RETRY_S", 0.1)
     monkeypatch.setattr(JobStore, "end", end_at_last)
     client = serve()
-    path = client.post("/v1/jobs", json=ORDER).headers["location"]
-    until(client, path, "done")
-    assert "jobs: trying again in 0.1 s" in caplog.text
+    first, second = (client.post("/v1/jobs", json=ORDER).headers["location"] for _ in range(2))
+    until(client, first, "done")
+    until(client, second, "failed")
+    assert f"{first.rpartition('/')[2]}: trying again in 0.1 s" in caplog.text
+    assert "a fault of ours" in caplog.text
 
 
 def test_more_jobs_than_may_wait_are_429(serve: Client) -> None:
