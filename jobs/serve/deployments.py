@@ -134,9 +134,22 @@ class Front:
 
 def bind_sampler(args: Args, model: Location | None, info: ModelInfo) -> serve.Application:
     """The models alone, for who speaks HTTP by other means."""
+    copies: dict[str, Any] = {"num_replicas": args.num_replicas}
+    if args.least_replicas is not None:
+        copies = {
+            "autoscaling_config": {
+                "min_replicas": args.least_replicas,
+                "max_replicas": args.num_replicas,
+                # Another replica helps once the requests of one fill more than a batch.
+                "target_ongoing_requests": info.defaults.compute_batch,
+                "upscale_delay_s": 10,
+                "metrics_interval_s": 5,
+                "look_back_period_s": 10,
+            }
+        }
     bound: serve.Application = serve.deployment(
         name="Sampler",
-        num_replicas=args.num_replicas,
+        **copies,
         max_ongoing_requests=ONGOING,
         max_queued_requests=args.max_queued,
         graceful_shutdown_wait_loop_s=0.5,

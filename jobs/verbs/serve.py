@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import output_location
+from jobs.options import RANGED, output_location
 from jobs.placement import Placement, connect
 from jobs.serve.application import Args, load_facts
 from jobs.serve.keys import KEY_VARIABLE, Keys
@@ -32,8 +32,12 @@ APP_NAME = "mrigen"
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port to listen on.")
 @click.option("--keys", metavar="FILE", help="Names, SHA-256 and limits of API keys; read again when it changes.")
-@click.option("--num-replicas", type=click.IntRange(1), default=1, show_default=True, help="Copies of the model.")
-@click.option("--max-queued", type=click.IntRange(1), default=64, show_default=True, help="Requests that may wait.")
+@click.option(
+    "--num-replicas", **RANGED, default=1, show_default=True, help="Copies of the model; of a range, as requests wait."
+)
+@click.option(
+    "--max-queued", type=click.IntRange(1), default=64, show_default=True, help="Requests, and jobs, that may wait."
+)
 @click.option("--max-num-steps", type=click.IntRange(1, 1000), default=100, show_default=True, help="Steps allowed.")
 @click.option("--request-timeout", type=click.IntRange(1), default=300, show_default=True, help="Seconds allowed.")
 @click.option("--drain-s", type=click.IntRange(0), default=30, show_default=True, help="Seconds to end work in.")
@@ -56,8 +60,9 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
         output_location(jobs)
     click.echo("Loading the model and starting Ray Serve ...", err=True)
     model, info = load_facts(args)
-    copies = args.num_replicas + (job_workers if jobs is not None else 0)
-    placement = Placement(copies, args.use_gpu, address)
+    beside = job_workers if jobs is not None else 0
+    copies, least = args.num_replicas + beside, (args.least_replicas or args.num_replicas) + beside
+    placement = Placement(copies, args.use_gpu, address, least_workers=least)
     connect(placement)
     import ray
     from ray import serve

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from jobs.serve import build_app
-from jobs.serve.api import describe
+from jobs.serve.api import SampleBody, describe, place_order
 from jobs.serve.app import make_app
 from jobs.serve.application import Args
 from jobs.verbs.serve import APP_NAME
@@ -232,6 +233,39 @@ def test_a_killed_replica_is_replaced_and_gives_the_same_images(client: httpx.Cl
     assert kill_sampler() != first
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_replicas_are_added_as_requests_wait(url: str, model: Path, pipeline: Pipeline) -> None:
+    from ray import serve
+
+    from jobs.serve.deployments import bind_sampler
+
+    info = describe(pipeline, "tiny", 100)
+    body = SampleBody(pathology="Healthy", modality="FLAIR", count=8, num_steps=100)
+    args = Args(model=str(model), num_replicas=2, least_replicas=1)
+    handle = serve.run(bind_sampler(args, Location.parse(model), info), name="grown", route_prefix=None)
+
+    def running() -> int:
+        return int(serve.status().applications["grown"].deployments["Sampler"].replica_states.get("RUNNING", 0))
+
+    assert running() == 1
+    with ThreadPoolExecutor(24) as pool:
+        grown = threading.Event()
+
+        def ask() -> None:
+            while not grown.is_set():
+                handle.make.remote(place_order(body, info)).result()
+
+        asked = [pool.submit(ask) for _ in range(24)]
+        try:
+            wait_for(lambda: running() == 2, 120)
+        finally:
+            grown.set()
+        for one in asked:
+            one.result()
+    serve.delete("grown")
+
+
 JOB = {"cells": "HC:T1=40,GBM:FLAIR=24", "seed": 3, "shard_size": 4, "redraws": 0}
 
 
@@ -274,6 +308,8 @@ def test_a_serve_that_runs_already_is_left_alone(url: str, model: Path, capsys: 
 def test_a_serve_config_with_a_misspelt_key_is_refused() -> None:
     with pytest.raises(ValidationError, match="num_replica"):
         build_app({"num_replica": 2})
+    with pytest.raises(ValidationError, match="least_replicas 3 is more than num_replicas 2"):
+        build_app({"num_replicas": 2, "least_replicas": 3})
     with pytest.raises(ValidationError):
         Args(max_queued=0)
 
@@ -282,6 +318,7 @@ def test_a_serve_config_with_a_misspelt_key_is_refused() -> None:
     ("arguments", "told"),
     [
         (["--model", "{tmp}"], "is no model folder"),
+        (["--num-replicas", "3:2"], "'3:2' is neither a number above 0 nor two such, as 2:16"),
         (["--model", "s4://bucket/model"], "s4://bucket/model"),
         (["--port", "{taken}"], "address already in use; choose another with --port"),
     ],
