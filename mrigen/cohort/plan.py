@@ -14,7 +14,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mrigen.cohort.order import Kind, Quotas
@@ -88,6 +88,8 @@ class CohortPlan:
     modalities: tuple[Modality, ...] = ()
     """Those that each synthetic person is seen in: images of one share their seed, and so noise and slice. Without,
     every sample is a person of its own."""
+    gates: Mapping[str, str] = field(default_factory=dict)
+    """What samples are held to besides being scans, by name, with a hash of all that decides it."""
     steps: tuple[Step, ...] = ()
 
     @classmethod
@@ -101,10 +103,12 @@ class CohortPlan:
         )
         settings = {name: tree[name] for name in ("model_sha256", "seed", "slice_mm", "redraws")}
         sampler, formats = SamplerConfig.model_validate(tree["sampler"]), tuple(tree["formats"])
-        return cls(**settings, sampler=sampler, formats=formats, modalities=modalities, steps=steps)
+        gates = dict(tree.get("gates", {}))
+        return cls(**settings, sampler=sampler, formats=formats, modalities=modalities, gates=gates, steps=steps)
 
     def settings(self) -> dict[str, Any]:
         """What all its samples share, as JSON-able values."""
+        shown = {"modalities": list(map(str, self.modalities))} if self.modalities else {}
         return {
             "model_sha256": self.model_sha256,
             "seed": self.seed,
@@ -112,7 +116,9 @@ class CohortPlan:
             "formats": list(self.formats),
             "redraws": self.redraws,
             "sampler": self.sampler.model_dump(mode="json"),
-        } | ({"modalities": list(map(str, self.modalities))} if self.modalities else {})
+            **shown,
+            **({"gates": dict(self.gates)} if self.gates else {}),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON-able values."""
