@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from mrigen import __version__
 from mrigen.cohort.croissant import croissant
 from mrigen.cohort.persons import words_of_persons
-from mrigen.cohort.plan import CohortPlan
+from mrigen.cohort.plan import CohortPlan, closed_by
 from mrigen.cohort.shard import manifest_part
-from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.model_folder.card import trained_on
 from mrigen.run import SUCCESS
@@ -136,11 +135,7 @@ def close_cohort(
 
 def is_closed(plan: CohortPlan, folder: Location) -> bool:
     """Whether the data set of that plan was closed in `folder`."""
-    mark = folder / SUCCESS
-    try:
-        return mark.is_file() and bool(mark.read_json()["digest"] == plan.digest())
-    except (InputError, KeyError, TypeError):  # damaged
-        return False
+    return closed_by(folder) == plan.digest()
 
 
 _PARTICIPANT_COLUMNS = {

@@ -97,6 +97,9 @@ class CohortPlan:
         """The plan of what `to_json` gave."""
         modalities = tuple(map(Modality, tree.get("modalities", ())))
         together = len(modalities) or 1
+        for step in tree["steps"]:
+            if type(step["shard_size"]) is not int or step["shard_size"] < 1:
+                raise ValueError(f"shard_size {step['shard_size']!r} is no number of samples")
         steps = tuple(
             Step(step["shard_size"], tuple((Kind.parse(name), *ends) for name, *ends in step["samples"]), together)
             for step in tree["steps"]
@@ -229,15 +232,28 @@ class CohortPlan:
 
 
 def read_plan(folder: Location) -> CohortPlan:
-    """The plan of a data set's folder. Raises InputError if it holds none."""
+    """The plan of a data set's folder. Raises InputError if it holds none, or not the one that it was finished by."""
     file = folder / PLAN
     if not file.is_file():
         raise InputError(f"{folder} holds no {PLAN}: name a folder that `mrigen generate` wrote")
     tree = file.read_json()
     try:
-        return CohortPlan.from_json(tree)
+        plan = CohortPlan.from_json(tree)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is damaged ({' '.join(repr(error).split())[:200]})") from None
+    if closed_by(folder) not in (None, plan.digest()):
+        remedy = "put back what was changed in it, or generate anew into another folder"
+        raise InputError(f"{file} is not the plan that this data set was finished by: {remedy}")
+    return plan
+
+
+def closed_by(folder: Location) -> str | None:
+    """The digest of the plan by which the data set in `folder` was finished; None if it was not, or does not tell."""
+    mark = folder / SUCCESS
+    try:
+        return str(mark.read_json()["digest"]) if mark.is_file() else None
+    except (InputError, KeyError, TypeError):  # damaged
+        return None
 
 
 def planned(empty: CohortPlan, quotas: Quotas, shard_size: int, folder: Location) -> CohortPlan:

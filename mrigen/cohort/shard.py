@@ -170,6 +170,20 @@ def differences(plan: CohortPlan, shard: int, folder: Location) -> list[str]:
     return found
 
 
+def strays(plan: CohortPlan, shard: int, folder: Location) -> list[str]:
+    """The files in the BIDS folders of a shard that its manifest does not name: readers would take them for some of the
+    data set. Nothing where the manifest is missing or damaged."""
+    if "bids" not in plan.formats:
+        return []
+    try:
+        named = _facts(read_file(manifest_part(folder, shard)).schema)["files"]
+    except (InputError, OSError, KeyError, ValueError):
+        return []
+    own = {(folder / path).path for path in named}
+    subjects = dict.fromkeys(row.subject for row in plan.shard(shard))
+    return [str(file) for subject in subjects for file in (folder / f"sub-{subject}").files() if file.path not in own]
+
+
 def _facts(schema: pa.Schema) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads((schema.metadata or {})[b"shard"])
     return facts

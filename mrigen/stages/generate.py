@@ -20,7 +20,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.lease import leased
 from mrigen.pipeline import Pipeline
-from mrigen.report.samples.page import PAGE, write_samples_page
+from mrigen.report.samples.page import PAGE, SHOWN, write_samples_page
 from mrigen.run import SUCCESS
 from mrigen.stages.gates import Opener, plan_gates
 from mrigen.storage import Location
@@ -132,9 +132,9 @@ def _timed(plan: CohortPlan, loaded: _Loaded, shard: int) -> tuple[float, float,
 def finish_cohort(
     plan: CohortPlan, pipeline: Pipeline, model: Location | None, out: Location, each: Each, command: str | None = None
 ) -> None:
-    """Make what of a plan does not stand whole in `out`, and close it. Without `command` its page stays. `pipeline` is
-    that of `model`. Raises InputError if the plan is of another, or the manifest has a part that is of no shard: its
-    readers would take that for some of the data set."""
+    """Make what of a plan does not stand whole in `out`, and close it. Without `command` its page stays, if any.
+    `pipeline` is that of `model`. Raises InputError if the plan is of another, or the manifest has a part that is of no
+    shard: its readers would take that for some of the data set."""
     _require_model_of(plan, pipeline, model)
     parts = {manifest_part(out, shard).path for shard in range(plan.num_shards)}
     if stray := [file for file in (out / "manifest").files(".parquet") if file.path not in parts]:
@@ -151,7 +151,7 @@ def finish_cohort(
         left_out += report.left_out
     trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
     plane, sources = pipeline.config.data.plane, pipeline.model.training_sources
-    if command is not None:
+    if command is not None or not all((out / name).is_file() for name in SHOWN):
         write_samples_page(plan, trained, out, command, plane, sources)
     close_cohort(plan, trained, out, plane, sources, Rejections(rejected, frozenset(left_out)))
 
