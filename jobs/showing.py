@@ -121,11 +121,15 @@ def print_estimate(estimate: Estimate, num_workers: int) -> None:
     seconds = timedelta(seconds=round(count * estimate.seconds / num_workers))
     print(f"to make: {count} samples (dry run: nothing was written)")
     print(f"time:    {seconds} with {num_workers} workers, by {estimate.seconds:.3g} s a sample in the warm-up")
-    needs, room = f"{count * estimate.bytes / 1e6:.0f} MB in {count * estimate.files:.0f} files and folders", ""
+    needs, room = f"{_size(count * estimate.bytes)} in {count * estimate.files:.0f} files and folders", ""
     if estimate.free_bytes is not None:
         files = "" if estimate.free_files is None else f" in {estimate.free_files}"
-        room = f"; free are {estimate.free_bytes / 1e6:.0f} MB{files}: {'fits' if estimate.fits else 'DOES NOT FIT'}"
+        room = f"; free are {_size(estimate.free_bytes)}{files}: {'fits' if estimate.fits else 'DOES NOT FIT'}"
     print(f"disk:    {needs}{room}")
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e7 else f"{num_bytes / 1e3:.0f} kB"
 
 
 def _print_cells(title: str, counts: Mapping[Cell, int]) -> None:

@@ -34,6 +34,7 @@ from mrigen.storage import Location
     default=3,
     help="How often a rejected sample is drawn anew; 0 rejects none.  [default: 3]",
 )
+@click.option("--gates", metavar="LIST", help="Also reject by labels, copies: see the guide. --model lies in its run.")
 @click.option("--solver", help=f"{', '.join(SOLVERS)}.  [default: the model's]")
 @click.option("--num-steps", type=int, help="Network calls a sample.  [default: the model's]")
 @click.option("--guidance-scale", type=float, help="1 is no guidance, more is stronger.  [default: the model's]")
@@ -56,6 +57,7 @@ def command(
     seed: int,
     formats: str,
     redraws: int,
+    gates: str | None,
     slice_mm: float | None,
     shard_size: int,
     dry_run: bool,
@@ -85,6 +87,7 @@ def command(
         slice_mm=slice_mm,
         formats=[name.strip() for name in formats.split(",")],
         redraws=redraws,
+        gates=tuple(name.strip() for name in gates.split(",")) if gates else (),
         shard_size=shard_size,
         allow_untrained=allow_untrained,
     )

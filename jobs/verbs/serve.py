@@ -118,9 +118,10 @@ def _taking_jobs(folder: str, args: Args, keys: Keys | None, workers: Placement)
     location = Location.parse(folder)
     with leased(location):
         store = JobStore(location, args.max_queued)
-        pipeline = Pipeline.load(Location.parse(args.model) if args.model is not None else None)
+        model = Location.parse(args.model) if args.model is not None else None
+        pipeline = Pipeline.load(model)
         with JobRunner(store, start):
-            plan = functools.partial(plan_job, pipeline=pipeline, max_num_steps=args.max_num_steps)
+            plan = functools.partial(plan_job, pipeline=pipeline, model=model, max_num_steps=args.max_num_steps)
             yield job_routes(store, plan, keys)
 
 

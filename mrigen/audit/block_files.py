@@ -22,7 +22,7 @@ from mrigen.audit.likeness import MIN_DEVIATION, unit_features, unit_spectrum
 from mrigen.audit.pairing import AuditPlan
 from mrigen.config import Config
 from mrigen.features.efficientnet import FeatureExtractor
-from mrigen.images.index import Group, ImageRow, in_file_order
+from mrigen.images.index import Group, in_file_order
 from mrigen.images.labelled import read_pixels
 from mrigen.preprocess import mirrors
 from mrigen.records import is_whole, read_file, write_table
@@ -107,10 +107,12 @@ class BlockMaker:
         images = (image for some in read_pixels(self._plan.files, ordered) for image in some)
         pixels = dict(zip(ordered, images, strict=True))
         for number, rows in missing.items():
-            table = self._described(rows, np.stack([pixels[row] for row in rows]).astype(np.float32))
-            write_table(table, block_file(self._folder, number))
+            some = np.stack([pixels[row] for row in rows]).astype(np.float32)
+            found = self.described([row.id for row in rows], [row.owner for row in rows], some)
+            write_table(_table(found), block_file(self._folder, number))
 
-    def _described(self, rows: Sequence[ImageRow], pixels: Pixels) -> pa.Table:
+    def described(self, ids: Sequence[str], owners: Sequence[str], pixels: Pixels) -> BlockImages:
+        """Images (R, X, Y) with all that they are compared by."""
         sound = np.nan_to_num(pixels, posinf=1.0, neginf=-1.0)
         features, spectra = [], []
         with torch.inference_mode():
@@ -118,15 +120,9 @@ class BlockMaker:
                 images = torch.from_numpy(batch)[:, None].to(self._device)
                 features.append(unit_features(self._extract, images, mirror=self._mirror).cpu())
                 spectra.append(unit_spectrum(images).cpu())
-        columns = {
-            "id": pa.array([row.id for row in rows]),
-            "owner": pa.array([row.owner for row in rows]),
-            "fault": pa.array([_fault(image) for image in pixels], pa.string()),
-            "features": _fixed(torch.cat(features).numpy()),
-            "spectrum": _fixed(torch.cat(spectra).numpy()),
-            "image": _fixed(sound.astype(np.float16).reshape(len(rows), -1)),
-        }
-        return pa.table(columns)
+        faults = np.array([_fault(image) for image in pixels], object)
+        descriptors = torch.cat(features).numpy(), torch.cat(spectra).numpy()
+        return BlockImages(np.array(ids), np.array(owners), faults, *descriptors, sound.astype(np.float16))
 
 
 class BlockReader:
@@ -165,6 +161,18 @@ def read_images(plan: AuditPlan, folder: Location, wanted: set[tuple[Group, str]
         for k in rows:
             found[block.group, block.rows[k].id] = reader[number].images[k].astype(np.float32)
     return found
+
+
+def _table(block: BlockImages) -> pa.Table:
+    columns = {
+        "id": pa.array(block.ids.tolist()),
+        "owner": pa.array(block.owners.tolist()),
+        "fault": pa.array(block.faults.tolist(), pa.string()),
+        "features": _fixed(block.features),
+        "spectrum": _fixed(block.spectrum),
+        "image": _fixed(block.images.reshape(len(block.ids), -1)),
+    }
+    return pa.table(columns)
 
 
 def _fault(image: Pixels) -> str | None:

@@ -195,16 +195,14 @@ def decide_cell(
     audit = CellAudit(cell, references, references == (cell,), tuple(samples), tuple(held_out))
     sound = [query for query in samples if query.fault is None]
     able = [query for query in held_out if query.fault is None]
-    owners = len({query.owner for query in able})
     if not references:
         return replace(audit, reason="no training image of the same pathology or modality")
     if not sound:
         return replace(audit, reason="every sample is constant or not finite")
     if any(query.training is None for query in sound):
         return replace(audit, reason="every training image is constant or not finite")
-    if len(able) < MIN_HELD_OUT or owners < MIN_HELD_OUT_OWNERS:
-        found = f"{_counted(len(able), 'held-out image')} of {_counted(owners, 'subject')}"
-        return replace(audit, reason=f"{found}: {MIN_HELD_OUT} of {MIN_HELD_OUT_OWNERS} are needed")
+    if reason := too_few(able):
+        return replace(audit, reason=reason)
     limits = CopyLimits.of(able, settings.percentile)
     audit = replace(
         audit,
@@ -215,6 +213,15 @@ def decide_cell(
         unlike=Share(sum(map(limits.is_unlike, sound)), len(sound)),
     )
     return replace(audit, p_value=excess_p_value([(audit.matches, audit.held_out_matches)]))
+
+
+def too_few(able: Sequence[Query]) -> str | None:
+    """Why no limit can be had from held-out queries, or None."""
+    owners = len({query.owner for query in able})
+    if len(able) >= MIN_HELD_OUT and owners >= MIN_HELD_OUT_OWNERS:
+        return None
+    found = f"{_counted(len(able), 'held-out image')} of {_counted(owners, 'subject')}"
+    return f"{found}: {MIN_HELD_OUT} of {MIN_HELD_OUT_OWNERS} are needed"
 
 
 def decide(cells: Iterable[CellAudit], settings: AuditConfig) -> Audit:

@@ -7,6 +7,7 @@ the shortlists, the images on them for ALIGNED_AT_ONCE queries, and the reader's
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from mrigen.audit.block_files import BlockImages, BlockReader
+from mrigen.audit.block_files import BlockImages, BlockMaker, BlockReader
 from mrigen.audit.decision import Audit, Neighbour, Query, decide, decide_cell
 from mrigen.audit.likeness import Alignment, Shortlist, align
 from mrigen.audit.pairing import AuditPlan, Search
 from mrigen.config import AuditConfig, Config
+from mrigen.each import Each
 from mrigen.images.index import Group
 from mrigen.labels import Cell
 from mrigen.preprocess import mirrors
@@ -63,12 +65,12 @@ class NeighbourFinder:
         ids = [row.id for n in search.queries for row in self._plan.blocks[n].rows]
         if not is_whole(file, ids, RESULT_SCHEMA):
             with torch.inference_mode():
-                rows = [dataclasses.asdict(query) for query in self._found(search)]
+                queries = BlockImages.joined([self._blocks[n] for n in search.queries])
+                rows = [dataclasses.asdict(query) for query in self.among(queries, search)]
             write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), file)
 
-    def _found(self, search: Search) -> list[Query]:
-        """The queries of a search with their neighbours."""
-        queries = BlockImages.joined([self._blocks[n] for n in search.queries])
+    def among(self, queries: BlockImages, search: Search) -> list[Query]:
+        """Images with their neighbours among those of a search."""
         # A person is not compared with themselves; a sample has no person, whatever its name.
         people = queries.owners if search.group == Group.HELD_OUT else np.full(len(queries.ids), "")
         training, held_out = (
@@ -123,9 +125,26 @@ class NeighbourFinder:
         return Neighbour(candidates.ids[best], float(features @ candidates.features[best]), found[best])
 
 
-def read_results(plan: AuditPlan, folder: Location) -> Iterator[tuple[Search, list[Query]]]:
-    """The result of every search, in the plan's order."""
-    for number, search in enumerate(plan.searches):
+def find_all(plan: AuditPlan, numbers: Sequence[int], config: Config, folder: Location, each: Each) -> None:
+    """Publish in `folder` the results of the searches of these numbers, and the blocks that they meet."""
+    searches = [plan.searches[number] for number in numbers]
+    met = {block for one in searches for block in (*one.queries, *one.training, *one.held_out)}
+    shards = [shard for shard in plan.shards if met.intersection(shard)]
+    # The second round needs all of the first.
+    make = functools.partial(BlockMaker, plan, config, folder, each.device)
+    for _ in each(BlockMaker.make, shards, "audit: features", make):
+        pass
+    find = functools.partial(NeighbourFinder, plan, config, folder, each.device)
+    for _ in each(NeighbourFinder.find, numbers, "audit: neighbours", find):
+        pass
+
+
+def read_results(
+    plan: AuditPlan, folder: Location, numbers: Sequence[int] | None = None
+) -> Iterator[tuple[Search, list[Query]]]:
+    """The result of every search, or of those of some numbers, in the plan's order."""
+    for number in range(len(plan.searches)) if numbers is None else numbers:
+        search = plan.searches[number]
         rows = read_file(result_file(folder, number)).to_pylist()
         both = ({name: _neighbour_of(row[name]) for name in ("training", "held_out")} for row in rows)
         yield search, [Query(**{**row, **neighbours}) for row, neighbours in zip(rows, both, strict=True)]

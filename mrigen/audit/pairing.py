@@ -65,7 +65,7 @@ class AuditPlan:
     blocks: tuple[CellBlock, ...]
     shards: tuple[tuple[int, ...], ...]
     counterparts: Mapping[Cell, Counterparts]
-    """Of every cell that has samples."""
+    """Of every cell that has samples, or will."""
     searches: tuple[Search, ...]
     shape: tuple[int, ...]
     """Of every image, (X, Y)."""
@@ -73,8 +73,9 @@ class AuditPlan:
     """A hash of all that the results depend on."""
 
 
-def plan_audit(real: ImageIndex, generated: ImageIndex, config: Config) -> AuditPlan:
-    """Every sample with the training and the held-out images of its cell, or of the trained cells nearest to it.
+def plan_audit(real: ImageIndex, generated: ImageIndex, config: Config, expected: Sequence[Cell] = ()) -> AuditPlan:
+    """Every sample with the training and the held-out images of its cell, or of the trained cells nearest to it;
+    `expected` are cells whose samples are still to come.
 
     Raises InputError if the images are not slices, differ in shape, or none was trained on or held out.
     """
@@ -88,12 +89,12 @@ def plan_audit(real: ImageIndex, generated: ImageIndex, config: Config) -> Audit
         (Group.HELD_OUT, "no held-out image: choose another --split, or prepare with a larger data.test_fraction"),
         (Group.GENERATED, "no generated image: run `mrigen generate` first"),
     ):
-        if not any(row.group == group for row in rows):
+        if not any(row.group == group for row in rows) and not (expected and group == Group.GENERATED):
             raise InputError(f"there is nothing to audit: {remedy}")
     by_group: dict[tuple[Group, Cell], list[ImageRow]] = defaultdict(list)
     for row in rows:
         by_group[row.group, row.cell].append(row)
-    made = [cell for cell in all_cells() if by_group.get((Group.GENERATED, cell))]
+    made = [cell for cell in all_cells() if cell in expected or by_group.get((Group.GENERATED, cell))]
     counterparts = {cell: _counterparts_of(cell, by_group, untrained) for cell in made}
     blocks: list[CellBlock] = []
     shards: list[tuple[int, ...]] = []

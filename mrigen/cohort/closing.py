@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from mrigen import __version__
 from mrigen.cohort.croissant import croissant
 from mrigen.cohort.persons import words_of_persons
-from mrigen.cohort.plan import CohortPlan
+from mrigen.cohort.plan import CohortPlan, closed_by
 from mrigen.cohort.shard import manifest_part
-from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.model_folder.card import trained_on
 from mrigen.run import SUCCESS
@@ -42,8 +41,8 @@ anonymous: a model can repeat images that it was trained on. This one was {train
 
 {persons}- model: `{model_sha256}`
 - seed {seed}; {sampler}
-- {num_rejected} drawings could be no scan and were drawn anew, {num_left_out} samples left out for that
-- made by mrigen {version}
+- {num_rejected} drawings could be no scan{or_gate} and were drawn anew, {num_left_out} samples left out for that
+{gates}- made by mrigen {version}
 
 {files}
 """
@@ -53,7 +52,13 @@ configs:
 - config_name: default
   data_files: [{split: train, path: "huggingface/*.parquet"}]
 """
-_PARQUET = """\
+_GATES = {
+    "labels": "- every sample is as likely to show its labels, by a classifier, as 95 % of real images of its cell: "
+    "what the same classifier says of them flatters the model\n",
+    "copies": "- no sample is more like a training image than held-out images are, but for the most alike of these, by "
+    "the measure of `mrigen audit`: that is no promise of anonymity\n",
+}
+_PARQUET = """""\
 `manifest/*.parquet` holds a row a sample, with what makes it again and the image as a tensor, -1 to 1, for plain
 pyarrow. `plan.json` is what was asked for; `_SUCCESS.json` is written last."""
 _FILES = {
@@ -130,11 +135,7 @@ def close_cohort(
 
 def is_closed(plan: CohortPlan, folder: Location) -> bool:
     """Whether the data set of that plan was closed in `folder`."""
-    mark = folder / SUCCESS
-    try:
-        return mark.is_file() and bool(mark.read_json()["digest"] == plan.digest())
-    except (InputError, KeyError, TypeError):  # damaged
-        return False
+    return closed_by(folder) == plan.digest()
 
 
 _PARTICIPANT_COLUMNS = {
@@ -189,6 +190,8 @@ def _card(
         num_samples=counts.total(),
         size=_size(counts.total()),
         num_rejected=sum(rejections.counts.values()),
+        or_gate=", or was rejected by a gate," if plan.gates else "",
+        gates="".join(_GATES[name] for name in plan.gates),
         num_left_out=len(rejections.left_out),
         configs=_CONFIGS if "huggingface" in plan.formats else "",
         trained_on=trained_on(sources),

@@ -72,6 +72,8 @@ class CohortOrder:
     """Names in `mrigen.cohort.shard.FORMATS`, each once."""
     redraws: int = 3
     """How often a sample that cannot be a scan is drawn anew, before it is left out; 0 takes all as they are drawn."""
+    gates: Sequence[str] = ()
+    """Names in `mrigen.stages.gates.GATES`: what samples are held to besides being scans."""
     shard_size: int = 64
     allow_untrained: bool = False
 

@@ -14,7 +14,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mrigen.cohort.order import Kind, Quotas
@@ -88,6 +88,8 @@ class CohortPlan:
     modalities: tuple[Modality, ...] = ()
     """Those that each synthetic person is seen in: images of one share their seed, and so noise and slice. Without,
     every sample is a person of its own."""
+    gates: Mapping[str, str] = field(default_factory=dict)
+    """What samples are held to besides being scans, by name, with a hash of all that decides it."""
     steps: tuple[Step, ...] = ()
 
     @classmethod
@@ -95,16 +97,21 @@ class CohortPlan:
         """The plan of what `to_json` gave."""
         modalities = tuple(map(Modality, tree.get("modalities", ())))
         together = len(modalities) or 1
+        for step in tree["steps"]:
+            if type(step["shard_size"]) is not int or step["shard_size"] < 1:
+                raise ValueError(f"shard_size {step['shard_size']!r} is no number of samples")
         steps = tuple(
             Step(step["shard_size"], tuple((Kind.parse(name), *ends) for name, *ends in step["samples"]), together)
             for step in tree["steps"]
         )
         settings = {name: tree[name] for name in ("model_sha256", "seed", "slice_mm", "redraws")}
         sampler, formats = SamplerConfig.model_validate(tree["sampler"]), tuple(tree["formats"])
-        return cls(**settings, sampler=sampler, formats=formats, modalities=modalities, steps=steps)
+        gates = dict(tree.get("gates", {}))
+        return cls(**settings, sampler=sampler, formats=formats, modalities=modalities, gates=gates, steps=steps)
 
     def settings(self) -> dict[str, Any]:
         """What all its samples share, as JSON-able values."""
+        shown = {"modalities": list(map(str, self.modalities))} if self.modalities else {}
         return {
             "model_sha256": self.model_sha256,
             "seed": self.seed,
@@ -112,7 +119,9 @@ class CohortPlan:
             "formats": list(self.formats),
             "redraws": self.redraws,
             "sampler": self.sampler.model_dump(mode="json"),
-        } | ({"modalities": list(map(str, self.modalities))} if self.modalities else {})
+            **shown,
+            **({"gates": dict(self.gates)} if self.gates else {}),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON-able values."""
@@ -223,15 +232,28 @@ class CohortPlan:
 
 
 def read_plan(folder: Location) -> CohortPlan:
-    """The plan of a data set's folder. Raises InputError if it holds none."""
+    """The plan of a data set's folder. Raises InputError if it holds none, or not the one that it was finished by."""
     file = folder / PLAN
     if not file.is_file():
         raise InputError(f"{folder} holds no {PLAN}: name a folder that `mrigen generate` wrote")
     tree = file.read_json()
     try:
-        return CohortPlan.from_json(tree)
+        plan = CohortPlan.from_json(tree)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is damaged ({' '.join(repr(error).split())[:200]})") from None
+    if closed_by(folder) not in (None, plan.digest()):
+        remedy = "put back what was changed in it, or generate anew into another folder"
+        raise InputError(f"{file} is not the plan that this data set was finished by: {remedy}")
+    return plan
+
+
+def closed_by(folder: Location) -> str | None:
+    """The digest of the plan by which the data set in `folder` was finished; None if it was not, or does not tell."""
+    mark = folder / SUCCESS
+    try:
+        return str(mark.read_json()["digest"]) if mark.is_file() else None
+    except (InputError, KeyError, TypeError):  # damaged
+        return None
 
 
 def planned(empty: CohortPlan, quotas: Quotas, shard_size: int, folder: Location) -> CohortPlan:

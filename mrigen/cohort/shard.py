@@ -30,6 +30,9 @@ from mrigen.storage import Location
 Writer = Callable[[Sequence[Row], Sequence[Sample]], Iterator[tuple[str, bytes]]]
 """Gives path and content of every file that a shard has in a format."""
 
+Gate = Callable[[Sequence[Sample]], Sequence[str | None]]
+"""Says of samples that can be scans why each is rejected, None where it is not."""
+
 _REJECTED = pa.schema([("id", pa.string()), ("redraw", pa.int32()), ("seed", pa.uint64()), ("reason", pa.string())])
 
 FORMATS: Mapping[str, Writer] = {
@@ -68,22 +71,26 @@ class ShardReport:
         return self.num_planned, {"rejected": sum(self.rejected.values())}
 
 
-def make_shard(pipeline: Pipeline, plan: CohortPlan, shard: int, folder: Location) -> ShardReport:
-    """Generate the samples of a shard of a plan into `folder`.
+def make_shard(
+    pipeline: Pipeline, plan: CohortPlan, shard: int, folder: Location, gates: Sequence[Gate] = ()
+) -> ShardReport:
+    """Generate the samples of a shard of a plan into `folder`; `gates` are those of the plan.
 
     A shard that stands there whole is left as it is. Work is idempotent: done twice, or by two workers at once, it
     leaves the same bytes. Raises InputError if all samples are rejected.
     """
     if differences(plan, shard, folder):
-        for path, content in shard_files(pipeline, plan, plan.shard(shard)):
+        for path, content in shard_files(pipeline, plan, plan.shard(shard), gates):
             (folder / path).write_bytes(content)
     facts = _facts(pq.read_schema(io.BytesIO(manifest_part(folder, shard).read_bytes())))
     return ShardReport(plan.num_rows(shard), facts["rejected"], facts["left_out"])
 
 
-def shard_files(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> Iterator[tuple[str, bytes]]:
+def shard_files(
+    pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row], gates: Sequence[Gate] = ()
+) -> Iterator[tuple[str, bytes]]:
     """Generate the samples of the rows of a shard: path and content of every file, the part of the manifest last."""
-    drawn, rejections = _draw(pipeline, plan, rows)
+    drawn, rejections = _draw(pipeline, plan, rows, gates)
     if not drawn:
         reasons = dict(Counter(rejection["reason"] for rejection in rejections))
         told = f"the model draws no scans: all of shard {rows[0].shard} were rejected, {reasons}"
@@ -104,7 +111,9 @@ def shard_files(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> It
     yield f"manifest/{number}.parquet", table_bytes(to_table(records, schema))
 
 
-def _draw(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> tuple[dict[str, Sample], list[dict[str, Any]]]:
+def _draw(
+    pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row], gates: Sequence[Gate]
+) -> tuple[dict[str, Sample], list[dict[str, Any]]]:
     """The sample of each row, by its id in the order of the rows, and a row for every one that was rejected; with one
     image of a person the others are."""
     found: dict[str, Sample] = {}
@@ -112,10 +121,7 @@ def _draw(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> tuple[di
     missing = list(rows)
     for redraw in range(plan.redraws + 1):
         samples = pipeline.sample([plan.request(row, redraw) for row in missing])
-        faults: list[str | None] = [None] * len(missing)
-        if plan.redraws:
-            limits = [pipeline.model.image_limits.get(row.kind.cell.modality) for row in missing]
-            faults = [fault_of(sample.image, own) for sample, own in zip(samples, limits, strict=True)]
+        faults = _faults(pipeline, samples, gates) if plan.redraws else [None] * len(samples)
         spoilt = {row.subject for row, fault in zip(missing, faults, strict=True) if fault}
         for row, sample, fault in zip(missing, samples, faults, strict=True):
             if row.subject not in spoilt:
@@ -127,6 +133,16 @@ def _draw(pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row]) -> tuple[di
         if not missing:
             break
     return {row.id: found[row.id] for row in rows if row.id in found}, rejections
+
+
+def _faults(pipeline: Pipeline, samples: Sequence[Sample], gates: Sequence[Gate]) -> list[str | None]:
+    limits = pipeline.model.image_limits
+    found = [fault_of(sample.image, limits.get(sample.request.cell.modality)) for sample in samples]
+    for gate in gates:
+        if places := [place for place, fault in enumerate(found) if fault is None]:
+            for place, fault in zip(places, gate([samples[place] for place in places]), strict=True):
+                found[place] = fault
+    return found
 
 
 def differences(plan: CohortPlan, shard: int, folder: Location) -> list[str]:
@@ -158,6 +174,20 @@ def differences(plan: CohortPlan, shard: int, folder: Location) -> list[str]:
         elif file.sha256() != digest:
             found.append(f"{file} differs from its hash in {part.name}")
     return found
+
+
+def strays(plan: CohortPlan, shard: int, folder: Location) -> list[str]:
+    """The files in the BIDS folders of a shard that its manifest does not name: readers would take them for some of the
+    data set. Nothing where the manifest is missing or damaged."""
+    if "bids" not in plan.formats:
+        return []
+    try:
+        named = _facts(read_file(manifest_part(folder, shard)).schema)["files"]
+    except (InputError, OSError, KeyError, ValueError):
+        return []
+    own = {(folder / path).path for path in named}
+    subjects = dict.fromkeys(row.subject for row in plan.shard(shard))
+    return [str(file) for subject in subjects for file in (folder / f"sub-{subject}").files() if file.path not in own]
 
 
 def _facts(schema: pa.Schema) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from mrigen.images.index import Group
 from mrigen.images.labelled import cell_codes, pathology_codes
 from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, all_cells
-from mrigen.metrics.comparison import DISTANCES, MIN_IMAGES, compare, compare_by_kid
+from mrigen.metrics.comparison import DISTANCES, MIN_IMAGES, compare, compare_by_kid, limited
 from mrigen.metrics.figure import Figure, not_finite
 from mrigen.metrics.image_quality import draw_pairs, pairwise_ms_ssim
+from mrigen.metrics.kernel import kid_widths
 from mrigen.metrics.resampling import ImageSet, seeded
 
 
@@ -95,6 +96,8 @@ def scope_figures(images: ComparedImages, task: ScopeByExtractor) -> dict[str, F
             fake = image_set([(c, b, n) for c, _, b, n in rows], number)
             key = (images.config.seed, scope.name, task.extractor, suffix)
             found = compare(real, fake, images.config.evaluation, *key, infinity=infinity)
+            if number == 0 and scope.cell and not suffix and found["kid"].interval:
+                figures |= kid_widths(limited(real), limited(fake), seeded(*key, "widths"))
         figures |= {f"{name}{suffix}": figure for name, figure in found.items()}
     if number == 0 and not num_broken([*held_out, *reference])[0] and any(c.values("psnr") for c in held_out):
         rows = list(zip(scope.cells, held_out, reference, counts, strict=True))

@@ -133,6 +133,36 @@ def kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.random.Gen
     return Kid(float(value[0]), distance(weights[0], weights[1]))
 
 
+TIMES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""So many times the images at hand, for the width of the interval that they would give."""
+WIDTH_DRAWS = 200
+SIDES = ("both", "samples")
+"""What there is more or less of: images of both sides, or only those that are compared with real ones."""
+
+
+def kid_widths(real: ImageSet, fake: ImageSet, generator: np.random.Generator) -> dict[str, Figure]:
+    """The width of the interval of KID if there were other numbers of images, each with the number of those compared
+    with real ones, by the names of `width_name`; empty where there is no interval.
+
+    Draws of m out of n owners, with replacement, spread as m owners would (Bickel, Goetze and van Zwet 1997).
+    """
+    distance, found = _kernel_distance(real, fake), {}
+    for side in SIDES:
+        for times in TIMES:
+            shares = (times if side == "both" else 1.0, times)
+            weights = [pair_weights(x, WIDTH_DRAWS, generator, n) for x, n in zip((real, fake), shares, strict=True)]
+            if weights[0] is None or weights[1] is None:
+                return {}
+            if ends := interval(distance(weights[0], weights[1])):
+                found[width_name(side, times)] = Figure.of(ends[1] - ends[0], round(times * len(fake)))
+    return found
+
+
+def width_name(side: str, times: float) -> str:
+    """That of a figure of `kid_widths`."""
+    return f"kid_width_{side}_{times:g}"
+
+
 def mean_cell_kid(real: ImageSet, fake: ImageSet, num_draws: int, generator: np.random.Generator) -> Kid:
     """KID within each cell, averaged over the cells, which both sets must have.
 

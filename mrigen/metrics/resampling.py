@@ -88,8 +88,11 @@ def owner_strata(owners: Codes, strata: Codes) -> Codes:
     return strata[first]
 
 
-def owner_weights(owners: Codes, strata: Codes, num_draws: int, generator: np.random.Generator) -> Weights | None:
-    """How often each owner is drawn, (draws, owners), when every stratum is drawn anew with replacement.
+def owner_weights(
+    owners: Codes, strata: Codes, num_draws: int, generator: np.random.Generator, times: float = 1.0
+) -> Weights | None:
+    """How often each owner is drawn, (draws, owners), when every stratum is drawn anew with replacement: as many owners
+    as it has, so many `times`.
 
     None where there are fewer than MIN_OWNERS owners.
     """
@@ -99,11 +102,14 @@ def owner_weights(owners: Codes, strata: Codes, num_draws: int, generator: np.ra
     weights = np.zeros((num_draws, len(groups)))
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
-        weights[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), num_draws)
+        count = max(1, round(times * len(members)))
+        weights[:, members] = generator.multinomial(count, np.full(len(members), 1 / len(members)), num_draws)
     return weights
 
 
-def pair_weights(images: ImageSet, num_draws: int, generator: np.random.Generator) -> Weights | None:
+def pair_weights(
+    images: ImageSet, num_draws: int, generator: np.random.Generator, times: float = 1.0
+) -> Weights | None:
     """`owner_weights` for a figure of pairs of owners within cells.
 
     None also where a cell has fewer than MIN_OWNERS_IN_CELL owners.
@@ -111,7 +117,7 @@ def pair_weights(images: ImageSet, num_draws: int, generator: np.random.Generato
     for cell in np.unique(images.cells):
         if len(np.unique(images.owners[images.cells == cell])) < MIN_OWNERS_IN_CELL:
             return None
-    return owner_weights(images.owners, images.strata, num_draws, generator)
+    return owner_weights(images.owners, images.strata, num_draws, generator, times)
 
 
 def interval(draws: Weights) -> tuple[float, float] | None:

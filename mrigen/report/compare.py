@@ -161,10 +161,10 @@ def _notes(first: Metrics, second: Metrics, unlike: frozenset[str]) -> Iterator[
 
 
 def _tables(rows: Sequence[str], first: Figures, second: Figures, unlike: frozenset[str], prefix: str) -> Iterator[str]:
-    """A table for every figure of these rows that compares."""
+    """A table for every figure of these rows that compares; not of widths, which tell of no images."""
     shared = [row for row in rows if row in second]
     for name in dict.fromkeys(name for row in shared for name in first[row] if name in second[row]):
-        if name.partition("/")[0] not in unlike:
+        if name.partition("/")[0] not in unlike and "/kid_width_" not in name:
             yield ""
             yield from _table(prefix, name, shared, first, second)
 

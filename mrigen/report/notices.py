@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from mrigen.cohort.plan import PLAN, read_plan
 from mrigen.model_folder.card import is_phantom
 from mrigen.model_folder.files import SUMS, subject_digest, training_subjects
 from mrigen.report.provenance import Provenance
@@ -52,6 +53,13 @@ def model_notices(model: Location, samples: Provenance, held_out: Collection[str
         f"{len(seen)} of {len(held_out)} held-out subjects, such as {min(seen)}, have names of subjects that the model "
         "was trained on: if they are the same, the figures flatter it."
     ]
+
+
+def gate_notice(samples: Location) -> list[str]:
+    """Of samples that were chosen by who judges them."""
+    if not (samples / PLAN).is_file() or "labels" not in read_plan(samples).gates:
+        return []
+    return ["The samples were chosen by the classifier that judges them here: its figures flatter the model."]
 
 
 def broken_notice(num_broken: int, num_samples: int) -> list[str]:

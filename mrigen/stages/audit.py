@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-
-from mrigen.audit.block_files import BlockMaker
-from mrigen.audit.nearest import NeighbourFinder, decide_by_results
+from mrigen.audit.nearest import decide_by_results, find_all
 from mrigen.audit.pairing import plan_audit
 from mrigen.config import Config
 from mrigen.each import Each
@@ -40,13 +37,7 @@ def audit_run(
     real, generated = index_real(run / "data", split), index_generated(samples)
     plan = plan_audit(real, generated, config)
     parts = out / ".parts" / plan.digest[:16]
-    # The second round needs all of the first.
-    make = functools.partial(BlockMaker, plan, config, parts, each.device)
-    for _ in each(BlockMaker.make, plan.shards, "audit: features", make):
-        pass
-    find = functools.partial(NeighbourFinder, plan, config, parts, each.device)
-    for _ in each(NeighbourFinder.find, range(len(plan.searches)), "audit: neighbours", find):
-        pass
+    find_all(plan, range(len(plan.searches)), config, parts, each)
     audit = decide_by_results(plan, parts, config.audit)
 
     told = notices(real.provenance, complete=(samples / SUCCESS).is_file())

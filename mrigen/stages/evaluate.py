@@ -15,7 +15,7 @@ from mrigen.images.scopes import ScopeKind
 from mrigen.report.evaluation.metrics_json import metrics_json
 from mrigen.report.evaluation.page import report_page
 from mrigen.report.evaluation.terminal import evaluation_lines
-from mrigen.report.notices import broken_notice, model_notices, notices
+from mrigen.report.notices import broken_notice, gate_notice, model_notices, notices
 from mrigen.report.provenance import comparison_facts
 from mrigen.report.publish import Published, publish, result_folder
 from mrigen.storage import Location
@@ -60,6 +60,7 @@ def evaluate_run(
     said = [
         *notices(real.provenance, complete=not generated.files or (made / "_SUCCESS.json").is_file()),
         *model_notices(run / "model", generated.provenance, real.held_out_subjects),
+        *gate_notice(made),
         *broken_notice(
             evaluation.num_broken_samples, sum(row.images["generated"] for row in evaluation.of_kind(ScopeKind.CELL))
         ),

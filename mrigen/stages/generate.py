@@ -6,22 +6,31 @@ import functools
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from mrigen.cohort.closing import Rejections, close_cohort, is_closed
 from mrigen.cohort.order import CohortOrder, Quotas
 from mrigen.cohort.plan import CohortPlan, planned, write_plan
-from mrigen.cohort.shard import FORMATS, ShardReport, make_shard, manifest_part, missing_shards, shard_files
+from mrigen.cohort.shard import (
+    FORMATS,
+    Gate,
+    ShardReport,
+    make_shard,
+    manifest_part,
+    missing_shards,
+    shard_files,
+)
 from mrigen.config import SamplerConfig, parse_section
 from mrigen.each import Each, Tally
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.lease import leased
 from mrigen.pipeline import Pipeline
-from mrigen.report.samples.page import PAGE, write_samples_page
+from mrigen.report.samples.page import PAGE, SHOWN, write_samples_page
 from mrigen.run import SUCCESS
+from mrigen.stages.gates import Opener, plan_gates
 from mrigen.storage import Location
 
 _BLOCK = 4096
@@ -53,10 +62,9 @@ def generate_run(out: Location, model: Location | None, each: Each, order: Cohor
     else, or in which another works.
     """
     pipeline = Pipeline.load(model)
-    empty, quotas = _understood(order, pipeline)
+    empty, quotas = _understood(order, pipeline, model)
     with leased(out):
         plan = planned(empty, quotas, order.shard_size, out)
-        write_plan(plan, out)
         page, was_finished = out / PAGE, is_closed(plan, out)
         if not was_finished:
             finish_cohort(plan, pipeline, model, out, each, command)
@@ -98,13 +106,14 @@ class Estimate:
 def estimate_run(out: Location, model: Location | None, each: Each, order: CohortOrder) -> Estimate:
     """What `generate_run` would have to do, by a batch that a worker makes, after another, and throws away.
 
-    Nothing is written. Raises InputError as `generate_run` does.
+    Nothing is written to `out`. Raises InputError as `generate_run` does.
     """
     pipeline = Pipeline.load(model)
-    empty, quotas = _understood(order, pipeline)
+    empty, quotas = _understood(order, pipeline, model)
     plan = planned(empty, quotas, order.shard_size, out)
     missing = missing_shards(plan, out)
-    load = functools.partial(_pipeline_of, plan, model, each.device)
+    gates = _prepared_gates(plan, pipeline, model, each)
+    load = functools.partial(_pipeline_of, plan, model, gates, each.device)
     [(_, (seconds, size, files))] = each(functools.partial(_timed, plan), missing[:1] or [0], "warm-up", load)
     local, free_bytes, free_files = out.local, None, None
     if local is not None:
@@ -113,13 +122,14 @@ def estimate_run(out: Location, model: Location | None, each: Each, order: Cohor
     return Estimate(sum(map(plan.num_rows, missing)), seconds, size, files, free_bytes, free_files)
 
 
-def _timed(plan: CohortPlan, pipeline: Pipeline, shard: int) -> tuple[float, float, float]:
+def _timed(plan: CohortPlan, loaded: _Loaded, shard: int) -> tuple[float, float, float]:
     """Seconds, bytes on a disk, and files and folders of a sample."""
+    pipeline, gates = loaded
     rows = plan.shard(shard)[: plan.sampler.compute_batch]
-    for _ in shard_files(pipeline, plan, rows):
+    for _ in shard_files(pipeline, plan, rows, gates):
         pass
     started = time.perf_counter()
-    files = list(shard_files(pipeline, plan, rows))
+    files = list(shard_files(pipeline, plan, rows, gates))
     seconds = time.perf_counter() - started
     folders = {parent for path, _ in files for parent in PurePosixPath(path).parents}
     blocks = len(folders) + sum(-(-len(content) // _BLOCK) for _, content in files)
@@ -129,15 +139,17 @@ def _timed(plan: CohortPlan, pipeline: Pipeline, shard: int) -> tuple[float, flo
 def finish_cohort(
     plan: CohortPlan, pipeline: Pipeline, model: Location | None, out: Location, each: Each, command: str | None = None
 ) -> None:
-    """Make what of a plan does not stand whole in `out`, and close it. Without `command` its page stays. `pipeline` is
-    that of `model`. Raises InputError if the plan is of another, or the manifest has a part that is of no shard: its
-    readers would take that for some of the data set."""
+    """Make what of a plan does not stand whole in `out`, and close it. Without `command` its page stays, if any.
+    `pipeline` is that of `model`. Raises InputError if the plan is of another, or the manifest has a part that is of no
+    shard: its readers would take that for some of the data set."""
     _require_model_of(plan, pipeline, model)
     parts = {manifest_part(out, shard).path for shard in range(plan.num_shards)}
     if stray := [file for file in (out / "manifest").files(".parquet") if file.path not in parts]:
         raise InputError(f"{stray[0]} is not of the plan: take it away, and give the same command again")
+    gates = _prepared_gates(plan, pipeline, model, each)
+    write_plan(plan, out)
     (out / SUCCESS).delete()
-    load = functools.partial(_pipeline_of, plan, model, each.device)
+    load = functools.partial(_pipeline_of, plan, model, gates, each.device)
     rejected: Counter[str] = Counter()
     left_out: list[str] = []
     work, tally = functools.partial(_fill_shard, plan, out), Tally(plan.num_samples, ShardReport.tally)
@@ -146,18 +158,19 @@ def finish_cohort(
         left_out += report.left_out
     trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
     plane, sources = pipeline.config.data.plane, pipeline.model.training_sources
-    if command is not None:
+    if command is not None or not all((out / name).is_file() for name in SHOWN):
         write_samples_page(plan, trained, out, command, plane, sources)
     close_cohort(plan, trained, out, plane, sources, Rejections(rejected, frozenset(left_out)))
 
 
-def new_plan(order: CohortOrder, pipeline: Pipeline) -> CohortPlan:
-    """What `generate_run` would make of an order in a new folder. Raises InputError as that does."""
-    empty, quotas = _understood(order, pipeline)
+def new_plan(order: CohortOrder, pipeline: Pipeline, model: Location | None) -> CohortPlan:
+    """What `generate_run` would make of an order in a new folder; `pipeline` is that of `model`. Raises InputError as
+    that does."""
+    empty, quotas = _understood(order, pipeline, model)
     return empty.grown(quotas, order.shard_size)
 
 
-def _understood(order: CohortOrder, pipeline: Pipeline) -> tuple[CohortPlan, Quotas]:
+def _understood(order: CohortOrder, pipeline: Pipeline, model: Location | None) -> tuple[CohortPlan, Quotas]:
     """A plan without samples, and the numbers of those ordered. Raises InputError for what the model cannot make."""
     known = [cell for cell in all_cells() if pipeline.is_trained(cell) or order.allow_untrained]
     quotas = order.quotas(known)
@@ -177,15 +190,40 @@ def _understood(order: CohortOrder, pipeline: Pipeline) -> tuple[CohortPlan, Quo
     settings = parse_section(SamplerConfig, sampler)
     formats = tuple(sorted(set(order.formats)))
     shown = tuple(modality for modality in Modality if modality in order.modalities)
-    plan = CohortPlan(pipeline.model_sha256, order.seed, settings, order.slice_mm, formats, order.redraws, shown)
+    if order.gates and not order.redraws:
+        raise InputError("--redraws 0 takes all as they are drawn, and --gates rejects some: leave out one of them")
+    gates = plan_gates(order.gates, model, pipeline)
+    plan = CohortPlan(
+        pipeline.model_sha256,
+        order.seed,
+        settings,
+        order.slice_mm,
+        formats,
+        order.redraws,
+        shown,
+        gates.hashes if gates else {},
+    )
     return plan, quotas
 
 
-def _pipeline_of(plan: CohortPlan, model: Location | None, device: str) -> Pipeline:
-    """What the shards of a plan share."""
+def _prepared_gates(plan: CohortPlan, pipeline: Pipeline, model: Location | None, each: Each) -> Sequence[Opener]:
+    """What opens the gates of a plan. Raises InputError if the data behind them are not what they were."""
+    gates = plan_gates(plan.gates, model, pipeline)
+    if gates is None:
+        return ()
+    if gates.hashes != plan.gates:
+        raise InputError(f"the real images beside {model} are not those that the gates of this data set are by")
+    return gates.prepared(list(plan.counts), each)
+
+
+_Loaded = tuple[Pipeline, Sequence[Gate]]
+"""What the shards of a plan share."""
+
+
+def _pipeline_of(plan: CohortPlan, model: Location | None, gates: Sequence[Opener], device: str) -> _Loaded:
     pipeline = Pipeline.load(model, device)
     _require_model_of(plan, pipeline, model)
-    return pipeline
+    return pipeline, [gate(device) for gate in gates]
 
 
 def _require_model_of(plan: CohortPlan, pipeline: Pipeline, model: Location | None) -> None:
@@ -194,5 +232,6 @@ def _require_model_of(plan: CohortPlan, pipeline: Pipeline, model: Location | No
         raise InputError(f"{named} has hash {pipeline.model_sha256[:12]}, the plan is of {plan.model_sha256[:12]}")
 
 
-def _fill_shard(plan: CohortPlan, out: Location, pipeline: Pipeline, shard: int) -> ShardReport:
-    return make_shard(pipeline, plan, shard, out)
+def _fill_shard(plan: CohortPlan, out: Location, loaded: _Loaded, shard: int) -> ShardReport:
+    pipeline, gates = loaded
+    return make_shard(pipeline, plan, shard, out, gates)

@@ -10,15 +10,17 @@ import pyarrow.fs as pafs
 
 from mrigen.cohort.closing import is_closed
 from mrigen.cohort.plan import CohortPlan, read_plan
-from mrigen.cohort.shard import differences, manifest_part
+from mrigen.cohort.shard import differences, manifest_part, strays
 from mrigen.each import Each
 from mrigen.lease import leased
 from mrigen.pipeline import Pipeline
+from mrigen.report.samples.page import SHOWN
 from mrigen.run import SUCCESS
 from mrigen.stages.generate import finish_cohort
 from mrigen.storage import Location
 
 TOLD = 20
+_STRAY = "{} is not of the plan: take it away"
 
 
 @dataclass
@@ -43,8 +45,7 @@ def verify_run(out: Location, each: Each) -> Verification:
     """
     plan = read_plan(out)
     found = Verification(plan.num_samples)
-    work = functools.partial(differences, plan, folder=out)
-    for _, lines in each.on_cpu()(work, range(plan.num_shards), "verify (shards)"):
+    for _, lines in each.on_cpu()(functools.partial(_of_shard, plan, out), range(plan.num_shards), "verify (shards)"):
         for line in lines:
             found.add(line)
     for line in (*_not_of_the_plan(plan, out), *_at_the_top(plan, out)):
@@ -62,11 +63,16 @@ def repair_run(out: Location, model: Location | None, each: Each) -> None:
         finish_cohort(plan, pipeline, model, out, each)
 
 
+def _of_shard(plan: CohortPlan, out: Location, shard: int) -> list[str]:
+    return [*differences(plan, shard, out), *map(_STRAY.format, strays(plan, shard, out))]
+
+
 def _at_the_top(plan: CohortPlan, out: Location) -> Iterator[str]:
     """What is not as the closing left it."""
     if not is_closed(plan, out):
-        yield f"{out / SUCCESS} is missing, damaged or of another plan: the data set is not finished"
+        yield f"{out / SUCCESS} is missing or damaged: the data set is not finished"
         return
+    yield from (f"{out / name} is missing" for name in SHOWN if not (out / name).is_file())
     for name, digest in (out / SUCCESS).read_json()["files"].items():
         if not (out / name).is_file():
             yield f"{out / name} is missing"
@@ -80,10 +86,10 @@ def _not_of_the_plan(plan: CohortPlan, out: Location) -> Iterator[str]:
     for folder in ("manifest", "webdataset", "huggingface", "rejected"):
         for file in (out / folder).files():
             if file.name.partition(".")[0] not in parts:
-                yield f"{file} is not of the plan: take it away"
+                yield _STRAY.format(file)
     for file in (out / "previews").files():
         if plan.kind_of(file.name.removesuffix(".png")) is None:
-            yield f"{file} is not of the plan: take it away"
+            yield _STRAY.format(file)
     for info in out.filesystem.get_file_info(pafs.FileSelector(out.path)):
         if info.base_name.startswith("sub-") and plan.kind_of(info.base_name.removeprefix("sub-")) is None:
-            yield f"{info.path} is not of the plan: take it away"
+            yield _STRAY.format(info.path)

@@ -165,23 +165,30 @@ def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, ca
     stray.mkdir()
     preview = out / "previews" / "HealthyT1w0000001.png"
     preview.touch()
+    derived = out / "sub-HealthyT2w0000000/anat/mask.nii.gz"
+    derived.touch()
+    (out / "index.html").unlink()
     assert mrigen("verify", out) == 1
     told = capsys.readouterr().out.splitlines()
     assert told == [
         f"{image} differs from its hash in shard-000000.parquet",
         f"{archive} is missing",
+        f"{derived} is not of the plan: take it away",
         f"{sidecar} differs from its hash in shard-000002.parquet",
         f"{preview} is not of the plan: take it away",
         f"{stray} is not of the plan: take it away",
+        f"{out / 'index.html'} is missing",
         f"{out / 'participants.tsv'} differs from its hash in _SUCCESS.json",
-        "5 samples planned, 6 differences",
+        "5 samples planned, 8 differences",
     ]
     assert mrigen("verify", out, "--repair") == 2
     assert "the embedded model has hash" in capsys.readouterr().err
     stray.rmdir()
     preview.unlink()
+    derived.unlink()
     assert mrigen("verify", out, "--repair", *model) == 0
-    assert whole == hashes(out)
+    assert whole == hashes(out) | {"index.html": whole["index.html"]}  # the page no longer tells the command
+    whole = hashes(out)
     (out / "_SUCCESS.json").write_text("[]")
     part = out / "manifest/shard-000001.parquet"
     pq.write_table(pq.read_table(part).replace_schema_metadata({"shard": '{"files": {}}'}), part)
@@ -191,14 +198,29 @@ def test_verify_finds_what_differs_and_repairs_it(no_ray, tiny_run, tmp_path, ca
     assert mrigen("verify", out, "--repair", *model) == 2
     told = capsys.readouterr()
     assert f"{part} is not from this version of `mrigen generate`" in told.out
-    assert "_SUCCESS.json is missing, damaged or of another plan: the data set is not finished" in told.out
+    assert "_SUCCESS.json is missing or damaged: the data set is not finished" in told.out
     assert f"{stray} is not of the plan: take it away, and give the same command again" in told.err
     stray.unlink()
     assert mrigen("verify", out, "--repair", *model) == 0
     assert whole == hashes(out)
-    (out / "plan.json").write_text('{"steps": [{"shard_size": 1, "samples": [[5, 0, 1]]}]}')
-    assert mrigen("verify", out) == 2
-    assert "plan.json is damaged" in capsys.readouterr().err
+    plan = (out / "plan.json").read_text()
+    for then, now, told in (
+        ('"steps": [', '"steps": [5, ', "plan.json is damaged"),
+        (
+            '"shard_size": 2',
+            '"shard_size": 0',
+            "(ValueError('shard_size 0 is no number of samples'))",
+        ),
+        (
+            '"seed": 0',
+            '"seed": 1',
+            "is not the plan that this data set was finished by: put back what",
+        ),
+    ):
+        (out / "plan.json").write_text(plan.replace(then, now))
+        for command in (["verify", out], ["generate", *model, "--out", out, "--cells", "HC:*=1", *formats]):
+            assert mrigen(*command) == 2
+            assert told in capsys.readouterr().err
     assert mrigen("verify", tmp_path) == 2
     assert "holds no plan.json: name a folder that `mrigen generate` wrote" in capsys.readouterr().err
 
@@ -219,7 +241,7 @@ def test_a_dry_run_says_what_it_would_take(no_ray, tiny_run, tmp_path, capsys, m
     disk = os.statvfs(tmp_path)
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=10**6, f_frsize=1, f_favail=disk.f_favail))
     assert mrigen(*command) == 1
-    assert re.search(r"free are 1 MB in \d+: DOES NOT FIT", capsys.readouterr().out)
+    assert re.search(r"free are 1000 kB in \d+: DOES NOT FIT", capsys.readouterr().out)
 
 
 def test_a_model_that_was_hardly_trained_is_told_and_its_drawings_are_taken_only_as_they_are(

@@ -17,6 +17,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Modality
 from mrigen.pipeline import Pipeline
 from mrigen.stages.generate import new_plan
+from mrigen.storage import Location
 
 MAX_JOB_BYTES = 1024 * 1024
 MAX_SAMPLES = 100_000
@@ -51,6 +52,7 @@ class JobBody(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the data set.")
     format: str = Field("bids", description="Of bids, webdataset, huggingface, previews, parquet.")
     redraws: int = Field(3, ge=0, le=100, description="How often a rejected sample is drawn anew; 0 rejects none.")
+    gates: str | None = Field(None, description="Also reject by labels, copies, where the model lies in its run.")
     solver: Solver = None
     num_steps: NumSteps = None
     guidance_scale: GuidanceScale = None
@@ -72,6 +74,7 @@ class JobBody(BaseModel):
             slice_mm=self.slice_mm,
             formats=[name.strip() for name in self.format.split(",")],
             redraws=self.redraws,
+            gates=tuple(name.strip() for name in self.gates.split(",")) if self.gates else (),
             shard_size=self.shard_size,
             allow_untrained=self.allow_untrained,
         )
@@ -85,12 +88,15 @@ class JobBody(BaseModel):
         return shlex.join(words)
 
 
-def plan_job(body: JobBody, pipeline: Pipeline, max_num_steps: int) -> CohortPlan:
-    """The plan of what is ordered. Raises Refused(422) for what the model cannot make, or what is too much."""
+def plan_job(body: JobBody, pipeline: Pipeline, model: Location | None, max_num_steps: int) -> CohortPlan:
+    """The plan of what is ordered of a model, which is loaded.
+
+    Raises Refused(422) for what it cannot make, or what is too much.
+    """
     try:
-        plan = new_plan(body.order(), pipeline)
+        plan = new_plan(body.order(), pipeline, model)
     except InputError as error:
-        raise Refused(422, in_json_words(str(error))) from None
+        raise Refused(422, in_json_words(str(error).replace(str(model), "the model"))) from None
     if plan.num_samples > MAX_SAMPLES:
         raise Refused(422, f"{plan.num_samples} samples are asked for: {MAX_SAMPLES} are the most of a job")
     if plan.sampler.num_steps > max_num_steps:

@@ -22,6 +22,7 @@ from mrigen.report.evaluation.fidelity import fidelity_section
 from mrigen.report.evaluation.plots import answers_plot, error_map_plot, interval_plot
 from mrigen.report.evaluation.tables import WIDE, Column, figure_table
 from mrigen.report.evaluation.verdict import verdict
+from mrigen.report.evaluation.widths import width_section
 from mrigen.report.figure_text import Notes
 from mrigen.report.rendering import data_uri, embedded_slice, render
 
@@ -63,6 +64,7 @@ def report_page(
         verdict=verdict(evaluation),
         distribution=tables,
         plots=[_uri(plot) for plot in _distance_plots(evaluation)],
+        widths=width_section(evaluation),
         diversity=figure_table(evaluation.rows, _DIVERSITY, notes),
         fidelity=fidelity_section(evaluation, notes),
         accuracies=_uri(

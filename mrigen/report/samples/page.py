@@ -15,6 +15,9 @@ from mrigen.report.sheets import Slice, contact_sheet_png
 from mrigen.storage import Location
 
 PAGE = "index.html"
+_SHEET = "contact_sheet.png"
+SHOWN = (PAGE, _SHEET)
+"""Files to look at, beside a data set."""
 SHOWN_PER_CELL = 4
 """Images of a cell on the contact sheet of a page."""
 
@@ -58,7 +61,7 @@ def write_samples_page(
     plan: CohortPlan,
     trained: Mapping[Cell, bool],
     folder: Location,
-    command: str,
+    command: str | None,
     slice_plane: str,
     sources: Collection[str],
 ) -> None:
@@ -70,7 +73,7 @@ def write_samples_page(
         "Seed": str(plan.seed),
         "Sampler": str(plan.sampler),
         "Slice height": "drawn for each sample" if plan.slice_mm is None else f"{plan.slice_mm:g} mm",
-        "Command": command,
+        **({"Command": command} if command else {}),
     }
     html = samples_page(
         title="Synthetic brain MRI",
@@ -83,7 +86,7 @@ def write_samples_page(
     )
     (folder / PAGE).write_bytes(html.encode())
     sheet = contact_sheet_png({cell: shown[:1] for cell, shown in images.items()}, untrained, plane=slice_plane)
-    (folder / "contact_sheet.png").write_bytes(sheet)
+    (folder / _SHEET).write_bytes(sheet)
 
 
 def _first_images(plan: CohortPlan, folder: Location) -> dict[Cell, list[Slice]]:

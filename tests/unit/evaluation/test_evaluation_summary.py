@@ -25,7 +25,7 @@ from mrigen.images.labelled import LabelledImages
 from mrigen.images.scopes import Scope, ScopeKind
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.metrics.distribution import frechet
-from mrigen.metrics.kernel import kid
+from mrigen.metrics.kernel import SIDES, TIMES, kid, width_name
 from mrigen.metrics.resampling import ImageSet, seeded
 from mrigen.model_folder.files import load_autoencoder
 from mrigen.records import pack_mask
@@ -107,7 +107,7 @@ def test_a_full_cell_has_every_figure_with_n_and_interval(evaluation: Evaluation
     assert row.images == {"held_out": 15, "held_out_subjects": 5, "generated": 11, "reference": 11}
     numbers = {"autoencoder-quality": 15, "diversity": 10, LEAD: 11, "mri": 11, "autoencoder": 11}
     for name, figure in row.figures.items():
-        if name.startswith("fidelity"):
+        if name.startswith("fidelity") or "kid_width" in name:
             continue
         if name == "autoencoder-quality/lesion_mae":
             assert figure.n == 5
@@ -118,7 +118,13 @@ def test_a_full_cell_has_every_figure_with_n_and_interval(evaluation: Evaluation
         assert figure.low <= figure.high, name
     measured = {name.partition("/")[2] for name in row.figures if name.startswith(LEAD)}
     names = {"kid", "fid", "precision", "recall", "density", "coverage"}
-    assert measured == names | {f"{name}_floor" for name in names}
+    widths = {width_name(side, times): times for side in SIDES for times in TIMES}
+    del widths["kid_width_both_0.25"]  # one subject of five
+    assert measured == names | {f"{name}_floor" for name in names} | set(widths)
+    assert all(row.figures[f"{LEAD}/{name}"].n == round(times * 11) for name, times in widths.items())
+    low, high = row.figures[f"{LEAD}/kid"].interval or (0.0, 0.0)
+    for side in SIDES:
+        assert row.figures[f"{LEAD}/{width_name(side, 1.0)}"].value == pytest.approx(high - low, rel=0.4)
 
 
 def test_where_there_is_no_figure_there_is_a_reason(evaluation: Evaluation) -> None:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from mrigen.metrics.kernel import kid, permutation_test, permutation_units, polynomial_kernel
+from mrigen.metrics.figure import Figure
+from mrigen.metrics.kernel import kid, kid_widths, permutation_test, permutation_units, polynomial_kernel
 from mrigen.metrics.resampling import ImageSet, interval, seeded
+from mrigen.report.evaluation.widths import images_for
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -174,3 +176,33 @@ def test_units_are_the_poorer_sides_owners() -> None:
     assert permutation_units(real, fake) == permutation_units(fake, real) == 6
     with pytest.raises(ValueError, match="needs 7 subjects, got 6"):
         permutation_test(real, fake, 10, seeded(0))
+
+
+def test_widths_by_draws_of_other_sizes_are_those_that_more_images_have() -> None:
+    def widths(num: int, seed: int) -> dict[str, Figure]:
+        real, fake = normal(num, 4, seed=seed), 1.3 * normal(num, 4, seed=seed + 1000) + 0.8
+        return kid_widths(ImageSet.plain(real), ImageSet.plain(fake), seeded(seed))
+
+    few, many = ([widths(num, seed) for seed in range(8)] for num in (40, 160))
+
+    def mean(found: list[dict[str, Figure]], name: str) -> float:
+        return float(np.mean([figures[name].value for figures in found]))
+
+    assert mean(few, "kid_width_both_4") == pytest.approx(mean(many, "kid_width_both_1"), rel=0.15)
+    assert mean(many, "kid_width_both_0.25") == pytest.approx(mean(few, "kid_width_both_1"), rel=0.15)
+    assert few[0]["kid_width_samples_4"].n == 160
+    alone = [mean(few, f"kid_width_samples_{times:g}") for times in (1, 4, 16)]
+    assert alone == sorted(alone, reverse=True)
+    assert alone[2] > 1.4 * mean(few, "kid_width_both_16")  # the real images that there are set a limit
+    assert kid_widths(ImageSet.plain(normal(4, 4)), ImageSet.plain(normal(4, 4)), seeded(0)) == {}
+
+
+def test_how_many_images_a_width_takes_is_read_off_the_curve() -> None:
+    curve = [(10, 2.0), (20, 1.41421356), (40, 1.0), (80, 0.70710678)]
+    assert [images_for(curve, width) for width in (3.0, 2.0, 1.0, 0.8164965809, 0.7)] == [
+        "at most 10",
+        "at most 10",
+        "40",
+        "60",
+        "more than 80",
+    ]

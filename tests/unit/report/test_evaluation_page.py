@@ -12,6 +12,7 @@ from mrigen.config import Config
 from mrigen.images.scopes import ScopeKind
 from mrigen.labels import Modality
 from mrigen.metrics.figure import Figure
+from mrigen.metrics.kernel import TIMES, width_name
 from mrigen.report.evaluation.page import report_page
 from mrigen.report.evaluation.plots import error_map_plot, interval_plot
 from mrigen.report.figure_text import apart, figure_text, interval_text, p_text, told_apart
@@ -161,3 +162,14 @@ def test_intervals_are_apart_only_where_both_are_there() -> None:
     assert not apart(low, Figure.of(2.0, 3, (1.5, 2.5)))
     assert not apart(low, Figure.of(99.0, 3))
     assert [told_apart(low.tested(p)) for p in (None, 0.009, 0.01)] == [None, True, False]
+
+
+def test_the_page_tells_how_many_images_a_cell_needs(html: str) -> None:
+    figures = {f"{LEAD}/kid": Figure.of(0.2, 24, (0.0, 0.4))}
+    for times in TIMES:
+        figures[f"{LEAD}/{width_name('both', times)}"] = Figure.of(0.4 / times**0.5, round(24 * times))
+        figures[f"{LEAD}/{width_name('samples', times)}"] = Figure.of(0.3 + 0.1 / times**0.5, round(24 * times))
+    words = Page(some_report_page(evaluation=some_evaluation(figures))).words
+    at = words.index("Images that each cell needs")
+    assert "Healthy:T1w 24 7 0.4 96 more than 384 96 more than 384" in words[at:]
+    assert "How many images?" not in html

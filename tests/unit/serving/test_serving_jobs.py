@@ -48,7 +48,7 @@ def serve(tmp_path: Path, backend: FakeBackend, model: ModelInfo) -> Iterator[Cl
             stack.close()
             store = JobStore(Location.parse(tmp_path), max_waiting)
             stack.enter_context(JobRunner(store, lambda job: start_process(["-c", code], job.id)))
-            plan = functools.partial(plan_job, pipeline=FakePipeline(), max_num_steps=100)
+            plan = functools.partial(plan_job, pipeline=FakePipeline(), model=None, max_num_steps=100)
             app = make_app(backend, model, jobs=job_routes(store, plan, options.get("keys")), **options)
             return stack.enter_context(TestClient(app, "http://127.0.0.1"))
 
@@ -237,6 +237,7 @@ BAD: list[tuple[Any, str]] = [
     ({"subjects": "3"}, "subjects and modalities go together"),
     ({"subjects": "3", "modalities": "T9"}, "unknown modality"),
     ({"format": "dicom"}, "format 'dicom': known are bids"),
+    ({"gates": "taste"}, "gates 'taste': known are"),
     ({"num_steps": 101}, "num_steps: 101 is more than 100, the most allowed here"),
     ({"slice_mm": 99}, "slice_mm 99 lies outside what the model was trained on: -20 to 46 mm"),
     ({"plan": [{"pathology": "HC", "modality": "T1", "slice_mm": "x"}]}, "plan, row 1: slice_mm 'x' is no number"),

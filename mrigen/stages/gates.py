@@ -1,0 +1,97 @@
+"""What samples are held to besides being scans, where asked for: the labels, and not to be copies."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from mrigen.audit.copy_gate import CopyGate, copy_limits
+from mrigen.audit.pairing import AuditPlan, plan_audit
+from mrigen.cohort.shard import Gate
+from mrigen.condition_classifier.classifier import Trained
+from mrigen.condition_classifier.label_gate import LabelGate, label_limits
+from mrigen.condition_classifier.store import ClassifierPlan, find_or_train, plan_classifier, train_once
+from mrigen.config import Config
+from mrigen.each import Each
+from mrigen.errors import InputError
+from mrigen.images.index import Group, ImageIndex, index_real
+from mrigen.images.labelled import LabelledImages
+from mrigen.labels import Cell, all_cells
+from mrigen.model_folder.files import subject_digest, training_subjects
+from mrigen.pipeline import Pipeline
+from mrigen.storage import Location
+
+GATES = ("labels", "copies")
+Opener = Callable[[str], Gate]
+"""Makes a gate on a device."""
+
+
+@dataclass(frozen=True)
+class GatePlan:
+    """Gates by the data of the run that a model lies in, whose `.cache` keeps what they need."""
+
+    cache: Location
+    config: Config
+    labels: ClassifierPlan | None = None
+    copies: AuditPlan | None = None
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """A hash of all that decides each gate."""
+        found = {"labels": self.labels and self.labels.key, "copies": self.copies and self.copies.digest}
+        return {name: value for name, value in found.items() if value}
+
+    def prepared(self, cells: Sequence[Cell], each: Each) -> list[Opener]:
+        """What opens the gates for samples of these cells in a worker.
+
+        Raises InputError for a cell with too few real images to say what is usual.
+        """
+        found: list[Opener] = []
+        if self.labels is not None:
+            folder = self.cache / "classifier"
+            trained = train_once(self.labels, self.config, folder, each)
+            limits = label_limits(trained, LabelledImages.read(self.labels.index, self.labels.val), cells)
+            found.append(functools.partial(_label_gate, self.labels, self.config, folder, limits))
+        if self.copies is not None:
+            folder = self.cache / "copies" / self.copies.digest[:32]
+            limits = copy_limits(self.copies, cells, self.config, folder, each)
+            found.append(functools.partial(CopyGate, self.copies, limits, self.config, folder))
+        return found
+
+
+def plan_gates(names: Collection[str], model: Location | None, pipeline: Pipeline) -> GatePlan | None:
+    """The gates of these names for samples of a model folder, None without any.
+
+    Raises InputError for an unknown name, a model that lies in no run, or one that was trained on others than the
+    training subjects of that run's data: a copy of them would pass.
+    """
+    if not names:
+        return None
+    if unknown := [name for name in names if name not in GATES]:
+        raise InputError(f"--gates {unknown[0][:80]!r}: known are {', '.join(GATES)}")
+    if model is None:
+        raise InputError("--gates: the embedded model comes without the images that it was trained on: name a --model")
+    run = model.at(str(PurePosixPath(model.path).parent))
+    if not (run / "data").is_folder():
+        raise InputError(f"--gates: {run} has no data/: the model has to lie in the run that it was trained in")
+    config = pipeline.config
+    labels = plan_classifier(run / "data", config) if "labels" in names else None
+    if "copies" not in names:
+        return GatePlan(run / ".cache", config, labels)
+    real = index_real(run / "data", "test")
+    known = {subject_digest(row.owner) for row in real.rows if row.group == Group.REFERENCE}
+    if unseen := (training_subjects(model) or frozenset()) - known:
+        raise InputError(
+            f"--gates copies: {model} was trained on {len(unseen)} subjects that are not of the training split of "
+            f"{run / 'data'}: copies of them would pass"
+        )
+    return GatePlan(run / ".cache", config, labels, plan_audit(real, ImageIndex(), config, all_cells()))
+
+
+def _label_gate(
+    plan: ClassifierPlan, config: Config, folder: Location, limits: Mapping[Cell, float], device: str
+) -> LabelGate:
+    standing = find_or_train(plan, config, folder, device)
+    return LabelGate(Trained(standing.classifier.to(device), standing.counts), limits)
