@@ -37,18 +37,20 @@ _CONFIG = (
 )
 
 
-def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
-    """A number of workers, or the least and the most of them: the least comes as `least_workers`."""
+def _range(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """A number of workers or the like, or the least and the most of them: of `num_workers` the least comes as
+    `least_workers`."""
     least, colon, most = value.rpartition(":")
     numbers = [int(text) if text.isdecimal() else 0 for text in ([least, most] if colon else [most])]
     if numbers[0] < 1 or numbers != sorted(numbers):
         raise click.BadParameter(f"{value!r} is neither a number above 0 nor two such, as 2:16")
     if colon:
-        ctx.params["least_workers"] = numbers[0]
+        ctx.params[f"least_{(param.name or '').removeprefix('num_')}"] = numbers[0]
     return numbers[-1]
 
 
-_RANGED: Mapping[str, Any] = {"type": str, "callback": _workers, "metavar": "N|MIN:MAX"}
+RANGED: Mapping[str, Any] = {"type": str, "callback": _range, "metavar": "N|MIN:MAX"}
+"""What makes an option take a number, or a range of numbers."""
 _ADDRESS = click.option(
     "--address",
     metavar="ADDRESS",
@@ -102,7 +104,7 @@ def training_options(command: Command) -> Command:
     return start(worker_options(more=(cpus,), kind={"type": click.IntRange(min=1)})(command))
 
 
-def worker_options(default_workers: int = 1, more: Sequence[Option] = (), kind: Mapping[str, Any] = _RANGED) -> Option:
+def worker_options(default_workers: int = 1, more: Sequence[Option] = (), kind: Mapping[str, Any] = RANGED) -> Option:
     """Add `--address`, `--num-workers` and `--use-gpu`; the command takes them together, as `placement`."""
     workers = click.option(
         "--num-workers",
@@ -119,7 +121,7 @@ def cpu_worker_options(command: Command) -> Command:
     """As `worker_options`, for a command that has no use for a GPU."""
     workers = click.option(
         "--num-workers",
-        **_RANGED,
+        **RANGED,
         default=usable_cpus,
         show_default="one for each core of this machine",
         help="Worker processes.",

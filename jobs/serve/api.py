@@ -5,15 +5,14 @@ JSON body -> SampleBody -> Order (everything decided: seed, sampler, format)
 
 from __future__ import annotations
 
-import difflib
-import json
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from jobs.serve.reading import shown
+from jobs.serve.refusals import Refused
 from mrigen import __version__
 from mrigen.config import SamplerConfig
 from mrigen.diffusion.solvers import SOLVERS, SolverName
@@ -28,15 +27,6 @@ MAX_BODY_BYTES = 16 * 1024
 MAX_COUNT = 64
 MAX_LABEL = 64
 _JAVASCRIPT_SAFE_BITS = 53
-_SHOWN_FAULTS = 5
-
-
-class Refused(Exception):
-    """A request that is answered with `status` and one line that says why."""
-
-    def __init__(self, status: int, detail: str, *, retry_after_s: int | None = None) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.retry_after_s = status, detail, retry_after_s
 
 
 def _label(kind: type[Pathology] | type[Modality]) -> BeforeValidator:
@@ -48,6 +38,20 @@ def _label(kind: type[Pathology] | type[Modality]) -> BeforeValidator:
         return kind.parse(value)
 
     return BeforeValidator(read)
+
+
+NumSteps = Annotated[int | None, Field(ge=1, description="Solver steps. The model's own default if left out.")]
+GuidanceScale = Annotated[
+    float | None, Field(ge=0.0, le=50.0, description="1 is no guidance, more follows the labels more closely.")
+]
+PathologyScale = Annotated[
+    float | None, Field(ge=0.0, le=50.0, description="Guidance by the pathology alone, beside that by both labels.")
+]
+ModalityScale = Annotated[float | None, Field(ge=0.0, le=50.0, description="The same by the modality alone.")]
+Solver = Annotated[SolverName | None, Field(description="The model's own default if left out.")]
+SliceHeight = Annotated[
+    float | None, Field(description="Height of the slice above the brain's centre. Drawn by the seed if left out.")
+]
 
 
 class SampleBody(BaseModel):
@@ -71,18 +75,12 @@ class SampleBody(BaseModel):
     seed: int | None = Field(
         None, ge=0, lt=2**63, description="The same seed gives the same images. Drawn at random, and told, if left out."
     )
-    num_steps: int | None = Field(None, ge=1, description="Solver steps. The model's own default if left out.")
-    guidance_scale: float | None = Field(
-        None, ge=0.0, le=50.0, description="1 is no guidance, more follows the labels more closely."
-    )
-    pathology_scale: float | None = Field(
-        None, ge=0.0, le=50.0, description="Guidance by the pathology alone, beside that by both labels."
-    )
-    modality_scale: float | None = Field(None, ge=0.0, le=50.0, description="The same by the modality alone.")
-    solver: SolverName | None = Field(None, description="The model's own default if left out.")
-    slice_mm: float | None = Field(
-        None, description="Height of the slice above the brain's centre. Drawn by the seed if left out."
-    )
+    num_steps: NumSteps = None
+    guidance_scale: GuidanceScale = None
+    pathology_scale: PathologyScale = None
+    modality_scale: ModalityScale = None
+    solver: Solver = None
+    slice_mm: SliceHeight = None
     allow_untrained: bool = Field(
         False, description="Also make a pair of labels that the model never saw together; it is marked so."
     )
@@ -173,32 +171,6 @@ def describe(pipeline: Pipeline, name: str, max_num_steps: int, note: str | None
     )
 
 
-def parse_body(raw: bytes, content_type: str | None) -> SampleBody:
-    """Read a request's body. Raises Refused(422) that names the field and says what would be right."""
-    if (content_type or "").split(";")[0].strip().casefold() != "application/json":
-        raise Refused(422, "send the body as JSON, with the header Content-Type: application/json")
-    if not raw.strip():
-        raise Refused(422, 'the body is empty; send JSON such as {"pathology": "Glioblastoma", "modality": "T1ce"}')
-    try:
-        tree = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
-    except UnicodeDecodeError:
-        raise Refused(422, "the body is not UTF-8 text") from None
-    except RecursionError:
-        raise Refused(422, "the body is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise Refused(422, f"the body is not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
-    except ValueError:  # an integer of more digits than Python will read
-        raise Refused(422, "the body holds a number with too many digits") from None
-    if not isinstance(tree, dict):
-        raise Refused(422, f"the body must be a JSON object of fields, not {_json_type(tree)}")
-    try:
-        return SampleBody.model_validate(tree)
-    except ValidationError as error:
-        faults = [_fault(fault) for fault in error.errors(include_url=False)]
-        more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
-        raise Refused(422, "; ".join(faults[:_SHOWN_FAULTS]) + more) from None
-
-
 def place_order(body: SampleBody, model: ModelInfo) -> Order:
     """Hold a request against what the model can do, and fill in what was left open.
 
@@ -228,41 +200,3 @@ def place_order(body: SampleBody, model: ModelInfo) -> Order:
         slice_mm=body.slice_mm,
         format=body.format,
     )
-
-
-def shown(value: Any) -> str:
-    """A value as a message may repeat it: ASCII and short, whatever was sent."""
-    text = ascii(value) if not isinstance(value, list | dict | bool | None) else _json_type(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _fault(fault: Mapping[str, Any]) -> str:
-    field = str(fault["loc"][0]) if fault["loc"] else "body"
-    if fault["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(field, SampleBody.model_fields, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(SampleBody.model_fields)}"
-        return f"unknown field {shown(field)}: {hint}"
-    if fault["type"] == "missing":
-        return f"{field}: this field is required"
-    if isinstance(cause := fault.get("ctx", {}).get("error"), ValueError):
-        return f"{field}: {cause}"
-    message = str(fault["msg"]).removeprefix("Input should be ")
-    return f"{field}: must be {message}, got {shown(fault['input'])}"
-
-
-def _json_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    names = {dict: "an object", list: "an array", str: "a string", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise Refused(422, f"the body holds {name}, which is not JSON: numbers must be finite")
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) < len(pairs):
-        raise Refused(422, "the body gives a field twice")
-    return tree

@@ -17,35 +17,20 @@ from jobs.serve.api import (
     Limits,
     ModelInfo,
     Order,
-    Refused,
     SampleBody,
-    parse_body,
     place_order,
-    shown,
 )
 from jobs.serve.figures import RETRY_S, Figures
 from jobs.serve.files import MEDIA_TYPES, SampleFile, archive, provenance_headers, stem
-from jobs.serve.guard import LEFT, Door, Guard, answer_of, own_names
-from jobs.serve.keys import Keys
+from jobs.serve.guard import LEFT, Door, Guard, own_names
+from jobs.serve.keys import Keys, charged, key_of
+from jobs.serve.reading import read_body
+from jobs.serve.refusals import Refused, answer_of, problems
 from mrigen import __version__
 
 Result = TypeVar("Result")
 
-BODY_TIMEOUT_S = 10.0
 _BEARER = HTTPBearer(auto_error=False, description="The API key.")
-_ERRORS = {
-    401: "The API key is missing or wrong.",
-    403: "A page of another origin asks.",
-    405: "Another method is needed.",
-    408: "The body did not arrive in time.",
-    413: "The body is too large.",
-    415: "The body is compressed.",
-    421: "The header `Host` names another machine.",
-    422: "The request is at fault; the message names the field.",
-    429: "Too many requests wait already: try again after `Retry-After` seconds.",
-    503: "The worker was lost, or the server is stopping: try again after `Retry-After` seconds.",
-    504: "The samples were not made in time.",
-}
 
 
 class Backend(Protocol):
@@ -59,12 +44,6 @@ class Backend(Protocol):
 
     async def ready(self) -> bool:
         """Whether a model is loaded and its worker alive."""
-
-
-class Problem(BaseModel):
-    """The answer to a request that is refused."""
-
-    detail: str
 
 
 class Health(BaseModel):
@@ -81,10 +60,12 @@ def make_app(
     request_timeout_s: float = 300.0,
     keys: Keys | None = None,
     door: Door | None = None,
+    jobs: APIRouter | None = None,
 ) -> FastAPI:
     """The web application around a backend and the model that it runs.
 
-    `keys` are those that clients must send, or None for none; `door` is closed by who stops the server.
+    `keys` are those that clients must send, or None for none; `door` is closed by who stops the server; `jobs` are the
+    routes of jobs, where these are taken.
     """
     app = FastAPI(
         title="mrigen",
@@ -106,14 +87,14 @@ def make_app(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
     ) -> None:
         assert keys is not None
-        name = keys.name_of(credentials.credentials if credentials else "")
-        if name is None:
+        client = keys.client_of(credentials.credentials if credentials else "")
+        if client is None:
             raise Refused(401, "send the API key, with the header Authorization: Bearer KEY")
-        request.state.key = name
+        request.state.key = client.name
 
     guarded = APIRouter(
         dependencies=[] if keys is None else [Depends(authenticate)],
-        responses=_problems(403, 421) if keys is None else _problems(401),
+        responses=problems(403, 421) if keys is None else problems(401),
     )
 
     @guarded.post("/v1/samples", **_samples_docs(model.limits))
@@ -123,16 +104,16 @@ def make_app(
         One sample is answered as the file itself; more as a zip archive with an `index.json`. The `X-Mrigen-*`
         headers hold all that makes the images again.
         """
-        body = parse_body(await _read(request), request.headers.get("content-type"))
-        order = place_order(body, model)
+        order = place_order(await read_body(request, SampleBody, MAX_BODY_BYTES), model)
         request.state.order = {"cell": str(order.cell), "count": order.count, "num_steps": order.sampler.num_steps}
-        try:
-            with figures.making(order):
-                files = await _while_wanted(request, backend.make(order), request_timeout_s)
-        except Refused as error:
-            if error.status == 429:
-                error.retry_after_s = figures.retry_after_s()
-            raise
+        with charged(keys, key_of(request), order.count):
+            try:
+                with figures.making(order):
+                    files = await _while_wanted(request, backend.make(order), request_timeout_s)
+            except Refused as error:
+                if error.status == 429:
+                    error.retry_after_s = figures.retry_after_s()
+                raise
         return await asyncio.to_thread(_answer, order, files)
 
     @guarded.get("/v1/model")
@@ -150,7 +131,7 @@ def make_app(
         """Whether the server answers at all. Needs no API key."""
         return Health(model_sha256=model.sha256)
 
-    @app.get("/v1/readyz", responses=_problems(503))
+    @app.get("/v1/readyz", responses=problems(503))
     async def readyz() -> Health:
         """Whether samples can be made now: a model is loaded and its worker alive. Needs no API key."""
         if not await backend.ready():
@@ -165,6 +146,8 @@ def make_app(
     async def docs() -> HTMLResponse:
         return _html("docs.html")
 
+    if jobs is not None:
+        guarded.include_router(jobs)
     app.include_router(guarded)
     return app
 
@@ -194,10 +177,6 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Problem, "description": _ERRORS[status]} for status in statuses}
-
-
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -214,7 +193,7 @@ def _samples_docs(limits: Limits) -> dict[str, Any]:
                 "description": "One file, or a zip archive of several.",
                 "content": dict.fromkeys([*dict.fromkeys(MEDIA_TYPES.values()), "application/zip"], _BINARY),
             },
-            **_problems(405, 408, 413, 415, 422, 429, 503, 504),
+            **problems(405, 408, 413, 415, 422, 429, 503, 504),
         },
     }
 
@@ -223,26 +202,6 @@ def _number_of(schema: dict[str, Any], field: str) -> dict[str, Any]:
     """The part of a nullable field's schema that speaks of the number."""
     parts: list[dict[str, Any]] = schema["properties"][field]["anyOf"]
     return next(part for part in parts if part["type"] != "null")
-
-
-async def _read(request: Request) -> bytes:
-    """The body, up to the limit, within a time that no honest client needs."""
-    if (encoding := request.headers.get("content-encoding", "identity")).casefold() != "identity":
-        raise Refused(415, f"Content-Encoding is {shown(encoding)}: send the body as it is")
-    too_large = Refused(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
-        raise too_large
-    raw = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                raw += chunk
-                if len(raw) > MAX_BODY_BYTES:
-                    raise too_large
-    except TimeoutError:
-        raise Refused(408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
-    return bytes(raw)
 
 
 def _answer(order: Order, files: list[SampleFile]) -> Response:

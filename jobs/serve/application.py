@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.serve.keys import Keys
 from mrigen.errors import InputError
@@ -25,6 +25,8 @@ class Args(BaseModel):
     model: str | None = None
     """Model folder or URI, where every node can read it; the embedded model if left out."""
     num_replicas: int = Field(1, ge=1)
+    least_replicas: int | None = Field(None, ge=1)
+    """Where given, there are so many at first, and up to `num_replicas` as more requests wait."""
     use_gpu: bool = False
     max_queued: int = Field(64, ge=1)
     """Requests that may wait for a replica; one more is answered by 429."""
@@ -35,6 +37,12 @@ class Args(BaseModel):
     """Seconds in which accepted work may end when the server is stopped."""
     keys: str | None = None
     """File of names and hashes of API keys, where every front can read it; MRIGEN_API_KEY alone if left out."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.least_replicas is not None and self.least_replicas > self.num_replicas:
+            raise ValueError(f"least_replicas {self.least_replicas} is more than num_replicas {self.num_replicas}")
+        return self
 
 
 def build_app(args: Mapping[str, Any]) -> Application:

@@ -16,13 +16,14 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from jobs.serve.api import ModelInfo, Order, Refused
+from jobs.serve.api import ModelInfo, Order
 from jobs.serve.app import make_app
 from jobs.serve.application import Args
 from jobs.serve.batching import Batcher
 from jobs.serve.figures import RETRY_S
 from jobs.serve.files import SampleFile, sample_file
 from jobs.serve.keys import Keys
+from jobs.serve.refusals import Refused
 from mrigen.storage import Location
 
 ONGOING = 32
@@ -133,9 +134,22 @@ class Front:
 
 def bind_sampler(args: Args, model: Location | None, info: ModelInfo) -> serve.Application:
     """The models alone, for who speaks HTTP by other means."""
+    copies: dict[str, Any] = {"num_replicas": args.num_replicas}
+    if args.least_replicas is not None:
+        copies = {
+            "autoscaling_config": {
+                "min_replicas": args.least_replicas,
+                "max_replicas": args.num_replicas,
+                # Another replica helps once the requests of one fill more than a batch.
+                "target_ongoing_requests": info.defaults.compute_batch,
+                "upscale_delay_s": 10,
+                "metrics_interval_s": 5,
+                "look_back_period_s": 10,
+            }
+        }
     bound: serve.Application = serve.deployment(
         name="Sampler",
-        num_replicas=args.num_replicas,
+        **copies,
         max_ongoing_requests=ONGOING,
         max_queued_requests=args.max_queued,
         graceful_shutdown_wait_loop_s=0.5,

@@ -8,7 +8,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from jobs.serve.api import ModelInfo, Order
 
@@ -23,6 +30,7 @@ class Figures:
     """What this server has answered, in a registry of its own; labels are few and never a client's words."""
 
     def __init__(self, model: ModelInfo) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they are another line for each figure
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "mrigen_http_requests", "Answers given.", ["route", "method", "status"], registry=self._registry

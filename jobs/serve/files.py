@@ -80,11 +80,16 @@ def archive(files: Sequence[SampleFile]) -> bytes:
         for name, data in [("index.json", (json.dumps(index, indent=2, allow_nan=False) + "\n").encode())] + [
             (file.name, file.data) for file in files
         ]:
-            entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            entry.external_attr = 0o644 << 16
-            entry.create_system = 3
-            zipped.writestr(entry, data, zipfile.ZIP_DEFLATED)
+            zipped.writestr(zip_entry(name), data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def zip_entry(name: str) -> zipfile.ZipInfo:
+    """An entry of an archive, without a time, so that the same content gives the same bytes."""
+    entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+    entry.external_attr = 0o644 << 16
+    entry.create_system = 3
+    return entry
 
 
 def provenance_headers(files: Sequence[SampleFile]) -> dict[str, str]:

@@ -13,12 +13,12 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobs.serve.api import Refused, shown
 from jobs.serve.figures import Figures
+from jobs.serve.reading import shown
+from jobs.serve.refusals import Refused, answer_of
 
 STRICT = {
     "X-Content-Type-Options": "nosniff",
@@ -74,14 +74,6 @@ def check_origin(headers: Headers, names: frozenset[str]) -> None:
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
         raise Refused(403, "a page of another origin asks: a server without a key answers its own pages only")
-
-
-def answer_of(error: Refused) -> JSONResponse:
-    """The answer to a request that is refused."""
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else {}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse({"detail": error.detail}, error.status, headers)
 
 
 class Guard:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.options import RANGED, output_location
 from jobs.placement import Placement, connect
 from jobs.serve.application import Args, load_facts
 from jobs.serve.keys import KEY_VARIABLE, Keys
@@ -14,8 +18,11 @@ from jobs.serve.network import base_url, check_port, is_loopback
 from mrigen.errors import InputError
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
     from ray.serve import Application
     from ray.serve.handle import DeploymentHandle
+
+    from jobs.serve.bulk.store import Job
 
 APP_NAME = "mrigen"
 
@@ -24,27 +31,38 @@ APP_NAME = "mrigen"
 @click.option("--model", metavar="DIR", help="Model folder or URI.  [default: the embedded model]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port to listen on.")
-@click.option("--keys", metavar="FILE", help="Names and SHA-256 of API keys, a line each; read again when it changes.")
-@click.option("--num-replicas", type=click.IntRange(1), default=1, show_default=True, help="Copies of the model.")
-@click.option("--max-queued", type=click.IntRange(1), default=64, show_default=True, help="Requests that may wait.")
+@click.option("--keys", metavar="FILE", help="Names, SHA-256 and limits of API keys; read again when it changes.")
+@click.option(
+    "--num-replicas", **RANGED, default=1, show_default=True, help="Copies of the model; of a range, as requests wait."
+)
+@click.option(
+    "--max-queued", type=click.IntRange(1), default=64, show_default=True, help="Requests, and jobs, that may wait."
+)
 @click.option("--max-num-steps", type=click.IntRange(1, 1000), default=100, show_default=True, help="Steps allowed.")
 @click.option("--request-timeout", type=click.IntRange(1), default=300, show_default=True, help="Seconds allowed.")
 @click.option("--drain-s", type=click.IntRange(0), default=30, show_default=True, help="Seconds to end work in.")
-@click.option("--use-gpu", is_flag=True, help="Run every copy on a GPU of its own.")
+@click.option("--jobs", metavar="DIR", help="Take orders of whole data sets at /v1/jobs, kept in this folder or URI.")
+@click.option("--job-workers", type=click.IntRange(1), default=1, show_default=True, help="Workers of a job.")
+@click.option("--use-gpu", is_flag=True, help="Run every copy, and every worker of a job, on a GPU of its own.")
 @click.option("--address", help="Ray cluster to use: auto, or HOST:PORT.  [default: $RAY_ADDRESS, else a local one]")
-def command(host: str, port: int, address: str | None, **options: Any) -> None:
+def command(host: str, port: int, address: str | None, jobs: str | None, job_workers: int, **options: Any) -> None:
     """Answer requests for samples over HTTP, until Ctrl-C.
 
     The page at / draws samples, and shows how it asked. Set MRIGEN_API_KEY, or give --keys, to ask clients for a key.
     More requests than can wait are answered by 429, and what takes longer than allowed by 504. Ctrl-C or SIGTERM ends
-    what was accepted within --drain-s and answers the rest by 503; the second ends at once.
+    what was accepted within --drain-s and answers the rest by 503; the second ends at once. Jobs wait on disk, and go
+    on where they were when the server is started again.
     """
     args = Args(**options)
     keys = Keys.read(args.keys)
     check_port(host, port)
+    if jobs is not None:
+        output_location(jobs)
     click.echo("Loading the model and starting Ray Serve ...", err=True)
     model, info = load_facts(args)
-    placement = Placement(args.num_replicas, args.use_gpu, address)
+    beside = job_workers if jobs is not None else 0
+    copies, least = args.num_replicas + beside, (args.least_replicas or args.num_replicas) + beside
+    placement = Placement(copies, args.use_gpu, address, least_workers=least)
     connect(placement)
     import ray
     from ray import serve
@@ -56,27 +74,55 @@ def command(host: str, port: int, address: str | None, **options: Any) -> None:
     from jobs.serve.server import DrainingServer
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    if not placement.cluster and args.num_replicas >= (cpus := int(ray.cluster_resources()["CPU"])):
-        raise InputError(f"--num-replicas {args.num_replicas}: this machine has room for {cpus - 1}")
+    if not placement.cluster and copies >= (cpus := int(ray.cluster_resources()["CPU"])):
+        told = f"--num-replicas {args.num_replicas}" + (f" and --job-workers {job_workers}" if jobs is not None else "")
+        raise InputError(f"{told}: this machine has room for {cpus - 1}")
     if (status := serve.status()).proxies or status.applications:
         raise InputError("Serve already runs on this cluster: stop it by `serve shutdown`, or use a Serve config")
     try:
         serve.start(proxy_location="Disabled")
         sampler = SamplerHandle(_run(bind_sampler(args, model, info)))
         door = Door()
-        web = make_app(sampler, info, request_timeout_s=args.request_timeout, keys=keys, door=door)
         if keys is None and not is_loopback(host):
             click.echo(
                 f"warning: other machines can reach {host} and no key is asked for: set {KEY_VARIABLE}", err=True
             )
         words = greeting(info, base_url(host, port), keyed=keys is not None)
-        DrainingServer(web, host, port, door=door, drain_s=args.drain_s, on_start=lambda: click.echo(words)).run()
-        click.echo("Stopping ...", err=True)
+        workers = Placement(job_workers, args.use_gpu, ray.get_runtime_context().gcs_address)
+        with _taking_jobs(jobs, args, keys, workers) if jobs is not None else contextlib.nullcontext() as routes:
+            web = make_app(sampler, info, request_timeout_s=args.request_timeout, keys=keys, door=door, jobs=routes)
+            DrainingServer(web, host, port, door=door, drain_s=args.drain_s, on_start=lambda: click.echo(words)).run()
+            click.echo("Stopping ...", err=True)
         serve.delete(APP_NAME)
     finally:
         if placement.cluster:
             serve.shutdown()
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _taking_jobs(folder: str, args: Args, keys: Keys | None, workers: Placement) -> Iterator[APIRouter]:
+    """The routes of jobs; within, those that wait in the folder are done."""
+    from jobs.serve.bulk.body import plan_job
+    from jobs.serve.bulk.routes import job_routes
+    from jobs.serve.bulk.runner import JobRunner, Process, start_process
+    from jobs.serve.bulk.store import JobStore
+    from jobs.serve.bulk.work import line_for
+    from mrigen.lease import leased
+    from mrigen.pipeline import Pipeline
+    from mrigen.storage import Location
+
+    def start(job: Job) -> Process:
+        return start_process(["-m", "jobs.serve.bulk.work"], line_for(job, folder, args.model, workers))
+
+    location = Location.parse(folder)
+    with leased(location):
+        store = JobStore(location, args.max_queued)
+        model = Location.parse(args.model) if args.model is not None else None
+        pipeline = Pipeline.load(model)
+        with JobRunner(store, start):
+            plan = functools.partial(plan_job, pipeline=pipeline, model=model, max_num_steps=args.max_num_steps)
+            yield job_routes(store, plan, keys)
 
 
 def _run(app: Application) -> DeploymentHandle:

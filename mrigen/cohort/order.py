@@ -56,8 +56,8 @@ class CohortOrder:
     """Such as `GBM:T1ce=5000,MS:*=200,HC:T1`; None takes all cells that may be made."""
     per_cell: int | None = None
     """Samples of the cells that name no number; with `balance`, how many there shall be together with the real ones."""
-    table: Location | None = None
-    """A YAML, CSV or Parquet file in the place of `cells`."""
+    table: Location | Sequence[Any] | Mapping[str, Any] | None = None
+    """A YAML, CSV or Parquet file in the place of `cells`, or what such a YAML file holds."""
     balance: Location | None = None
     """A prepared data set; what its training images lack of the largest cell, or of `per_cell`, is asked for."""
     subjects: str | None = None
@@ -148,7 +148,7 @@ def _count(text: str, where: str) -> int:
     return int(number)
 
 
-def _of_table(table: Location, known: Sequence[Cell]) -> Quotas:
+def _of_table(table: Location | Sequence[Any] | Mapping[str, Any], known: Sequence[Cell]) -> Quotas:
     """Rows of conditions and counts; rows of the same conditions add up. A row without `count` is one sample."""
     found: Counter[Kind] = Counter()
     for where, row in _rows(table):
@@ -177,26 +177,29 @@ def _height(text: str, where: str) -> float | None:
     return height + 0.0  # no -0
 
 
-def _rows(table: Location) -> Iterator[tuple[str, dict[str, str]]]:
+def _rows(table: Location | Sequence[Any] | Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     """Where each row stands, and its fields as text."""
-    if not table.is_file():
-        raise InputError(f"--plan: no file {table}")
-    if not table.path.casefold().endswith((".yaml", ".yml")):
-        if not table.path.casefold().endswith(TABLE_SUFFIXES):
-            raise InputError(f"--plan: {table} is no .yaml, {', '.join(TABLE_SUFFIXES)} file")
-        for number, row in enumerate(read_rows(table), start=1):
-            yield f"{table}, row {number}", row
-        return
-    tree = parse_yaml(table.read_bytes(), str(table))
+    where, tree = "--plan", table
+    if isinstance(table, Location):
+        if not table.is_file():
+            raise InputError(f"--plan: no file {table}")
+        where = str(table)
+        if not table.path.casefold().endswith((".yaml", ".yml")):
+            if not table.path.casefold().endswith(TABLE_SUFFIXES):
+                raise InputError(f"--plan: {table} is no .yaml, {', '.join(TABLE_SUFFIXES)} file")
+            for number, row in enumerate(read_rows(table), start=1):
+                yield f"{where}, row {number}", row
+            return
+        tree = parse_yaml(table.read_bytes(), where)
     if isinstance(tree, dict):  # Glioblastoma:T1ce: 5000
         for name, count in tree.items():
             pathology, _, modality = str(name).partition(":")
-            yield f"{table}, {name}", {"pathology": pathology, "modality": modality or "*", "count": str(count)}
+            yield f"{where}, {name}", {"pathology": pathology, "modality": modality or "*", "count": str(count)}
     elif isinstance(tree, list) and all(isinstance(row, dict) for row in tree):
         for number, row in enumerate(tree, start=1):
-            yield f"{table}, row {number}", {str(k): "" if v is None else str(v) for k, v in row.items()}
+            yield f"{where}, row {number}", {str(k): "" if v is None else str(v) for k, v in row.items()}
     else:
-        raise InputError(f"{table}: neither `PATHOLOGY:MODALITY: NUMBER` lines nor a list of rows")
+        raise InputError(f"{where}: neither `PATHOLOGY:MODALITY: NUMBER` lines nor a list of rows")
 
 
 def _lacking(data: Location, known: Sequence[Cell], wanted: int | None) -> Quotas:

@@ -51,6 +51,12 @@ def manifest_part(folder: Location, shard: int) -> Location:
     return folder / "manifest" / f"shard-{shard:06d}.parquet"
 
 
+def missing_shards(plan: CohortPlan, folder: Location) -> list[int]:
+    """The shards of a plan that are not in `folder` yet."""
+    made = {file.name for file in (folder / "manifest").files(".parquet")}
+    return [shard for shard in range(plan.num_shards) if manifest_part(folder, shard).name not in made]
+
+
 @dataclass(frozen=True)
 class ShardReport:
     """How many samples were planned of a shard, and what was rejected: how many drawings for which reason, and the

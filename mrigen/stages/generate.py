@@ -13,7 +13,15 @@ from pathlib import PurePosixPath
 from mrigen.cohort.closing import Rejections, close_cohort, is_closed
 from mrigen.cohort.order import CohortOrder, Quotas
 from mrigen.cohort.plan import CohortPlan, planned, write_plan
-from mrigen.cohort.shard import FORMATS, Gate, ShardReport, make_shard, manifest_part, shard_files
+from mrigen.cohort.shard import (
+    FORMATS,
+    Gate,
+    ShardReport,
+    make_shard,
+    manifest_part,
+    missing_shards,
+    shard_files,
+)
 from mrigen.config import SamplerConfig, parse_section
 from mrigen.each import Each, Tally
 from mrigen.errors import InputError
@@ -103,8 +111,7 @@ def estimate_run(out: Location, model: Location | None, each: Each, order: Cohor
     pipeline = Pipeline.load(model)
     empty, quotas = _understood(order, pipeline, model)
     plan = planned(empty, quotas, order.shard_size, out)
-    made = {file.name for file in (out / "manifest").files(".parquet")}
-    missing = [shard for shard in range(plan.num_shards) if manifest_part(out, shard).name not in made]
+    missing = missing_shards(plan, out)
     gates = _prepared_gates(plan, pipeline, model, each)
     load = functools.partial(_pipeline_of, plan, model, gates, each.device)
     [(_, (seconds, size, files))] = each(functools.partial(_timed, plan), missing[:1] or [0], "warm-up", load)
@@ -154,6 +161,13 @@ def finish_cohort(
     if command is not None or not all((out / name).is_file() for name in SHOWN):
         write_samples_page(plan, trained, out, command, plane, sources)
     close_cohort(plan, trained, out, plane, sources, Rejections(rejected, frozenset(left_out)))
+
+
+def new_plan(order: CohortOrder, pipeline: Pipeline, model: Location | None) -> CohortPlan:
+    """What `generate_run` would make of an order in a new folder; `pipeline` is that of `model`. Raises InputError as
+    that does."""
+    empty, quotas = _understood(order, pipeline, model)
+    return empty.grown(quotas, order.shard_size)
 
 
 def _understood(order: CohortOrder, pipeline: Pipeline, model: Location | None) -> tuple[CohortPlan, Quotas]:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,16 +25,20 @@ from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from jobs.serve import build_app
-from jobs.serve.api import describe
+from jobs.serve.api import SampleBody, describe, place_order
 from jobs.serve.app import make_app
 from jobs.serve.application import Args
 from jobs.verbs.serve import APP_NAME
-from mrigen.cohort.order import Kind
+from mrigen.client import Client, JobFailed
+from mrigen.cohort.order import CohortOrder, Kind
 from mrigen.cohort.plan import CohortPlan
 from mrigen.diffusion.sampling import sample_seed
+from mrigen.each import one_by_one
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, SampleRequest
-from tests.command import mrigen
+from mrigen.stages.generate import generate_run
+from mrigen.storage import Location
+from tests.command import hashes, mrigen
 from tests.ports import free_port
 
 UNTRAINED = Cell.parse("Sclerosis:PD")
@@ -229,6 +234,72 @@ def test_a_killed_replica_is_replaced_and_gives_the_same_images(client: httpx.Cl
 
 
 @pytest.mark.ray
+@pytest.mark.slow
+def test_replicas_are_added_as_requests_wait(url: str, model: Path, pipeline: Pipeline) -> None:
+    from ray import serve
+
+    from jobs.serve.deployments import bind_sampler
+
+    info = describe(pipeline, "tiny", 100)
+    body = SampleBody(pathology="Healthy", modality="FLAIR", count=8, num_steps=100)
+    args = Args(model=str(model), num_replicas=2, least_replicas=1)
+    handle = serve.run(bind_sampler(args, Location.parse(model), info), name="grown", route_prefix=None)
+
+    def running() -> int:
+        return int(serve.status().applications["grown"].deployments["Sampler"].replica_states.get("RUNNING", 0))
+
+    assert running() == 1
+    with ThreadPoolExecutor(24) as pool:
+        grown = threading.Event()
+
+        def ask() -> None:
+            while not grown.is_set():
+                handle.make.remote(place_order(body, info)).result()
+
+        asked = [pool.submit(ask) for _ in range(24)]
+        try:
+            wait_for(lambda: running() == 2, 120)
+        finally:
+            grown.set()
+        for one in asked:
+            one.result()
+    serve.delete("grown")
+
+
+JOB = {"cells": "HC:T1=40,GBM:FLAIR=24", "seed": 3, "shard_size": 4, "redraws": 0}
+
+
+def of_generate(model: Path, folder: Path) -> dict[str, str]:
+    """Hashes of the data set that JOB orders, made here."""
+    order = CohortOrder(cells="HC:T1=40,GBM:FLAIR=24", seed=3, shard_size=4, redraws=0)
+    command = "mrigen generate --out OUT --cells HC:T1=40,GBM:FLAIR=24 --seed 3 --redraws 0 --shard-size 4"
+    generate_run(Location.parse(folder), Location.parse(model), one_by_one, order, command=command)
+    return hashes(folder)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_job_makes_the_bytes_of_generate_though_its_server_is_killed_amid(model: Path, tmp_path: Path) -> None:
+    port = free_port()
+    url, where = f"http://127.0.0.1:{port}", ["--port", str(port), "--jobs", str(tmp_path / "jobs")]
+    command = [sys.executable, "-m", "jobs.cli", "serve", "--model", str(model), *where]
+    with subprocess.Popen(command) as server, Client(url) as client:
+        job = client.order(**JOB)["id"]
+        wait_for(lambda: client.job(job)["num_done"] > 0, 120)
+        server.kill()
+    with subprocess.Popen(command) as server, Client(url) as client:
+        done = client.wait(job)
+        assert (done["status"], done["num_done"], done["detail"]) == ("done", 64, None)
+        client.download(job, tmp_path / "job.zip")
+        zipfile.ZipFile(tmp_path / "job.zip").extractall(tmp_path)
+        with pytest.raises(JobFailed, match=r"take its drawings as they are \(redraws 0\)"):
+            client.wait(client.order(**JOB | {"redraws": 1})["id"])
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(50) == 0
+    assert hashes(tmp_path / "samples") == of_generate(model, tmp_path / "generate")
+
+
+@pytest.mark.ray
 def test_a_serve_that_runs_already_is_left_alone(url: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert mrigen("serve", "--model", model, "--port", free_port()) == 2
     assert "Serve already runs on this cluster" in capsys.readouterr().err
@@ -237,6 +308,8 @@ def test_a_serve_that_runs_already_is_left_alone(url: str, model: Path, capsys: 
 def test_a_serve_config_with_a_misspelt_key_is_refused() -> None:
     with pytest.raises(ValidationError, match="num_replica"):
         build_app({"num_replica": 2})
+    with pytest.raises(ValidationError, match="least_replicas 3 is more than num_replicas 2"):
+        build_app({"num_replicas": 2, "least_replicas": 3})
     with pytest.raises(ValidationError):
         Args(max_queued=0)
 
@@ -245,6 +318,7 @@ def test_a_serve_config_with_a_misspelt_key_is_refused() -> None:
     ("arguments", "told"),
     [
         (["--model", "{tmp}"], "is no model folder"),
+        (["--num-replicas", "3:2"], "'3:2' is neither a number above 0 nor two such, as 2:16"),
         (["--model", "s4://bucket/model"], "s4://bucket/model"),
         (["--port", "{taken}"], "address already in use; choose another with --port"),
     ],

@@ -15,6 +15,7 @@ from jobs.serve.api import ModelInfo, Order
 from jobs.serve.files import SampleFile, sample_file
 from mrigen.config import Config, load_config
 from mrigen.labels import Cell, all_cells
+from mrigen.pipeline import Pipeline
 from mrigen.volume import Volume
 
 UNTRAINED = Cell.parse("Sclerosis:PD")
@@ -57,6 +58,8 @@ class FakePipeline:
         self.config: Config = load_config("tiny")
         self.training_counts = {cell: 0 if cell == UNTRAINED else 10 for cell in all_cells()}
         self.model_sha256 = MODEL_SHA256
+
+    require_trained = Pipeline.require_trained
 
     def is_trained(self, cell: Cell) -> bool:
         return self.training_counts[cell] > 0

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from serving_fakes import order_of
 
-from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, Refused, SampleBody
+from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, SampleBody
 from jobs.serve.figures import Figures
-from jobs.serve.keys import Keys
+from jobs.serve.keys import Client, Keys
+from jobs.serve.refusals import Refused
 from mrigen.config import SamplerConfig
 
 GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
@@ -269,7 +270,7 @@ def test_an_error_of_ours_tells_no_details(client: TestClient, backend: Any) -> 
 
 
 def test_the_key_is_asked_for_where_there_is_one(client_of: Callable[..., TestClient], backend: Any) -> None:
-    client = client_of(keys=Keys({hashlib.sha256(b"correct horse battery").hexdigest(): "alice"}))
+    client = client_of(keys=Keys({hashlib.sha256(b"correct horse battery").hexdigest(): Client("alice", quota=3)}))
     for headers in (
         {},
         {"Authorization": "Bearer wrong"},
@@ -289,6 +290,12 @@ def test_the_key_is_asked_for_where_there_is_one(client_of: Callable[..., TestCl
     right = {"Authorization": "Bearer correct horse battery"}
     assert post(client, GOOD, **right).status_code == 200
     assert client.get("/v1/model", headers=right).status_code == 200
+    assert post(client, {**GOOD, "count": 3}, **right).status_code == 429
+    backend.error = Refused(503, "the worker was lost")
+    assert post(client, {**GOOD, "count": 2}, **right).status_code == 503  # which costs nothing
+    backend.error = None
+    assert post(client, {**GOOD, "count": 2}, **right).status_code == 200
+    assert post(client, GOOD, **right).status_code == 429
     assert client.get("/v1/healthz").status_code == 200
     api = client.get("/openapi.json").json()
     assert set(api["components"]["securitySchemes"]) == {"HTTPBearer"}

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -16,33 +16,10 @@ from raw_http import send, status_and_detail
 from serving_fakes import FakeBackend
 
 from jobs.serve import server as module
-from jobs.serve.api import ModelInfo
-from jobs.serve.app import make_app
-from jobs.serve.guard import Door
 from jobs.serve.server import MAX_HEADER_BYTES, DrainingServer
-from tests.ports import free_port
 
 GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
 Started = tuple[DrainingServer, int]
-
-
-@pytest.fixture
-def start(backend: FakeBackend, model: ModelInfo) -> Iterator[Callable[..., Started]]:
-    """Starts a server in a thread; gives it and its port."""
-    with contextlib.ExitStack() as stack:
-
-        def start(drain_s: float = 30.0) -> Started:
-            port, door, ready = free_port(), Door(), threading.Event()
-            app = make_app(backend, model, door=door)
-            server = DrainingServer(app, "127.0.0.1", port, door=door, drain_s=drain_s, on_start=ready.set)
-            thread = threading.Thread(target=server.run)
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(setattr, server, "should_exit", True)
-            assert ready.wait(10)
-            return server, port
-
-        yield start
 
 
 def test_headers_that_are_too_large_are_431_and_hold_up_nobody(start: Callable[..., Started]) -> None:

@@ -1,0 +1,111 @@
+"""What a job may order: the options of `mrigen generate` that speak of the data set, as fields of JSON."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from jobs.serve.api import GuidanceScale, ModalityScale, NumSteps, PathologyScale, SliceHeight, Solver
+from jobs.serve.refusals import Refused
+from mrigen.cohort.order import CohortOrder
+from mrigen.cohort.plan import CohortPlan
+from mrigen.config import SamplerConfig
+from mrigen.errors import InputError
+from mrigen.labels import Modality
+from mrigen.pipeline import Pipeline
+from mrigen.stages.generate import new_plan
+from mrigen.storage import Location
+
+MAX_JOB_BYTES = 1024 * 1024
+MAX_SAMPLES = 100_000
+_MAX_DETAIL = 400
+
+
+def _table(value: Any) -> Any:
+    if not isinstance(value, dict | list | None):
+        raise ValueError("must be an object of PATHOLOGY:MODALITY and numbers, or an array of rows")
+    return value
+
+
+class JobBody(BaseModel):
+    """The JSON body of `POST /v1/jobs`: a data set, in the words of `mrigen generate`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    cells: str | None = Field(None, description="Such as GBM:T1ce=5000,MS:*=200,HC:PD; those trained on if left out.")
+    per_cell: int | None = Field(None, ge=1, le=MAX_SAMPLES, description="Samples of cells without a number; else 4.")
+    plan: Annotated[
+        Any,
+        BeforeValidator(_table),
+        WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
+        Field(
+            description='In the place of cells: {"GBM:T1ce": 500}, or rows of pathology, modality and, where wanted, '
+            "slice_mm and count."
+        ),
+    ] = None
+    subjects: str | None = Field(None, description="Synthetic persons, each in all modalities: 100, or GBM=100,MS=50.")
+    modalities: str | None = Field(None, description="Such as T1w,T2w,FLAIR, with subjects.")
+    allow_untrained: bool = Field(False, description="Also cells that the model never saw, marked.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the data set.")
+    format: str = Field("bids", description="Of bids, webdataset, huggingface, previews, parquet.")
+    redraws: int = Field(3, ge=0, le=100, description="How often a rejected sample is drawn anew; 0 rejects none.")
+    gates: str | None = Field(None, description="Also reject by labels, copies, where the model lies in its run.")
+    solver: Solver = None
+    num_steps: NumSteps = None
+    guidance_scale: GuidanceScale = None
+    pathology_scale: PathologyScale = None
+    modality_scale: ModalityScale = None
+    slice_mm: SliceHeight = None
+    shard_size: int = Field(64, ge=1, le=4096, description="Samples that are made, and counted as done, together.")
+
+    def order(self) -> CohortOrder:
+        """The same for `generate_run`. Raises InputError for an unknown modality."""
+        return CohortOrder(
+            cells=self.cells,
+            per_cell=self.per_cell,
+            table=self.plan,
+            subjects=self.subjects,
+            modalities=tuple(map(Modality.parse, self.modalities.split(","))) if self.modalities else (),
+            seed=self.seed,
+            sampler=self.model_dump(include=set(SamplerConfig.model_fields), exclude_none=True),
+            slice_mm=self.slice_mm,
+            formats=[name.strip() for name in self.format.split(",")],
+            redraws=self.redraws,
+            gates=tuple(name.strip() for name in self.gates.split(",")) if self.gates else (),
+            shard_size=self.shard_size,
+            allow_untrained=self.allow_untrained,
+        )
+
+    def command(self) -> str:
+        """What makes the same data set on the command line; words in capitals stand for files and folders."""
+        words = ["mrigen", "generate", "--out", "OUT"]
+        for name, value in self.model_dump(exclude_defaults=True).items():
+            given = [] if value is True else ["PLAN" if name == "plan" else str(value)]
+            words += [f"--{name.replace('_', '-')}", *given]
+        return shlex.join(words)
+
+
+def plan_job(body: JobBody, pipeline: Pipeline, model: Location | None, max_num_steps: int) -> CohortPlan:
+    """The plan of what is ordered of a model, which is loaded.
+
+    Raises Refused(422) for what it cannot make, or what is too much.
+    """
+    try:
+        plan = new_plan(body.order(), pipeline, model)
+    except InputError as error:
+        raise Refused(422, in_json_words(str(error).replace(str(model), "the model"))) from None
+    if plan.num_samples > MAX_SAMPLES:
+        raise Refused(422, f"{plan.num_samples} samples are asked for: {MAX_SAMPLES} are the most of a job")
+    if plan.sampler.num_steps > max_num_steps:
+        raise Refused(422, f"num_steps: {plan.sampler.num_steps} is more than {max_num_steps}, the most allowed here")
+    return plan
+
+
+def in_json_words(message: str) -> str:
+    """A message of the command line for a client: fields instead of options, ASCII and not long."""
+    fields = re.sub(r"--([a-z][a-z-]*[a-z])", lambda option: option[1].replace("-", "_"), message)
+    plain = " ".join(fields.encode("ascii", "backslashreplace").decode().split())
+    return plain if len(plain) <= _MAX_DETAIL else f"{plain[: _MAX_DETAIL - 3]}..."
