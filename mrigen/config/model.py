@@ -176,7 +176,7 @@ class DenoiserConfig(Section):
     0.5 by the square root of their numbers."""
     recompute_activations: bool = False
     """Keep few activations of a training step and compute the others again on the way back (Chen et al. 2016): less
-    memory, about a third more time, the same bits."""
+    memory, about a quarter more arithmetic, the same bits."""
     training: TrainingConfig = TrainingConfig(num_steps=1000, learning_rate=5e-4, ema_decay=0.995)
     """Its training loop."""
 
