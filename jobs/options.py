@@ -101,17 +101,17 @@ def training_options(command: Command) -> Command:
         metavar="MODEL",
         help="Begin with the weights of a model: its folder or URI, or `embedded`.  [default: random weights]",
     )
-    return start(worker_options(more=(cpus,), kind={"type": click.IntRange(min=1)})(command))
+    return start(worker_options(more=(cpus,))(command))
 
 
-def worker_options(default_workers: int = 1, more: Sequence[Option] = (), kind: Mapping[str, Any] = RANGED) -> Option:
+def worker_options(default_workers: int = 1, more: Sequence[Option] = ()) -> Option:
     """Add `--address`, `--num-workers` and `--use-gpu`; the command takes them together, as `placement`."""
     workers = click.option(
         "--num-workers",
-        **kind,
+        **RANGED,
         default=default_workers,
         show_default=True,
-        help="Worker processes, MIN at first; with --use-gpu, one GPU each.",
+        help="Worker processes, or the least and the most; with --use-gpu, one GPU each.",
     )
     on_gpus = click.option("--use-gpu", is_flag=True, help="Run every worker on a GPU.")
     return _gathered("placement", Placement, (_ADDRESS, workers, on_gpus, *more))

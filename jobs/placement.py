@@ -45,7 +45,7 @@ class Placement:
     address: str | None = None
     cpus_per_worker: int | None = None
     least_workers: int | None = None
-    """Where given, there are so many at first, and up to `num_workers` as the work and the cluster ask for more."""
+    """Where given, there are at least so many, and up to `num_workers` as the work and the cluster ask for more."""
 
     @property
     def cluster(self) -> str | None:
@@ -61,7 +61,7 @@ class Placement:
         """Cores, and torch threads, of a training worker, once connected: `cpus_per_worker`, else 1 beside a GPU, else
         an equal share of the cluster's, or of those that this process may use.
 
-        Raises InputError if so many workers do not fit on this machine; where a cluster may grow, with a note.
+        Raises InputError if the least of workers do not fit on this machine; where a cluster may grow, with a note.
         """
         import ray
 
@@ -69,8 +69,9 @@ class Placement:
         nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
         share = 1 if self.use_gpu else _largest_share(nodes if on_cluster else [usable_cpus()], self.num_workers)
         cpus = self.cpus_per_worker or share
-        if _num_fitting(nodes, cpus) < self.num_workers:
-            told = f"{self.num_workers} worker(s) of {cpus} CPU(s) do not fit on"
+        least = self.least_workers or self.num_workers
+        if _num_fitting(nodes, cpus) < least:
+            told = f"{least} worker(s) of {cpus} CPU(s) do not fit on"
             less = "--num-workers and --cpus-per-worker ask for less"
             if not on_cluster:
                 raise InputError(f"{told} this machine, where Ray has {sum(nodes)}: {less}")

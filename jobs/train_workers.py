@@ -38,6 +38,8 @@ Told = tuple[int, dict[str, float], list[str], Exception | None]
 MAX_FAILURES = 3
 """Times that a lost worker or node may cost a restart from the last checkpoint."""
 POLL_S = 0.5
+RESIZE_S = 60.0
+"""After which a training of a range of workers looks whether there can be more: each time it starts them all anew."""
 GRACE_S = 20.0
 """Within which the first worker writes a checkpoint when it is to stop; Kubernetes kills after 30."""
 
@@ -105,7 +107,7 @@ def train(
 
 def _train(loop: Loop, stage: Stage, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
     connect(placement)
-    cpus = placement.worker_cpus()
+    cpus, most = placement.worker_cpus(), placement.num_workers
     # On the driver's node: what is lost with another one is made good by Ray Train.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board = ray.remote(num_cpus=0)(Board).options(scheduling_strategy=here).remote()
@@ -122,7 +124,8 @@ def _train(loop: Loop, stage: Stage, num_steps: int, config: Config, run: Locati
             "device": placement.device,
         },
         scaling_config=ScalingConfig(
-            num_workers=placement.num_workers,
+            num_workers=(placement.least_workers, most) if placement.least_workers else most,
+            elastic_resize_monitor_interval_s=RESIZE_S,
             use_gpu=placement.use_gpu,
             resources_per_worker={"CPU": cpus} | ({"GPU": 1} if placement.use_gpu else {}),
         ),

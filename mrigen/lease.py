@@ -98,11 +98,14 @@ def _refuse_or_take_over(folder: Location, own: Location) -> None:
     for name, content in silent.items():
         _log.warning("%s: taken over from %s, which is gone", folder, _name(json.loads(content)))
         (folder / name).delete()
+    for name in _leases(folder, "..lease-"):  # half written, amid a kill
+        if own.name not in name:
+            (folder / name).delete()
 
 
-def _leases(folder: Location) -> list[str]:
+def _leases(folder: Location, prefix: str = ".lease-") -> list[str]:
     infos = folder.filesystem.get_file_info(pafs.FileSelector(folder.path))
-    return [info.base_name for info in infos if info.base_name.startswith(".lease-")]
+    return [info.base_name for info in infos if info.base_name.startswith(prefix)]
 
 
 def _content(file: Location) -> bytes | None:

@@ -24,7 +24,10 @@ _DECIDING = {
 }
 
 
-_CHANGES_NO_WEIGHT = ("checkpoint_minutes", "checkpoint_every", "log_every", "preview_every")
+_CHANGES_NO_WEIGHT = (
+    *("checkpoint_minutes", "checkpoint_every", "log_every", "preview_every"),
+    *("micro_batch_size", "recompute_activations"),  # by rounding alone, as the number of workers
+)
 _AS_BEFORE = [("started_from", None)]
 """Settings with the value that says what runs did before there were these settings."""
 

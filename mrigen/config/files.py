@@ -55,6 +55,34 @@ PRESETS: dict[str, dict[str, Any]] = {
             "training": {"num_steps": 5000, "learning_rate": 5e-4, "warmup_steps": 200, "ema_decay": 0.999},
         },
     },
+    # A GPU, or some: slices of 256 x 256 pixels at 0.75 mm, of 32 x 32 latents. By docs/guides/recipes.md.
+    "slice256": {
+        "precision": "bf16",
+        "data": {"image_size": 256, "spacing_mm": 0.75, "slice_step_mm": 3.0},
+        "autoencoder": {
+            "network": "conv",
+            "latent_channels": 16,
+            "block_channels": [64, 128, 256],
+            "crop_size": 128,
+            "lesion_weight": 1.0,
+            "latent_noise": 0.2,
+            "training": {"num_steps": 20000, "batch_size": 32, "learning_rate": 1.4e-3, "ema_decay": 0.999},
+        },
+        "denoiser": {
+            "block_channels": [192, 384, 576],
+            "layers_per_block": 2,
+            "head_channels": 64,
+            "norm_groups": 32,
+            "condition_channels": 512,
+            "training": {
+                "num_steps": 100000,
+                "batch_size": 256,
+                "learning_rate": 4.7e-4,
+                "warmup_steps": 1000,
+                "ema_decay": 0.9999,
+            },
+        },
+    },
 }
 
 

@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,8 +53,8 @@ class TrainingRows:
         Cells named in `without` are left out. Raises InputError if `folder` holds no Parquet file, or tensors of
         different shapes.
         """
-        files = folder.files(".parquet")
-        if not files:
+        self._files, self._split, self._without = folder.files(".parquet"), split, without
+        if not (files := self._files):
             raise InputError(f"no Parquet file in {folder}: run the stage before this one first")
         paths = {name: scratch / f"{split}-{name}.float16" for name in tensors}
         labels: list[pa.Table] = []
@@ -104,6 +104,12 @@ class TrainingRows:
     def tensor(self, name: str, rows: Array) -> torch.Tensor:
         """The named tensor column at `rows`, float32 (rows, *shape)."""
         return torch.from_numpy(self._tensors[name][rows]).float()
+
+    def ids(self, rows: Array) -> list[str]:
+        """Names of the images at `rows`, read from the files anew."""
+        columns = ["split", "pathology", "modality", "id"]
+        tables = [_of_split(read_file(file, columns), self._split, self._without) for file in self._files]
+        return [str(name) for name in pa.concat_tables(tables)["id"].take(pa.array(rows)).to_pylist()]
 
     def conditions(self, rows: Array) -> Conditions:
         """The conditions at `rows`."""
@@ -216,6 +222,11 @@ class Places:
     def rows(self, order: RowOrder) -> Array:
         """The training rows at these places."""
         return order.batch(self.batch_size, self.seed, self.step)[self.taken]
+
+    def parts(self, size: int | None) -> list[Places]:
+        """The same places, at most `size` together."""
+        size = size or len(self.taken)
+        return [replace(self, taken=self.taken[first : first + size]) for first in range(0, len(self.taken), size)]
 
     def strata(self) -> Array:
         """For each place another of `batch_size` strata, by a permutation of the step that all workers share."""

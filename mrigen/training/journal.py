@@ -46,19 +46,23 @@ class Journal:
         self._events, self._lines = root / "tensorboard", root / LINES
         self._writer = SummaryWriter(str(self._events), purge_step=first_step)
         Location.parse(self._lines).write_bytes(_earlier_lines(folder / LINES, first_step))
-        self._last, self._last_step = time.monotonic(), first_step
+        self._last, self._last_step, self._waited = time.monotonic(), first_step, 0.0
 
-    def step(self, done: int, values: Mapping[str, Tensor]) -> None:
+    def step(self, done: int, values: Mapping[str, Tensor], waited: float) -> None:
         """Record scalars after `done` steps if it is time: every `log_every` steps, after 10 s, and at the end.
 
+        With them the images a second, and the part of the time that was `waited` for batches, in seconds a step.
         Otherwise their values are not even looked at, since a GPU would have to be waited for.
         """
+        self._waited += waited
         silent = time.monotonic() - self._last >= LONGEST_SILENCE_S
         if silent or self._due(done, self._settings.log_every):
             scalars = {name: float(value.detach()) for name, value in values.items()}
             seconds, self._last = time.monotonic() - self._last, time.monotonic()
             images, self._last_step = (done - self._last_step) * self._settings.batch_size, done
-            self.scalars(done, scalars | {"images_per_s": images / max(seconds, 1e-9)})
+            rates = {"images_per_s": images / max(seconds, 1e-9), "data_wait": self._waited / max(seconds, 1e-9)}
+            self._waited = 0.0
+            self.scalars(done, scalars | rates)
 
     def scalars(self, done: int, values: Mapping[str, float]) -> None:
         """Record scalars after `done` steps and report them, but for those of parts, whose names have a `/`."""

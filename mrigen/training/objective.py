@@ -51,6 +51,9 @@ class Draw:
             conditions = drop_conditions(conditions, uniform[:, 1:], config.denoiser)
         return cls(x0, normal[:, 1], timesteps, conditions)
 
+    def __len__(self) -> int:
+        return len(self.x0)
+
     def to(self, device: torch.device) -> Draw:
         """The same draw on `device`."""
         x0, noise, timesteps = (to_device(tensor, device) for tensor in (self.x0, self.noise, self.timesteps))

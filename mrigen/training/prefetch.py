@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,22 +16,27 @@ AHEAD = 2
 Batch = TypeVar("Batch")
 
 
-def prefetched(prepare: Callable[[int], Batch], steps: Iterable[int]) -> Iterator[tuple[int, Batch]]:
-    """Yield (step, prepare(step)) of every step in turn; what `prepare` raises is raised here.
+def prefetched(prepare: Callable[[int], Batch], steps: Iterable[int]) -> Iterator[tuple[int, Batch, float]]:
+    """Yield (step, prepare(step), seconds that it was waited for) of every step in turn; what `prepare` raises is
+    raised here.
 
     It runs in one thread of its own, up to `AHEAD` steps in advance.
     """
     waiting: deque[tuple[int, Future[Batch]]] = deque()
+
+    def first() -> tuple[int, Batch, float]:
+        step, batch = waiting.popleft()
+        began = time.monotonic()
+        return step, batch.result(), time.monotonic() - began
+
     with ThreadPoolExecutor(1, "mrigen-prefetch") as thread:
         try:
             for step in steps:
                 waiting.append((step, thread.submit(prepare, step)))
                 if len(waiting) > AHEAD:
-                    first, batch = waiting.popleft()
-                    yield first, batch.result()
+                    yield first()
             while waiting:
-                first, batch = waiting.popleft()
-                yield first, batch.result()
+                yield first()
         finally:
             thread.shutdown(cancel_futures=True)
 

@@ -22,11 +22,12 @@ from mrigen.models.texture import BACKGROUND
 from mrigen.records import prepared_parts
 from mrigen.run import deciding_settings, finish, is_finished, require_finished
 from mrigen.storage import Location
+from mrigen.training.checkpoints import Checkpoints
 from mrigen.training.data import Array, Places, TrainingRows, evenly_spaced
 from mrigen.training.fine_tuning import load_start
 from mrigen.training.journal import Journal, Report, Stop, never
 from mrigen.training.prefetch import prefetched, to_device
-from mrigen.training.state import Checkpoints, TrainingState
+from mrigen.training.state import TrainingState
 
 NUM_PREVIEWS = 8
 NUM_VALIDATION = 128
@@ -45,8 +46,6 @@ def train_autoencoder(
         return
     settings, device = config.autoencoder.training, accelerator.device
     world, rank = accelerator.num_processes, accelerator.process_index
-    if settings.batch_size % world:
-        raise InputError(f"autoencoder.training.batch_size {settings.batch_size} is no multiple of {world} workers")
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
         prepared_parts(run / "data")
         require_finished(run, config, "data", "prepare")
@@ -61,22 +60,32 @@ def train_autoencoder(
         if (start := load_start(run / "vae", settings)) and isinstance(start[0].codec, Autoencoder):
             model.load_state_dict(start[0].codec.state_dict())
         objective = AutoencoderObjective(model, config.autoencoder).to(device)
-        checkpoints = Checkpoints(run / "vae" / "checkpoints", deciding_settings(config, "vae"))
-        state = TrainingState(objective, settings, accelerator, checkpoints)
-        journal = Journal(run / "vae", settings, state.first_step, report) if accelerator.is_main_process else None
-
         order = rows.order()
 
-        def prepare(step: int) -> AutoencoderBatch:
-            places = Places.of_rank(rank, world, settings.batch_size, config.seed, step)
-            return AutoencoderBatch.of(rows, places.rows(order), places, config).to(device)
+        def ids(step: int) -> list[str]:
+            return rows.ids(order.batch(settings.batch_size, config.seed, step))
 
-        for step, batch in prefetched(prepare, range(state.first_step, settings.num_steps)):
-            terms = state.network(batch.images, batch.noise, batch.levels, batch.texture_noise, batch.lesions, step)
-            state.update(step, terms["loss"])
+        def prepare(step: int) -> list[AutoencoderBatch]:
+            places = Places.of_rank(rank, world, settings.batch_size, config.seed, step)
+            parts = places.parts(settings.micro_batch_size)
+            return [AutoencoderBatch.of(rows, part.rows(order), part, config).to(device) for part in parts]
+
+        def terms_of(step: int, batch: AutoencoderBatch) -> dict[str, Tensor]:
+            terms: dict[str, Tensor] = state.network(
+                batch.images, batch.noise, batch.levels, batch.texture_noise, batch.lesions, step
+            )
+            return terms
+
+        checkpoints = Checkpoints(run / "vae" / "checkpoints", deciding_settings(config, "vae"))
+        state = TrainingState(objective, settings, accelerator, checkpoints, ids)
+        state.rehearse(prepare(state.first_step), terms_of)
+        journal = Journal(run / "vae", settings, state.first_step, report) if accelerator.is_main_process else None
+
+        for step, batches, waited in prefetched(prepare, range(state.first_step, settings.num_steps)):
+            terms = state.update(step, batches, terms_of, watched="l1")  # a discriminator's word can be negative
             done = step + 1
             if journal:
-                journal.step(done, terms)
+                journal.step(done, terms, waited)
             if journal and journal.preview_due(done) and len(validation):
                 images = validation.tensor("image", evenly_spaced(len(validation), NUM_VALIDATION))[:, None]
                 with state.averaged():
@@ -125,6 +134,9 @@ class AutoencoderBatch:
             lesions = None if lesions is None else cropped(lesions, settings.crop_size, corners)
         lesions = None if lesions is None else lesions[:, None]
         return cls(images[:, None], noise.reshape(-1, *latent), levels, texture_noise.reshape(-1, *spatial), lesions)
+
+    def __len__(self) -> int:
+        return len(self.images)
 
     def to(self, device: torch.device) -> AutoencoderBatch:
         """The same batch on `device`."""

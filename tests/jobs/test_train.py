@@ -32,9 +32,6 @@ def test_the_chain_on_two_workers_agrees_with_one_process(ray_cluster, run, tmp_
     from mrigen.training.ldm import train_denoiser
     from mrigen.training.vae import train_autoencoder
 
-    assert mrigen("train-vae", run, "--num-workers", 3, *TINY) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error == "mrigen: error: autoencoder.training.batch_size 8 is no multiple of 3 workers"
     assert mrigen("train-vae", run, "--num-workers", 2, *TINY) == 0
     assert mrigen("train-ldm", run) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]  # of the worker

@@ -58,10 +58,12 @@ def test_a_second_driver_is_refused_by_the_name_of_the_first_and_nothing_is_left
 def test_the_lease_of_a_process_that_is_gone_is_taken_over_at_once(folder, caplog):
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
-    leave(folder, machine=lease._machine(), pid=done.pid)
+    left = leave(folder, machine=lease._machine(), pid=done.pid)
+    (folder / f".{left.name}.1234.tmp").write_bytes(b"{")  # it was killed as it wrote its lease anew
     began = time.monotonic()
     with leased(folder):
         assert time.monotonic() - began < 5
+        assert len(folder.filesystem.get_file_info(pafs.FileSelector(folder.path))) == 1
     assert caplog.messages == [f"{folder}: taken over from ann on far (process {done.pid}), which is gone"]
 
 

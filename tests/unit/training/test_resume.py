@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,13 +22,16 @@ from mrigen.config import Config, TrainingConfig
 from mrigen.each import one_by_one
 from mrigen.errors import InputError, Stopped
 from mrigen.labels import all_cells
+from mrigen.records import read_table
 from mrigen.run import finish, require_finished
 from mrigen.stages.encode import encode_run
 from mrigen.stopping import StopSignals
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
+from mrigen.training.checkpoints import Checkpoints
+from mrigen.training.data import RowOrder
 from mrigen.training.ldm import train_denoiser
-from mrigen.training.state import Checkpoints, TrainingState
+from mrigen.training.state import TrainingState
 from mrigen.training.vae import train_autoencoder
 from tests.fake_run import SIZE, tiny_config, write_autoencoder, write_data
 
@@ -151,7 +155,7 @@ def test_checkpoints_come_by_the_clock_and_beside_the_steps(tmp_path, monkeypatc
     )
     begun = []
     for step in range(settings.num_steps - 1):
-        state.update(step, state.network(torch.ones(1, 3)).sum())
+        state.update(step, [torch.ones(1, 3)], lambda step, batch: {"loss": state.network(batch).sum()})
         begun.append(state.keep(step + 1, stopping=False))
     assert begun == [True] + [False] * 7
     goes_on.set()
@@ -185,10 +189,15 @@ def test_a_training_that_breaks_down_stops_and_publishes_nothing(tmp_path):
     run = data_run(tmp_path / "run", config)
     with pytest.raises(InputError) as error:
         train_autoencoder(config, run, make_accelerator(config), quiet)
-    assert str(error.value) == (
-        "training broke down by step 2: a gradient was not finite. Lower the learning_rate, 1e+30, and start again; "
-        "the weights of the last checkpoint are whole"
+    told, _, names = str(error.value).rpartition(" The images: ")
+    assert re.fullmatch(
+        r"training broke down at step 2: a loss of nan, on average 0\.\d+ before, with a gradient of length nan\. Look "
+        r"at the images of that step or lower the learning_rate, 1e\+30\. The last good checkpoint: none\.",
+        told,
     )
+    table = read_table(run / "data")
+    train = [row["id"] for row in table.select(["id", "split"]).to_pylist() if row["split"] == "train"]
+    assert names.split(", ") == [train[row] for row in RowOrder(len(train)).batch(8, seed=0, step=1)]
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 

@@ -1,0 +1,55 @@
+"""Memory that a step takes and that is free."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+
+class ActivationsTooLarge(Exception):
+    """A forward pass keeps more than there is room for."""
+
+
+@contextlib.contextmanager
+def activations_counted(module: nn.Module, room: float = math.inf) -> Iterator[list[int]]:
+    """Collects the sizes in bytes of all that forward passes within keep for the way back, weights left out.
+
+    Meta tensors count as what they stand for. What is computed anew on the way back is not seen. Raises
+    ActivationsTooLarge amid the pass, once it is more than `room`.
+    """
+    sizes: list[int] = []
+    seen = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in seen:
+            seen.add(storage._cdata)
+            sizes.append(storage.nbytes())
+            if sum(sizes) > room:
+                raise ActivationsTooLarge
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield sizes
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that this process can still take: of the GPU, else of the machine or of its container's limit."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        limit = float(Path("/sys/fs/cgroup/memory.max").read_text()) - float(psutil.Process().memory_info().rss)
+    except (OSError, ValueError):  # no limit, or `max`
+        limit = math.inf
+    return min(limit, float(psutil.virtual_memory().available))
+
+
+def bytes_text(size: float) -> str:
+    """So many bytes, in MiB or GiB."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

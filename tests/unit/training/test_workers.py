@@ -1,0 +1,78 @@
+"""Any number of workers, whether or not it divides the batch, and any size of its parts, give one loss curve."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mrigen.labels import all_cells
+from tests.fake_run import write_data
+
+STEPS = [f"{part}.training.{name}" for part in ("autoencoder", "denoiser") for name in ("num_steps=10", "log_every=1")]
+
+
+def train_in_groups(groups: list[list[str]]) -> None:
+    """Of each (folder, number of workers, settings ...) train both stages, every worker a fork of this process, which
+    must not have computed gradients."""
+    for number, (folder, world, *settings) in enumerate(groups):
+        torch.multiprocessing.start_processes(
+            train_worker, (int(world), folder, settings, f"{folder}/group-{number}"), int(world), start_method="fork"
+        )
+
+
+def train_worker(rank: int, world: int, folder: str, settings: list[str], store: str) -> None:
+    from mrigen.each import one_by_one
+    from mrigen.stages.encode import encode_run
+    from mrigen.storage import Location
+    from mrigen.training.accelerator import make_accelerator
+    from mrigen.training.ldm import train_denoiser
+    from mrigen.training.vae import train_autoencoder
+    from tests.fake_run import tiny_config
+
+    torch.set_num_threads(1)
+    if world > 1:
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}
+        os.environ.update({name: str(value) for name, value in names.items()})  # as Ray Train has them
+        torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world)
+    config, run = tiny_config(*STEPS, *settings), Location.parse(folder)
+    accelerator = make_accelerator(config)
+    train_autoencoder(config, run, accelerator, lambda step, values: None)
+    if rank == 0:
+        encode_run(run, config, one_by_one)
+    accelerator.wait_for_everyone()
+    train_denoiser(config, run, accelerator, lambda step, values: None)
+
+
+@pytest.mark.slow
+def test_loss_curves_agree(tmp_path: Path) -> None:
+    write_data(tmp_path / "data", all_cells()[:4], {"train": 2, "val": 1})
+    small = ["autoencoder.training.micro_batch_size=2", "denoiser.training.micro_batch_size=2"]
+    small.append("denoiser.recompute_activations=true")
+    groups = [("1",), ("2",), ("4",), ("3", *small)]
+    runs = [tmp_path / f"run-{number}" for number in range(len(groups))]
+    for run in runs:
+        shutil.copytree(tmp_path / "data", run)
+    told = json.dumps([[str(run), *group] for run, group in zip(runs, groups, strict=True)])
+    subprocess.run(
+        [sys.executable, __file__, told], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, check=True
+    )
+    for stage in ("vae", "ldm"):
+        curves = [
+            [line["loss"] for line in map(json.loads, (run / stage / "journal.jsonl").open()) if "loss" in line]
+            for run in runs
+        ]
+        assert len(curves[0]) == 10
+        for curve in curves[1:]:
+            # The same rows and noise: only the order of sums differs. From step to step the loss differs by a tenth.
+            assert curve == pytest.approx(curves[0], rel=2e-3), stage
+
+
+if __name__ == "__main__":
+    train_in_groups(json.loads(sys.argv[1]))
