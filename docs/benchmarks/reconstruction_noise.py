@@ -1,7 +1,7 @@
 """How far reconstructions are from real images: without noise, with the model's and other noise, and of latents that
 are somewhat wrong, as a denoiser's are.
 
-    python docs/benchmarks/reconstruction_noise.py RUN [IMAGES]
+    python -m docs.benchmarks.reconstruction_noise RUN [IMAGES]
 
 Of RUN, a folder with `data/` and `vae/`, restores IMAGES (1000) held-out images, drawn at random, and compares them by
 KID (EfficientNet-Lite0) with as many of the training subjects: no subject is on both sides. Prints a table.
@@ -10,25 +10,18 @@ KID (EfficientNet-Lite0) with as many of the training subjects: no subject is on
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mrigen.features.efficientnet import FeatureExtractor
+from docs.benchmarks.held_out import BATCH, HeldOut
 from mrigen.metrics.image_quality import psnr
-from mrigen.metrics.kernel import kid
-from mrigen.metrics.resampling import ImageSet, interval, seeded
 from mrigen.model_folder.files import load_autoencoder
 from mrigen.models.autoencoder import Autoencoder, Decoded
 from mrigen.models.texture import BACKGROUND
-from mrigen.records import read_table
 from mrigen.storage import Location
-from mrigen.training.data import TrainingRows
 
-BATCH, FEATURE_SIZE, NUM_BOOTSTRAPS = 32, 128, 200
 STRENGTHS = (0.5, 1.0, 1.5)
 LEVELS = (0.05, 0.1, 0.2, 0.3)
 
@@ -67,33 +60,11 @@ def restored(model: Autoencoder, images: Tensor) -> dict[str, Tensor]:
 
 def main() -> None:
     run, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-    labels = read_table(Location.parse(run) / "data", ["split", "subject", "pathology", "modality"]).to_pylist()
-    extract, sets, images = FeatureExtractor(FEATURE_SIZE), {}, {}
-    codes: dict[str, int] = {}
-
-    def image_set(split: str, pixels: Tensor, rows: list[dict[str, str]]) -> ImageSet:
-        with torch.inference_mode():
-            features = torch.cat([extract(batch) for batch in pixels.split(BATCH)])
-        cells = [codes.setdefault(row["pathology"] + row["modality"], len(codes)) for row in rows]
-        strata = [codes.setdefault(row["pathology"], len(codes)) for row in rows]
-        return ImageSet.of(features, [row["subject"] for row in rows], cells, strata)
-
-    with tempfile.TemporaryDirectory() as scratch:
-        for split in ("train", "test"):
-            rows = TrainingRows(Location.parse(run) / "data", split, ["image"], Path(scratch))
-            # Not evenly spaced: the rows of a subject come in an order that a step could keep time with.
-            taken = np.sort(np.random.default_rng(0).permutation(len(rows))[:count])
-            images[split] = rows.tensor("image", taken)[:, None]
-            sets[split] = [row for row in labels if row["split"] == split], taken
-        real = image_set("train", images["train"], [sets["train"][0][row] for row in sets["train"][1]])
-        chosen = [sets["test"][0][row] for row in sets["test"][1]]
-        print(f"{len(chosen)} held-out images against {len(real)} of training subjects")
-        print("| held-out images | PSNR, dB | KID |\n| --- | --- | --- |")
-        for name, pixels in restored(load_autoencoder(run / "vae"), images["test"]).items():
-            found = kid(real, image_set("test", pixels, chosen), NUM_BOOTSTRAPS, seeded(name))
-            low, high = interval(found.draws) if found.draws is not None else (float("nan"), float("nan"))
-            decibels = float(torch.tensor(psnr(pixels, images["test"]).tolist()).mean())
-            print(f"| {name} | {decibels:.1f} | {found.value:.3f} ({low:.3f} to {high:.3f}) |", flush=True)
+    held_out = HeldOut.read(Location.parse(run), count)
+    print("| held-out images | PSNR, dB | KID |\n| --- | --- | --- |")
+    for name, pixels in restored(load_autoencoder(run / "vae"), held_out.images).items():
+        decibels = float(torch.tensor(psnr(pixels, held_out.images).tolist()).mean())
+        print(f"| {name} | {decibels:.1f} | {held_out.kid(pixels, name)} |", flush=True)
 
 
 if __name__ == "__main__":
