@@ -2,7 +2,7 @@
 
     python -m docs.benchmarks.denoising_levels RUN [IMAGES] [TIMESTEP ...]
 
-Of RUN, a folder with `data/` and `model/`, takes IMAGES (200) held-out images, and puts noise of each TIMESTEP (100,
+Of RUN, a folder with `data/` and `model/`, takes IMAGES (500) held-out images, and puts noise of each TIMESTEP (100,
 300, 500, 700 of 1,000, and 999, which is sampling) on their latents. DDIM without guidance leads them back, in a step
 for every 40 timesteps. Prints how the power of real latents is spread over frequencies, 1 being that of white noise;
 and a table: how far latents end from where they began, in standard deviations, their power over that of real ones, and
@@ -59,7 +59,7 @@ def denoised(model: Model, latents: Tensor, held_out: HeldOut, timestep: int) ->
 
 @torch.inference_mode()
 def main() -> None:
-    run, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 200
+    run, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 500
     model = load_model(run / "model")
     timesteps = [int(word) for word in sys.argv[3:]] or [100, 300, 500, 700, 999]
     held_out = HeldOut.read(Location.parse(run), count)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from mrigen.features.efficientnet import FeatureExtractor
+from mrigen.images.labelled import cell_codes, pathology_codes
+from mrigen.labels import Cell, Modality, Pathology
 from mrigen.metrics.kernel import kid
 from mrigen.metrics.resampling import ImageSet, interval, seeded
 from mrigen.models.conditioning import Conditions
@@ -59,14 +61,5 @@ def _image_set(pixels: Tensor, labels: Sequence[dict[str, str]]) -> ImageSet:
     extract = FeatureExtractor(FEATURE_SIZE)
     with torch.inference_mode():
         features = torch.cat([extract(batch) for batch in pixels.split(BATCH)])
-    return ImageSet.of(
-        features,
-        [row["subject"] for row in labels],
-        _codes([row["pathology"] + row["modality"] for row in labels]),
-        _codes([row["pathology"] for row in labels]),
-    )
-
-
-def _codes(names: Sequence[str]) -> list[int]:
-    known = {name: code for code, name in enumerate(sorted(set(names)))}
-    return [known[name] for name in names]
+    cells = [Cell(Pathology(row["pathology"]), Modality(row["modality"])) for row in labels]
+    return ImageSet.of(features, [row["subject"] for row in labels], cell_codes(cells), pathology_codes(cells))

@@ -44,7 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {"image_size": 128, "spacing_mm": 1.5},
         "autoencoder": {
             "network": "conv",
-            "latent_channels": 16,
+            "latent_channels": 8,
             "block_channels": [32, 64, 128],
             "crop_size": 64,
             "lesion_weight": 1.0,
@@ -52,7 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "training": {"num_steps": 4000, "batch_size": 16, "learning_rate": 2e-3, "ema_decay": 0.995},
         },
         "denoiser": {
-            "training": {"num_steps": 5000, "learning_rate": 5e-4, "warmup_steps": 200, "ema_decay": 0.999},
+            "training": {"num_steps": 10000, "learning_rate": 1e-3, "warmup_steps": 200, "ema_decay": 0.999},
         },
     },
     # A GPU, or some: slices of 256 x 256 pixels at 0.75 mm, of 32 x 32 latents. By docs/guides/recipes.md.
