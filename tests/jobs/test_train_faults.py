@@ -86,7 +86,8 @@ def test_a_lost_node_leaves_fewer_workers_and_another_one_makes_it_good(run, tmp
     finally:
         process.kill()
         cluster.shutdown()
-    assert process.returncode == os.EX_TEMPFAIL, told.read_text()
+    # Not by its status: after a lost node Ray 2.60 may crash while the interpreter ends.
+    assert told.read_text().splitlines()[-1].endswith("the same command goes on from there"), told.read_text()
     steps = [json.loads(line)["step"] for line in (run / "vae/journal.jsonl").open()]
     assert steps == sorted(set(steps))  # it went on each time
     assert ".ray_train" not in os.listdir(run)
