@@ -88,6 +88,40 @@ def as_array(content: bytes) -> np.ndarray[Any, Any]:
     return np.load(io.BytesIO(content), allow_pickle=False)
 
 
+# First, while no other application has the cores of a small machine.
+@pytest.mark.ray
+@pytest.mark.slow
+def test_replicas_are_added_as_requests_wait(url: str, model: Path, pipeline: Pipeline) -> None:
+    from ray import serve
+
+    from jobs.serve.deployments import bind_sampler
+
+    info = describe(pipeline, "tiny", 100)
+    body = SampleBody(pathology="Healthy", modality="FLAIR", count=8, num_steps=100)
+    args = Args(model=str(model), num_replicas=2, least_replicas=1)
+    handle = serve.run(bind_sampler(args, Location.parse(model), info), name="grown", route_prefix=None)
+
+    def running() -> int:
+        return int(serve.status().applications["grown"].deployments["Sampler"].replica_states.get("RUNNING", 0))
+
+    assert running() == 1
+    with ThreadPoolExecutor(24) as pool:
+        grown = threading.Event()
+
+        def ask() -> None:
+            while not grown.is_set():
+                handle.make.remote(place_order(body, info)).result()
+
+        asked = [pool.submit(ask) for _ in range(24)]
+        try:
+            wait_for(lambda: running() == 2, 300)
+        finally:
+            grown.set()
+        for one in asked:
+            one.result()
+    serve.delete("grown")
+
+
 @pytest.mark.ray
 def test_the_image_is_that_of_the_pipeline_bit_for_bit(client: httpx.Client, pipeline: Pipeline) -> None:
     body = {**FLAIR, "seed": 7, "format": "npy"}
@@ -231,39 +265,6 @@ def test_a_killed_replica_is_replaced_and_gives_the_same_images(client: httpx.Cl
         time.sleep(0.5)
     assert answer.content == expected
     assert kill_sampler() != first
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_replicas_are_added_as_requests_wait(url: str, model: Path, pipeline: Pipeline) -> None:
-    from ray import serve
-
-    from jobs.serve.deployments import bind_sampler
-
-    info = describe(pipeline, "tiny", 100)
-    body = SampleBody(pathology="Healthy", modality="FLAIR", count=8, num_steps=100)
-    args = Args(model=str(model), num_replicas=2, least_replicas=1)
-    handle = serve.run(bind_sampler(args, Location.parse(model), info), name="grown", route_prefix=None)
-
-    def running() -> int:
-        return int(serve.status().applications["grown"].deployments["Sampler"].replica_states.get("RUNNING", 0))
-
-    assert running() == 1
-    with ThreadPoolExecutor(24) as pool:
-        grown = threading.Event()
-
-        def ask() -> None:
-            while not grown.is_set():
-                handle.make.remote(place_order(body, info)).result()
-
-        asked = [pool.submit(ask) for _ in range(24)]
-        try:
-            wait_for(lambda: running() == 2, 300)
-        finally:
-            grown.set()
-        for one in asked:
-            one.result()
-    serve.delete("grown")
 
 
 JOB = {"cells": "HC:T1=40,GBM:FLAIR=24", "seed": 3, "shard_size": 4, "redraws": 0}
