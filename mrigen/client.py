@@ -71,8 +71,18 @@ class SampleFile:
 class _Calls(Generic[Http]):
     """What both clients do, as steps; they differ in how a step is taken."""
 
-    def __init__(self, http: Http, patience_s: float) -> None:
-        self._http: Http = http
+    _connect: type[Http]
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        patience_s: float = 300.0,
+        timeout_s: float = 330.0,
+    ) -> None:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._http: Http = self._connect(base_url=url, headers=headers, timeout=timeout_s)
         self._patience_s = patience_s
 
     def _answer(self, method: str, path: str, body: Answer | None = None) -> Steps[httpx.Response]:
@@ -129,15 +139,7 @@ class Client(_Calls[httpx.Client]):
     Calls raise `ServeError` with the server's status and reason, or httpx's TransportError where it does not answer.
     """
 
-    def __init__(
-        self,
-        url: str = "http://127.0.0.1:8000",
-        *,
-        key: str | None = None,
-        patience_s: float = 300.0,
-        timeout_s: float = 330.0,
-    ) -> None:
-        super().__init__(httpx.Client(base_url=url, headers=_headers(key), timeout=timeout_s), patience_s)
+    _connect = httpx.Client
 
     def model(self) -> Answer:
         """The model behind the server."""
@@ -204,15 +206,7 @@ class Client(_Calls[httpx.Client]):
 class AsyncClient(_Calls[httpx.AsyncClient]):
     """As `Client`, with methods to be awaited."""
 
-    def __init__(
-        self,
-        url: str = "http://127.0.0.1:8000",
-        *,
-        key: str | None = None,
-        patience_s: float = 300.0,
-        timeout_s: float = 330.0,
-    ) -> None:
-        super().__init__(httpx.AsyncClient(base_url=url, headers=_headers(key), timeout=timeout_s), patience_s)
+    _connect = httpx.AsyncClient
 
     async def model(self) -> Answer:
         """As `Client.model`."""
@@ -278,10 +272,6 @@ class AsyncClient(_Calls[httpx.AsyncClient]):
         except StopIteration as ended:
             result: Result = ended.value
             return result
-
-
-def _headers(key: str | None) -> dict[str, str]:
-    return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
 def _facts(headers: httpx.Headers) -> dict[str, Any]:
