@@ -99,7 +99,8 @@ def test_replicas_are_added_as_requests_wait(url: str, model: Path, pipeline: Pi
     info = describe(pipeline, "tiny", 100)
     body = SampleBody(pathology="Healthy", modality="FLAIR", count=8, num_steps=100)
     args = Args(model=str(model), num_replicas=2, least_replicas=1)
-    handle = serve.run(bind_sampler(args, Location.parse(model), info), name="grown", route_prefix=None)
+    # Taken once: threads that take it at the same time make a router each, and Serve believes the last, an idle one.
+    make = serve.run(bind_sampler(args, Location.parse(model), info), name="grown", route_prefix=None).make
 
     def running() -> int:
         return int(serve.status().applications["grown"].deployments["Sampler"].replica_states.get("RUNNING", 0))
@@ -110,7 +111,7 @@ def test_replicas_are_added_as_requests_wait(url: str, model: Path, pipeline: Pi
 
         def ask() -> None:
             while not grown.is_set():
-                handle.make.remote(place_order(body, info)).result()
+                make.remote(place_order(body, info)).result()
 
         asked = [pool.submit(ask) for _ in range(24)]
         try:
