@@ -37,8 +37,6 @@ _TERMS: dict[str, Callable[[Conditions], Conditions]] = {
     "modality_scale": lambda conditions: conditions.without("pathology"),
 }
 """What the denoiser is asked for each term of guidance."""
-EMBEDDED_SOURCES = ("mrigen phantom cohort",)
-"""What the embedded model was trained on: its folder is older than that fact."""
 INTENSITY_MAX = 1000.0
 """Intensity of the brightest voxel that a volume can hold; -1 of the model's range is 0."""
 
@@ -102,7 +100,7 @@ class Pipeline:
         """Load a model folder, or the embedded model. Raises InputError if it is missing or broken."""
         if folder is None:
             with resources.as_file(resources.files("mrigen") / "embedded" / "model") as embedded:
-                return cls(replace(load_model(embedded), training_sources=EMBEDDED_SOURCES), device)
+                return cls(load_model(embedded), device)
         location = Location.parse(folder) if isinstance(folder, Path) else folder
         if not location.is_folder():
             raise InputError(f"there is no model folder {folder}")

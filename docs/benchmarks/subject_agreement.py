@@ -17,7 +17,7 @@ from mrigen.preprocess import prepare_images
 from mrigen.volume import Volume
 
 SHOWN = (Modality.T1W, Modality.T2W, Modality.FLAIR)
-SAMPLE_SEED, PHANTOM_SEED, SPACING_MM = 3, 7, 3.0
+SAMPLE_SEED, PHANTOM_SEED = 3, 7
 
 
 def synthetic(pipeline: Pipeline, count: int) -> list[Sequence[Image]]:
@@ -35,7 +35,7 @@ def real(pipeline: Pipeline, count: int) -> list[Sequence[Image]]:
     lower: list[Sequence[Image]] = []
     upper: list[Sequence[Image]] = []
     for number in range(count // 2):
-        subject = make_subject(PHANTOM_SEED, number * len(Pathology), SPACING_MM)
+        subject = make_subject(PHANTOM_SEED, number * len(Pathology), pipeline.config.data.spacing_mm)
         scans = (Volume(subject.images[modality], subject.affine) for modality in SHOWN)
         images = [prepare_images(scan, pipeline.config.data, subject="a").images for scan in scans]
         for found, third in ((lower, 1), (upper, 2)):

@@ -9,7 +9,7 @@ from typing import Any
 from mrigen.agreement import FIGURES, agreement_of
 from mrigen.cohort.plan import CohortPlan
 from mrigen.cohort.shard import manifest_part
-from mrigen.pipeline import EMBEDDED_SOURCES
+from mrigen.model_folder.card import is_phantom
 from mrigen.records import read_file, tensor_numpy
 from mrigen.storage import Location
 
@@ -29,7 +29,7 @@ How far it does, in the first {num_persons} persons:
 {rows}
 {reference}"""
 _REFERENCE = """
-Subjects of the phantom that the model was trained on are measured beside it in docs/guides/generate.md of mrigen.
+What subjects of the phantom, which the model was trained on, reach is measured in docs/guides/generate.md of mrigen.
 """
 
 
@@ -52,6 +52,6 @@ def words_of_persons(plan: CohortPlan, folder: Location, sources: Collection[str
         measured = _MEASURED.format(
             num_persons=found.num_persons,
             rows="\n".join(f"| {name} | {found.same[name]:.2f} | {found.others[name]:.2f} |" for name in FIGURES),
-            reference=_REFERENCE if tuple(sources) == EMBEDDED_SOURCES else "",
+            reference=_REFERENCE if sources and all(map(is_phantom, sources)) else "",
         )
     return _WORDS.format(modalities=", ".join(plan.modalities), measured=measured)

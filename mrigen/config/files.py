@@ -54,6 +54,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "denoiser": {
             "training": {"num_steps": 10000, "learning_rate": 1e-3, "warmup_steps": 200, "ema_decay": 0.999},
         },
+        "sampler": {"num_steps": 8},
     },
     # A GPU, or some: slices of 256 x 256 pixels at 0.75 mm, of 32 x 32 latents. By docs/guides/recipes.md.
     "slice256": {
