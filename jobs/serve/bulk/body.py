@@ -12,9 +12,7 @@ from jobs.serve.api import GuidanceScale, ModalityScale, NumSteps, PathologyScal
 from jobs.serve.refusals import Refused
 from mrigen.cohort.order import CohortOrder
 from mrigen.cohort.plan import CohortPlan
-from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
-from mrigen.labels import Modality
 from mrigen.pipeline import Pipeline
 from mrigen.stages.generate import new_plan
 from mrigen.storage import Location
@@ -63,21 +61,8 @@ class JobBody(BaseModel):
 
     def order(self) -> CohortOrder:
         """The same for `generate_run`. Raises InputError for an unknown modality."""
-        return CohortOrder(
-            cells=self.cells,
-            per_cell=self.per_cell,
-            table=self.plan,
-            subjects=self.subjects,
-            modalities=tuple(map(Modality.parse, self.modalities.split(","))) if self.modalities else (),
-            seed=self.seed,
-            sampler=self.model_dump(include=set(SamplerConfig.model_fields), exclude_none=True),
-            slice_mm=self.slice_mm,
-            formats=[name.strip() for name in self.format.split(",")],
-            redraws=self.redraws,
-            gates=tuple(name.strip() for name in self.gates.split(",")) if self.gates else (),
-            shard_size=self.shard_size,
-            allow_untrained=self.allow_untrained,
-        )
+        fields = self.model_dump()
+        return CohortOrder.of_words(table=fields.pop("plan"), formats=fields.pop("format"), **fields)
 
     def command(self) -> str:
         """What makes the same data set on the command line; words in capitals stand for files and folders."""
