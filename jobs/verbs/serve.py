@@ -108,8 +108,8 @@ def _taking_jobs(folder: str, args: Args, keys: Keys | None, workers: Placement)
     from jobs.serve.bulk.runner import JobRunner, Process, start_process
     from jobs.serve.bulk.store import JobStore
     from jobs.serve.bulk.work import line_for
-    from mrigen.lease import leased
     from mrigen.pipeline import Pipeline
+    from mrigen.process.lease import leased
     from mrigen.storage import Location
 
     def start(job: Job) -> Process:

@@ -26,8 +26,8 @@ from mrigen.config import SamplerConfig, parse_section
 from mrigen.each import Each, Tally
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
-from mrigen.lease import leased
 from mrigen.pipeline import Pipeline
+from mrigen.process.lease import leased
 from mrigen.report.samples.page import PAGE, SHOWN, write_samples_page
 from mrigen.run import SUCCESS
 from mrigen.stages.gates import Opener, plan_gates

@@ -17,7 +17,7 @@ import yaml
 
 from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
-from mrigen.lease import leased
+from mrigen.process.lease import leased
 from mrigen.stages.generate import generate_run
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
