@@ -78,6 +78,11 @@ class Location:
         return PurePosixPath(self.path).name
 
     @property
+    def parent(self) -> Location:
+        """The folder that this is in."""
+        return self.at(str(PurePosixPath(self.path).parent))
+
+    @property
     def local(self) -> Path | None:
         """The path on this machine's disk, or None on an object store."""
         return Path(self.path) if isinstance(self.filesystem, pafs.LocalFileSystem) else None

@@ -28,7 +28,8 @@ def line_for(job: Job, folder: str, model: str | None, placement: Placement) -> 
 
 
 def main() -> None:
-    """Do what the first line of standard input tells. Exit status 2 and a line on standard output for bad input."""
+    """Do what the first line of standard input tells. Exit status 2 and a line on standard output for bad input, 74 for
+    a disk or store that fails."""
     order, folder, job_id, model, placement = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     body, out, answer = JobBody.model_validate(order), samples_of(Location.parse(folder), job_id), sys.stdout
@@ -37,9 +38,11 @@ def main() -> None:
         try:
             generate_run(out, of_model, EachOnRay(Placement(**placement)), body.order(), command=body.command())
         except InputError as error:
-            told = str(error).replace(str(out), "the data set").replace(str(of_model), "the model")
-            print(in_json_words(told), file=answer, flush=True)
+            print(in_json_words(error, of_model, out), file=answer, flush=True)
             sys.exit(2)
+        except OSError as error:
+            print(error)
+            sys.exit(os.EX_IOERR)
 
 
 def _end_with_the_server() -> None:
