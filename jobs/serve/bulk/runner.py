@@ -26,7 +26,7 @@ class JobRunner:
     """Within, the jobs of a store are done, in a thread; `start` starts the process of one.
 
     A process ends with 0, with 2 and a line on its standard output that tells the client what was wrong, or with 74
-    where the disk or store failed: then it is started again later.
+    where the disk is full: then it is started again later.
     """
 
     def __init__(self, store: JobStore, start: Callable[[Job], Process], figures: Figures) -> None:
@@ -69,7 +69,7 @@ class JobRunner:
         if self._stopping.is_set() or not self._store.stands(job):
             return
         if process.returncode == os.EX_IOERR:
-            raise OSError("the disk or store failed its process")
+            raise OSError("the disk is full")
         fault = None if process.returncode == 0 else (process.returncode == 2 and told) or FAULT
         self._store.end(job, fault)
         if fault is None:

@@ -195,7 +195,7 @@ def test_a_disk_that_fails_for_a_while_loses_no_job_and_a_fault_of_ours_that_job
     until(client, first, "done")
     until(client, second, "failed")
     assert caplog.text.count(f"{first.rpartition('/')[2]}: trying again in 0.1 s") == 2
-    assert "the disk or store failed its process" in caplog.text
+    assert "the disk is full" in caplog.text
     assert "a fault of ours" in caplog.text
 
 
