@@ -75,6 +75,7 @@ def make_app(
         description="Every image is synthetic: no scan of a person, and not for diagnosis.",
         docs_url=None,  # FastAPI's page loads scripts from the network; ours does not
         redoc_url=None,
+        redirect_slashes=False,  # to wherever the header Host says
     )
     figures = figures or Figures(model)
     names = own_names() if keys is None else None

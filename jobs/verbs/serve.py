@@ -16,6 +16,7 @@ from jobs.serve.application import Args, load_facts
 from jobs.serve.keys import KEY_VARIABLE, Keys
 from jobs.serve.network import base_url, check_port, is_loopback
 from mrigen.errors import InputError
+from mrigen.lease import leased
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -58,7 +59,7 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
     keys = Keys.read(args.keys)
     check_port(host, port)
     if jobs is not None:
-        output_location(jobs)
+        click.get_current_context().with_resource(leased(output_location(jobs)))
     click.echo("Loading the model and starting Ray Serve ...", err=True)
     model, info = load_facts(args)
     beside = job_workers if jobs is not None else 0
@@ -115,7 +116,6 @@ def _taking_jobs(
     from jobs.serve.bulk.runner import JobRunner, Process, start_process
     from jobs.serve.bulk.store import JobStore
     from jobs.serve.bulk.work import line_for
-    from mrigen.lease import leased
     from mrigen.pipeline import Pipeline
     from mrigen.storage import Location
 
@@ -123,13 +123,12 @@ def _taking_jobs(
         return start_process(["-m", "jobs.serve.bulk.work"], line_for(job, folder, args.model, workers))
 
     location = Location.parse(folder)
-    with leased(location):
-        store = JobStore(location, args.max_queued)
-        model = Location.parse(args.model) if args.model is not None else None
-        pipeline = Pipeline.load(model)
-        with JobRunner(store, start, figures):
-            plan = functools.partial(plan_job, pipeline=pipeline, model=model, max_num_steps=args.max_num_steps)
-            yield job_routes(store, plan, keys)
+    store = JobStore(location, args.max_queued)
+    model = Location.parse(args.model) if args.model is not None else None
+    pipeline = Pipeline.load(model)
+    with JobRunner(store, start, figures):
+        plan = functools.partial(plan_job, pipeline=pipeline, model=model, max_num_steps=args.max_num_steps)
+        yield job_routes(store, plan, keys)
 
 
 def _run(app: Application) -> DeploymentHandle:

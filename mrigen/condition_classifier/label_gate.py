@@ -37,7 +37,7 @@ def require_real(train: Mapping[Cell, int], val: Iterable[Cell], cells: Iterable
             raise InputError(f"--gates labels: {told}: {MIN_REAL} and 1 are needed; ask for other --cells")
 
 
-def label_limits(trained: Trained, real: LabelledImages, cells: Iterable[Cell]) -> dict[Cell, float]:
+def label_limits(trained: Trained, real: LabelledImages, cells: Sequence[Cell]) -> dict[Cell, float]:
     """The least log likelihood of samples of each cell, by real images that the classifier was not trained on.
 
     Raises InputError for a cell with too few of them, or that the classifier knows no image of.

@@ -42,6 +42,7 @@ from mrigen.diffusion.sampling import sample_seed
 from mrigen.each import one_by_one
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
+from mrigen.lease import leased
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.stages.generate import generate_run
 from mrigen.storage import Location
@@ -368,6 +369,16 @@ def test_bad_options_end_with_one_line(
     lines = [line for line in capsys.readouterr().err.splitlines() if "Loading" not in line]
     assert len(lines) == 1
     assert told in lines[0]
+
+
+def test_a_folder_of_jobs_that_another_server_has_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with leased(Location.parse(tmp_path)):
+        assert mrigen("serve", "--port", free_port(), "--jobs", tmp_path) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path} is in use by" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_weak_key_ends_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
