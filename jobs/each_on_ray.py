@@ -20,7 +20,7 @@ from jobs.placement import Placement, connect
 from jobs.progress import ProgressLine
 from mrigen.each import Tally
 from mrigen.errors import InputError, Stopped
-from mrigen.stopping import StopSignals
+from mrigen.process.stopping import StopSignals
 
 REPORTED = (InputError, OSError)
 MAX_BLOCKS = 1024

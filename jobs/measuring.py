@@ -63,18 +63,23 @@ def measuring_command(
             from jobs.each_on_ray import EachOnRay
 
             published = stage_of()(folder, config, EachOnRay(placement), out=place, command=line, **asked)
-            for notice in published.notices:
-                click.echo(f"note: {notice}", err=True)
-            for words in published.words:
-                click.echo(words)
-            click.echo(f"page: {published.page}")
-            return int(published.failed)
+            return tell(published)
 
         out_option = click.option("--out", metavar="DIR", help=f"Where to write the result.  [default: RUN/{result}]")
         optioned = with_options(command, [*own, out_option, config_options, worker_options(default_workers=2)])
         return click.command(verb, help=stage_of.__doc__)(click.argument("run")(optioned))
 
     return decorate
+
+
+def tell(published: Published) -> int:
+    """Print what a stage published; gives the exit status."""
+    for notice in published.notices:
+        click.echo(f"note: {notice}", err=True)
+    for words in published.words:
+        click.echo(words)
+    click.echo(f"page: {published.page}")
+    return int(published.failed)
 
 
 def _command_line(verb: str, run: str, settings: Settings, asked: dict[str, Any]) -> str:

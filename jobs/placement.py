@@ -65,7 +65,7 @@ class Placement:
         """
         import ray
 
-        on_cluster = bool(self.address or os.environ.get("RAY_ADDRESS"))
+        on_cluster = bool(self.cluster)
         nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
         share = 1 if self.use_gpu else _largest_share(nodes if on_cluster else [usable_cpus()], self.num_workers)
         cpus = self.cpus_per_worker or share

@@ -115,12 +115,15 @@ def print_cohort(cohort: Cohort, folder: Location) -> None:
     print(f"page:     {cohort.page}")
 
 
-def print_estimate(estimate: Estimate, num_workers: int) -> None:
+def print_estimate(estimate: Estimate, num_workers: int, *, gated: bool) -> None:
     """Print what is to be made, how long it takes, and whether it fits the disk."""
     count = estimate.num_samples
     seconds = timedelta(seconds=round(count * estimate.seconds / num_workers))
     print(f"to make: {count} samples (dry run: nothing was written)")
-    print(f"time:    {seconds} with {num_workers} workers, by {estimate.seconds:.3g} s a sample in the warm-up")
+    untimed = ", without the gates" if gated else ""
+    print(
+        f"time:    {seconds} with {num_workers} workers, by {estimate.seconds:.3g} s a sample in the warm-up{untimed}"
+    )
     needs, room = f"{_size(count * estimate.bytes)} in {count * estimate.files:.0f} files and folders", ""
     if estimate.free_bytes is not None:
         files = "" if estimate.free_files is None else f" in {estimate.free_files}"

@@ -24,9 +24,9 @@ from jobs.placement import Placement, connect
 from jobs.progress import ProgressLine
 from mrigen.config import Config, parse_config
 from mrigen.errors import InputError, Stopped
-from mrigen.lease import leased
+from mrigen.process.lease import leased
+from mrigen.process.stopping import StopSignals
 from mrigen.run import is_finished, store_config
-from mrigen.stopping import StopSignals
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.fine_tuning import Stage, begun_from, bring

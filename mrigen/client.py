@@ -12,30 +12,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import io
 import json
 import os
 import time
 import zipfile
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Literal, Self, TypeVar
+from typing import Any, BinaryIO, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar
 
 try:
     import httpx
 except ImportError:
     raise ImportError("mrigen.client needs httpx: pip install 'mrigen[client]'") from None
 
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
-Steps = Generator[httpx.Request | float, Any, Result]
-"""What a call does: it yields requests, for which it is sent their answers, and seconds to wait."""
 Answer = dict[str, Any]
 
 RETRY_S = 2.0
 """Wait before another try where the server does not tell."""
+_GONE = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
+"""What happens where a server is gone for a while."""
 _LEAST_POLL_S, _MOST_POLL_S = 1.0, 30.0
 
 
@@ -69,7 +71,7 @@ class SampleFile:
 
 
 class _Calls(Generic[Http]):
-    """What both clients do, as steps; they differ in how a step is taken."""
+    """What both clients do; they differ in how a request is sent and a time is waited."""
 
     _connect: type[Http]
 
@@ -85,15 +87,28 @@ class _Calls(Generic[Http]):
         self._http: Http = self._connect(base_url=url, headers=headers, timeout=timeout_s)
         self._patience_s = patience_s
 
-    def _answer(self, method: str, path: str, body: Answer | None = None) -> Steps[httpx.Response]:
+    async def _send(self, request: httpx.Request, stream: bool) -> httpx.Response:
+        """The answer; a good one's body is left to be taken if it is a `stream`."""
+        raise NotImplementedError
+
+    async def _take(self, response: httpx.Response, file: BinaryIO) -> None:
+        """Write what is left of an answer to a file."""
+        raise NotImplementedError
+
+    async def _sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+    async def _answer(
+        self, method: str, path: str, body: Answer | None = None, *, stream: bool = False
+    ) -> httpx.Response:
         """A good answer; where the server asks to come again later, after that time."""
         waited, once = 0.0, (method, path) == ("POST", "/v1/jobs")  # a second order would be a second job
         while True:
             wait_s, fault = RETRY_S, Exception()
             try:
-                response: httpx.Response = yield self._http.build_request(method, path, json=body)
-            except httpx.TransportError as error:
-                if once and not isinstance(error, httpx.ConnectError):
+                response = await self._send(self._http.build_request(method, path, json=body), stream)
+            except _GONE as error:
+                if once and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                     raise
                 fault = error
             else:
@@ -104,18 +119,41 @@ class _Calls(Generic[Http]):
                 lost = response.status_code == 500 and "x-request-id" not in response.headers and not once
                 if response.status_code not in (429, 503) and not lost:
                     raise fault
-                wait_s = float(response.headers.get("retry-after", RETRY_S))
+                wait_s = _seconds(response.headers.get("retry-after", ""))
             waited += wait_s
             if waited > self._patience_s:
                 raise fault
-            yield wait_s
+            await self._sleep(wait_s)
 
-    def _json(self, method: str, path: str, body: Answer | None = None) -> Steps[Any]:
-        response = yield from self._answer(method, path, body)
-        return response.json() if response.content else None
+    async def _json(self, method: str, path: str, body: Answer | None = None) -> Any:
+        response = await self._answer(method, path, body)
+        try:
+            return response.json()
+        except ValueError:
+            raise _stranger(response) from None
 
-    def _samples(self, body: Answer) -> Steps[list[SampleFile]]:
-        response = yield from self._answer("POST", "/v1/samples", body)
+    async def _images(
+        self, method: str, path: str, body: Answer | None = None, *, stream: bool = False
+    ) -> httpx.Response:
+        response = await self._answer(method, path, body, stream=stream)
+        if "x-mrigen-synthetic" not in response.headers:
+            raise _stranger(response)
+        return response
+
+
+class AsyncClient(_Calls[httpx.AsyncClient]):
+    """As `Client`, with methods to be awaited."""
+
+    _connect = httpx.AsyncClient
+
+    async def model(self) -> Answer:
+        """The model behind the server."""
+        return dict(await self._json("GET", "/v1/model"))
+
+    async def samples(self, /, pathology: str, modality: str, **fields: Any) -> list[SampleFile]:
+        """Draw samples; `fields` are the others of `POST /v1/samples`."""
+        body = {"pathology": pathology, "modality": modality, **fields}
+        response = await self._images("POST", "/v1/samples", body)
         if response.headers["content-type"] == "application/zip":
             archive = zipfile.ZipFile(io.BytesIO(response.content))
             entries = json.loads(archive.read("index.json"))["samples"]
@@ -123,14 +161,78 @@ class _Calls(Generic[Http]):
         name = response.headers["content-disposition"].partition('filename="')[2].rstrip('"')
         return [SampleFile(name, response.content, _facts(response.headers))]
 
-    def _ended(self, job_id: str) -> Steps[Answer]:
+    async def order(self, /, **fields: Any) -> Answer:
+        """Order a data set by the fields of `POST /v1/jobs`; gives the job."""
+        return dict(await self._json("POST", "/v1/jobs", fields))
+
+    async def jobs(self) -> list[Answer]:
+        """The jobs of this key."""
+        return list(await self._json("GET", "/v1/jobs"))
+
+    async def job(self, job_id: str) -> Answer:
+        """How far a job is."""
+        return dict(await self._json("GET", f"/v1/jobs/{job_id}"))
+
+    async def wait(self, job_id: str) -> Answer:
+        """The job, once it is done. Raises JobFailed."""
         while True:
-            job: Answer = yield from self._json("GET", f"/v1/jobs/{job_id}")
+            job: Answer = await self._json("GET", f"/v1/jobs/{job_id}")
             if job["status"] == "failed":
                 raise JobFailed(job["detail"])
             if job["status"] == "done":
                 return job
-            yield min(max((job["seconds_left"] or 0) / 10, _LEAST_POLL_S), _MOST_POLL_S)
+            await self._sleep(min(max((job["seconds_left"] or 0) / 10, _LEAST_POLL_S), _MOST_POLL_S))
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel a job, or remove one that has ended, with its samples."""
+        await self._answer("DELETE", f"/v1/jobs/{job_id}")
+
+    async def download(
+        self, job_id: str, file: str | os.PathLike[str], kind: Literal["zip", "parquet"] = "zip"
+    ) -> None:
+        """Write the data set of a job to a file, which is there when it is whole."""
+        with _written(file) as written:
+            path = f"/v1/jobs/{job_id}/samples.{kind}"
+            await self._take(await self._images("GET", path, stream=True), written)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._http.aclose()
+
+    async def _send(self, request: httpx.Request, stream: bool) -> httpx.Response:
+        response = await self._http.send(request, stream=stream)
+        if not response.is_success:
+            await response.aread()
+        return response
+
+    async def _take(self, response: httpx.Response, file: BinaryIO) -> None:
+        try:
+            async for piece in response.aiter_bytes():
+                file.write(piece)
+        finally:
+            await response.aclose()
+
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def _at_once(
+    call: Callable[Concatenate[Any, Arguments], Coroutine[Any, Any, Result]],
+) -> Callable[Concatenate[Any, Arguments], Result]:
+    """A method of `AsyncClient` for a client whose every step is there at once."""
+
+    @functools.wraps(call)
+    def called(self: Any, /, *args: Arguments.args, **fields: Arguments.kwargs) -> Result:
+        try:
+            call(self, *args, **fields).send(None)
+        except StopIteration as ended:
+            result: Result = ended.value
+            return result
+        raise AssertionError("a step was not there at once")
+
+    return called
 
 
 class Client(_Calls[httpx.Client]):
@@ -141,42 +243,14 @@ class Client(_Calls[httpx.Client]):
 
     _connect = httpx.Client
 
-    def model(self) -> Answer:
-        """The model behind the server."""
-        return dict(self._take(self._json("GET", "/v1/model")))
-
-    def samples(self, pathology: str, modality: str, **fields: Any) -> list[SampleFile]:
-        """Draw samples; `fields` are the others of `POST /v1/samples`."""
-        return self._take(self._samples({"pathology": pathology, "modality": modality, **fields}))
-
-    def order(self, **fields: Any) -> Answer:
-        """Order a data set by the fields of `POST /v1/jobs`; gives the job."""
-        return dict(self._take(self._json("POST", "/v1/jobs", fields)))
-
-    def jobs(self) -> list[Answer]:
-        """The jobs of this key."""
-        return list(self._take(self._json("GET", "/v1/jobs")))
-
-    def job(self, job_id: str) -> Answer:
-        """How far a job is."""
-        return dict(self._take(self._json("GET", f"/v1/jobs/{job_id}")))
-
-    def wait(self, job_id: str) -> Answer:
-        """The job, once it is done. Raises JobFailed."""
-        return self._take(self._ended(job_id))
-
-    def cancel(self, job_id: str) -> None:
-        """Cancel a job, or remove one that has ended, with its samples."""
-        self._take(self._json("DELETE", f"/v1/jobs/{job_id}"))
-
-    def download(self, job_id: str, file: str | os.PathLike[str], kind: Literal["zip", "parquet"] = "zip") -> None:
-        """Write the data set of a job to a file, which is there when it is whole."""
-        with self._http.stream("GET", f"/v1/jobs/{job_id}/samples.{kind}") as response, _written(file) as written:
-            if not response.is_success:
-                response.read()
-                raise ServeError.of(response)
-            for piece in response.iter_bytes():
-                written.write(piece)
+    model = _at_once(AsyncClient.model)
+    samples = _at_once(AsyncClient.samples)
+    order = _at_once(AsyncClient.order)
+    jobs = _at_once(AsyncClient.jobs)
+    job = _at_once(AsyncClient.job)
+    wait = _at_once(AsyncClient.wait)
+    cancel = _at_once(AsyncClient.cancel)
+    download = _at_once(AsyncClient.download)
 
     def __enter__(self) -> Self:
         return self
@@ -184,94 +258,28 @@ class Client(_Calls[httpx.Client]):
     def __exit__(self, *error: object) -> None:
         self._http.close()
 
-    def _take(self, steps: Steps[Result]) -> Result:
-        try:
-            step = next(steps)
-            while True:
-                if isinstance(step, float):
-                    time.sleep(step)
-                    step = next(steps)
-                    continue
-                try:
-                    response = self._http.send(step)
-                except httpx.TransportError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(response)
-        except StopIteration as ended:
-            result: Result = ended.value
-            return result
+    async def _send(self, request: httpx.Request, stream: bool) -> httpx.Response:
+        response = self._http.send(request, stream=stream)
+        if not response.is_success:
+            response.read()
+        return response
+
+    async def _take(self, response: httpx.Response, file: BinaryIO) -> None:
+        with contextlib.closing(response):
+            for piece in response.iter_bytes():
+                file.write(piece)
+
+    async def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
-class AsyncClient(_Calls[httpx.AsyncClient]):
-    """As `Client`, with methods to be awaited."""
+def _seconds(told: str) -> float:
+    """What `Retry-After` tells, where it is seconds: a proxy may tell a date."""
+    return float(told) if told.isdecimal() else RETRY_S
 
-    _connect = httpx.AsyncClient
 
-    async def model(self) -> Answer:
-        """As `Client.model`."""
-        return dict(await self._take(self._json("GET", "/v1/model")))
-
-    async def samples(self, pathology: str, modality: str, **fields: Any) -> list[SampleFile]:
-        """As `Client.samples`."""
-        return await self._take(self._samples({"pathology": pathology, "modality": modality, **fields}))
-
-    async def order(self, **fields: Any) -> Answer:
-        """As `Client.order`."""
-        return dict(await self._take(self._json("POST", "/v1/jobs", fields)))
-
-    async def jobs(self) -> list[Answer]:
-        """As `Client.jobs`."""
-        return list(await self._take(self._json("GET", "/v1/jobs")))
-
-    async def job(self, job_id: str) -> Answer:
-        """As `Client.job`."""
-        return dict(await self._take(self._json("GET", f"/v1/jobs/{job_id}")))
-
-    async def wait(self, job_id: str) -> Answer:
-        """As `Client.wait`."""
-        return await self._take(self._ended(job_id))
-
-    async def cancel(self, job_id: str) -> None:
-        """As `Client.cancel`."""
-        await self._take(self._json("DELETE", f"/v1/jobs/{job_id}"))
-
-    async def download(
-        self, job_id: str, file: str | os.PathLike[str], kind: Literal["zip", "parquet"] = "zip"
-    ) -> None:
-        """As `Client.download`."""
-        path = f"/v1/jobs/{job_id}/samples.{kind}"
-        async with self._http.stream("GET", path) as response:
-            if not response.is_success:
-                await response.aread()
-                raise ServeError.of(response)
-            with _written(file) as written:
-                async for piece in response.aiter_bytes():
-                    written.write(piece)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._http.aclose()
-
-    async def _take(self, steps: Steps[Result]) -> Result:
-        try:
-            step = next(steps)
-            while True:
-                if isinstance(step, float):
-                    await asyncio.sleep(step)
-                    step = next(steps)
-                    continue
-                try:
-                    response = await self._http.send(step)
-                except httpx.TransportError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(response)
-        except StopIteration as ended:
-            result: Result = ended.value
-            return result
+def _stranger(response: httpx.Response) -> ServeError:
+    return ServeError(response.status_code, f"{response.url} does not answer as mrigen serve does: is the URL right?")
 
 
 def _facts(headers: httpx.Headers) -> dict[str, Any]:
@@ -289,7 +297,7 @@ def _value(text: str) -> Any:
         return text
 
 
-@contextmanager
+@contextlib.contextmanager
 def _written(file: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file that is there once it is whole."""
     target = Path(file)

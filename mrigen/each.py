@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from mrigen.threads import one_thread
+from mrigen.process.threads import one_thread
 
 
 @dataclass(frozen=True)

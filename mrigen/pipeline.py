@@ -27,8 +27,8 @@ from mrigen.labels import Cell, all_cells
 from mrigen.model_folder.files import Model, load_model
 from mrigen.models.conditioning import Conditions
 from mrigen.preprocess import slice_affine
+from mrigen.process.threads import one_thread
 from mrigen.storage import Location
-from mrigen.threads import one_thread
 from mrigen.volume import Volume
 
 _TERMS: dict[str, Callable[[Conditions], Conditions]] = {

@@ -27,7 +27,8 @@ import pyarrow.fs as pafs
 from mrigen.errors import InputError
 
 CHUNK = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Faults of a full disk."""
 _TOLD = ("scheme", "endpoint_override", "region")
 
 
@@ -76,6 +77,11 @@ class Location:
     def name(self) -> str:
         """The last part of the path."""
         return PurePosixPath(self.path).name
+
+    @property
+    def parent(self) -> Location:
+        """The folder that this is in."""
+        return self.at(str(PurePosixPath(self.path).parent))
 
     @property
     def local(self) -> Path | None:
@@ -162,7 +168,7 @@ class Location:
                 os.fsync(file.fileno())
             os.replace(temporary, local)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             free = f"{shutil.disk_usage(local.parent).free / 2**20:.1f} MB are free"
             raise OSError(error.errno, f"{error.strerror}: {self} is not written, {free}") from None

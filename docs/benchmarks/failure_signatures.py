@@ -25,6 +25,7 @@ from mrigen.cohort.order import CohortOrder
 from mrigen.config import Config, load_config
 from mrigen.each import one_by_one
 from mrigen.metrics.figure import Figure
+from mrigen.process.threads import one_thread
 from mrigen.report.figure_text import apart, figure_text
 from mrigen.sources.options import Source, SourceOptions
 from mrigen.sources.recognise import find_all_scans
@@ -35,7 +36,6 @@ from mrigen.stages.generate import generate_run
 from mrigen.stages.phantom import phantom_run
 from mrigen.stages.prepare import prepare_run
 from mrigen.storage import Location
-from mrigen.threads import one_thread
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.ldm import train_denoiser
 from mrigen.training.vae import train_autoencoder

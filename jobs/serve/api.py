@@ -40,24 +40,32 @@ def _label(kind: type[Pathology] | type[Modality]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-NumSteps = Annotated[int | None, Field(ge=1, description="Solver steps. The model's own default if left out.")]
-GuidanceScale = Annotated[
-    float | None, Field(ge=0.0, le=50.0, description="1 is no guidance, more follows the labels more closely.")
-]
-PathologyScale = Annotated[
-    float | None, Field(ge=0.0, le=50.0, description="Guidance by the pathology alone, beside that by both labels.")
-]
-ModalityScale = Annotated[float | None, Field(ge=0.0, le=50.0, description="The same by the modality alone.")]
-Solver = Annotated[SolverName | None, Field(description="The model's own default if left out.")]
-SliceHeight = Annotated[
-    float | None, Field(description="Height of the slice above the brain's centre. Drawn by the seed if left out.")
-]
-
-
-class SampleBody(BaseModel):
-    """The JSON body of `POST /v1/samples`. Numbers must be numbers: neither `true` nor `"5"` is one."""
+class SamplerBody(BaseModel):
+    """The fields of a JSON body that say how samples are drawn. Numbers must be numbers: neither `true` nor `"5"` is
+    one."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    num_steps: int | None = Field(None, ge=1, description="Solver steps. The model's own default if left out.")
+    guidance_scale: float | None = Field(
+        None, ge=0.0, le=50.0, description="1 is no guidance, more follows the labels more closely."
+    )
+    pathology_scale: float | None = Field(
+        None, ge=0.0, le=50.0, description="Guidance by the pathology alone, beside that by both labels."
+    )
+    modality_scale: float | None = Field(None, ge=0.0, le=50.0, description="The same by the modality alone.")
+    solver: SolverName | None = Field(None, description="The model's own default if left out.")
+    slice_mm: float | None = Field(
+        None, description="Height of the slice above the brain's centre. Drawn by the seed if left out."
+    )
+
+    def sampler(self) -> dict[str, Any]:
+        """The settings that were sent, as those of SamplerConfig."""
+        return self.model_dump(include=set(SamplerConfig.model_fields), exclude_none=True)
+
+
+class SampleBody(SamplerBody):
+    """The JSON body of `POST /v1/samples`."""
 
     pathology: Annotated[
         Pathology,
@@ -75,12 +83,6 @@ class SampleBody(BaseModel):
     seed: int | None = Field(
         None, ge=0, lt=2**63, description="The same seed gives the same images. Drawn at random, and told, if left out."
     )
-    num_steps: NumSteps = None
-    guidance_scale: GuidanceScale = None
-    pathology_scale: PathologyScale = None
-    modality_scale: ModalityScale = None
-    solver: Solver = None
-    slice_mm: SliceHeight = None
     allow_untrained: bool = Field(
         False, description="Also make a pair of labels that the model never saw together; it is marked so."
     )
@@ -190,13 +192,12 @@ def place_order(body: SampleBody, model: ModelInfo) -> Order:
         raise Refused(
             422, f"slice_mm: {shown(body.slice_mm)} lies outside {low:g} to {high:g}, where the model was trained"
         )
-    said = body.model_dump(include=set(SamplerConfig.model_fields), exclude_none=True)
     return Order(
         cell=cell,
         count=body.count,
         # Small enough for a JavaScript client to read it back exactly.
         seed=secrets.randbits(_JAVASCRIPT_SAFE_BITS) if body.seed is None else body.seed,
-        sampler=model.defaults.model_copy(update=said),
+        sampler=model.defaults.model_copy(update=body.sampler()),
         slice_mm=body.slice_mm,
         format=body.format,
     )

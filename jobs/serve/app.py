@@ -61,11 +61,12 @@ def make_app(
     keys: Keys | None = None,
     door: Door | None = None,
     jobs: APIRouter | None = None,
+    figures: Figures | None = None,
 ) -> FastAPI:
     """The web application around a backend and the model that it runs.
 
     `keys` are those that clients must send, or None for none; `door` is closed by who stops the server; `jobs` are the
-    routes of jobs, where these are taken.
+    routes of jobs, where these are taken; `figures` are told to operators, with what others note there.
     """
     app = FastAPI(
         title="mrigen",
@@ -74,8 +75,9 @@ def make_app(
         description="Every image is synthetic: no scan of a person, and not for diagnosis.",
         docs_url=None,  # FastAPI's page loads scripts from the network; ours does not
         redoc_url=None,
+        redirect_slashes=False,  # to wherever the header Host says
     )
-    figures = Figures(model)
+    figures = figures or Figures(model)
     names = own_names() if keys is None else None
     app.add_middleware(Guard, door=door or Door(), figures=figures, names=names)
 

@@ -18,6 +18,7 @@ from prometheus_client import (
 )
 
 from jobs.serve.api import ModelInfo, Order
+from mrigen.labels import Cell
 
 RETRY_S = 2
 """What a client is asked to wait where nothing is known yet."""
@@ -54,13 +55,17 @@ class Figures:
         self._requests.labels(route, method if method in ("GET", "HEAD", "POST") else "other", status).inc()
         self._seconds.labels(route).observe(seconds)
 
+    def note_samples(self, cell: Cell, count: int) -> None:
+        """Samples were made."""
+        self._samples.labels(cell.pathology, cell.modality).inc(count)
+
     @contextmanager
     def making(self, order: Order) -> Iterator[None]:
         """Count an order as ongoing, and as made unless it fails."""
         self._add(order.count)
         try:
             yield
-            self._samples.labels(order.cell.pathology, order.cell.modality).inc(order.count)
+            self.note_samples(order.cell, order.count)
             self._made.append((time.monotonic(), order.count))
         finally:
             self._add(-order.count)

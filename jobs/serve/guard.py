@@ -91,7 +91,8 @@ class Guard:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         # HEAD is GET whose body the server does not send. The application's notes on the request are read below.
-        inside = {**scope, "method": "GET" if scope["method"] == "HEAD" else scope["method"], "state": {}}
+        head = scope["method"] == "HEAD"
+        inside = {**scope, "method": "GET" if head else scope["method"], "head": head, "state": {}}
         status = 0  # until an answer is begun
 
         async def strict(message: Message) -> None:

@@ -106,7 +106,7 @@ class Keys:
         used, now = self._used_by(client), time.time()
         if used.day != now // _DAY:
             used.day, used.samples = int(now // _DAY), 0
-        if used.samples + num_samples > client.quota:
+        if num_samples > 0 and used.samples + num_samples > client.quota:  # which a new file may have lowered
             left = max(client.quota - used.samples, 0)
             told = f"the key {client.name} may have {client.quota} samples a day, and has {left} left until 00:00 UTC"
             raise Refused(429, told, retry_after_s=math.ceil(_DAY - now % _DAY))

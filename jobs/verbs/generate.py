@@ -47,22 +47,11 @@ from mrigen.storage import Location
 def command(
     model: str | None,
     out: str,
-    cells: str | None,
-    per_cell: int | None,
     table: str | None,
     balance: str | None,
-    subjects: str | None,
-    modalities: str | None,
-    allow_untrained: bool,
-    seed: int,
-    formats: str,
-    redraws: int,
-    gates: str | None,
-    slice_mm: float | None,
-    shard_size: int,
     dry_run: bool,
     placement: Placement,
-    **sampler: Any,
+    **asked: Any,
 ) -> int:
     """Generate a data set in OUT, with a card and a page to look at it.
 
@@ -72,30 +61,18 @@ def command(
     from jobs.each_on_ray import EachOnRay
     from jobs.showing import print_cohort, print_estimate
     from mrigen.cohort.order import CohortOrder
-    from mrigen.labels import Modality
     from mrigen.stages.generate import estimate_run, generate_run
 
-    order = CohortOrder(
-        cells=cells,
-        per_cell=per_cell,
+    order = CohortOrder.of_words(
         table=Location.parse(table) if table is not None else None,
         balance=input_folder(balance, "--balance") if balance is not None else None,
-        subjects=subjects,
-        modalities=tuple(map(Modality.parse, modalities.split(","))) if modalities else (),
-        seed=seed,
-        sampler={name: value for name, value in sampler.items() if value is not None},
-        slice_mm=slice_mm,
-        formats=[name.strip() for name in formats.split(",")],
-        redraws=redraws,
-        gates=tuple(name.strip() for name in gates.split(",")) if gates else (),
-        shard_size=shard_size,
-        allow_untrained=allow_untrained,
+        **asked,
     )
     folder = output_location(out)
     folder_of_model = input_folder(model, "--model") if model is not None else None
     if dry_run:
         estimate = estimate_run(folder, folder_of_model, EachOnRay(placement), order)
-        print_estimate(estimate, placement.num_workers)
+        print_estimate(estimate, placement.num_workers, gated=bool(order.gates))
         return int(not estimate.fits)
     line = shlex.join(["mrigen", *sys.argv[1:]])
     print_cohort(generate_run(folder, folder_of_model, EachOnRay(placement), order, command=line), folder)

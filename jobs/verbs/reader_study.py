@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import click
 
-from jobs.measuring import SAMPLES
+from jobs.measuring import SAMPLES, tell
 from jobs.options import Settings, config_options, input_folder, output_location
 from mrigen.storage import Location
 
@@ -88,11 +88,7 @@ def score(study: str, answers: tuple[str, ...], out: str | None) -> None:
         out=output_location(out) if out is not None else None,
         command=shlex.join(["mrigen", "reader-study", "score", study, *answers]),
     )
-    for notice in published.notices:
-        click.echo(f"note: {notice}", err=True)
-    for words in published.words:
-        click.echo(words)
-    click.echo(f"page: {published.page}")
+    tell(published)
 
 
 @command.command("size")

@@ -16,6 +16,7 @@ from jobs.serve.application import Args, load_facts
 from jobs.serve.keys import KEY_VARIABLE, Keys
 from jobs.serve.network import base_url, check_port, is_loopback
 from mrigen.errors import InputError
+from mrigen.process.lease import leased
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
     from jobs.serve.bulk.store import Job
+    from jobs.serve.figures import Figures
 
 APP_NAME = "mrigen"
 
@@ -57,7 +59,7 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
     keys = Keys.read(args.keys)
     check_port(host, port)
     if jobs is not None:
-        output_location(jobs)
+        click.get_current_context().with_resource(leased(output_location(jobs)))
     click.echo("Loading the model and starting Ray Serve ...", err=True)
     model, info = load_facts(args)
     beside = job_workers if jobs is not None else 0
@@ -69,6 +71,7 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
 
     from jobs.serve.app import make_app
     from jobs.serve.deployments import SamplerHandle, bind_sampler
+    from jobs.serve.figures import Figures
     from jobs.serve.greeting import greeting
     from jobs.serve.guard import Door
     from jobs.serve.server import DrainingServer
@@ -89,8 +92,11 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
             )
         words = greeting(info, base_url(host, port), keyed=keys is not None)
         workers = Placement(job_workers, args.use_gpu, ray.get_runtime_context().gcs_address)
-        with _taking_jobs(jobs, args, keys, workers) if jobs is not None else contextlib.nullcontext() as routes:
-            web = make_app(sampler, info, request_timeout_s=args.request_timeout, keys=keys, door=door, jobs=routes)
+        figures = Figures(info)
+        taking = _taking_jobs(jobs, args, keys, workers, figures) if jobs is not None else contextlib.nullcontext()
+        with taking as routes:
+            parts: dict[str, Any] = {"keys": keys, "door": door, "jobs": routes, "figures": figures}
+            web = make_app(sampler, info, request_timeout_s=args.request_timeout, **parts)
             DrainingServer(web, host, port, door=door, drain_s=args.drain_s, on_start=lambda: click.echo(words)).run()
             click.echo("Stopping ...", err=True)
         serve.delete(APP_NAME)
@@ -101,14 +107,15 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
 
 
 @contextlib.contextmanager
-def _taking_jobs(folder: str, args: Args, keys: Keys | None, workers: Placement) -> Iterator[APIRouter]:
+def _taking_jobs(
+    folder: str, args: Args, keys: Keys | None, workers: Placement, figures: Figures
+) -> Iterator[APIRouter]:
     """The routes of jobs; within, those that wait in the folder are done."""
     from jobs.serve.bulk.body import plan_job
     from jobs.serve.bulk.routes import job_routes
     from jobs.serve.bulk.runner import JobRunner, Process, start_process
     from jobs.serve.bulk.store import JobStore
     from jobs.serve.bulk.work import line_for
-    from mrigen.lease import leased
     from mrigen.pipeline import Pipeline
     from mrigen.storage import Location
 
@@ -116,13 +123,12 @@ def _taking_jobs(folder: str, args: Args, keys: Keys | None, workers: Placement)
         return start_process(["-m", "jobs.serve.bulk.work"], line_for(job, folder, args.model, workers))
 
     location = Location.parse(folder)
-    with leased(location):
-        store = JobStore(location, args.max_queued)
-        model = Location.parse(args.model) if args.model is not None else None
-        pipeline = Pipeline.load(model)
-        with JobRunner(store, start):
-            plan = functools.partial(plan_job, pipeline=pipeline, model=model, max_num_steps=args.max_num_steps)
-            yield job_routes(store, plan, keys)
+    store = JobStore(location, args.max_queued)
+    model = Location.parse(args.model) if args.model is not None else None
+    pipeline = Pipeline.load(model)
+    with JobRunner(store, start, figures):
+        plan = functools.partial(plan_job, pipeline=pipeline, model=model, max_num_steps=args.max_num_steps)
+        yield job_routes(store, plan, keys)
 
 
 def _run(app: Application) -> DeploymentHandle:

@@ -24,6 +24,21 @@ from mrigen.storage import Location
 REASON = "near a training image"
 
 
+def require_held_out(plan: AuditPlan, cells: Sequence[Cell]) -> None:
+    """Raise InputError for one of `cells` with too few held-out images to have a limit."""
+    owners: dict[Cell, list[str]] = defaultdict(list)
+    for search in plan.searches:
+        if search.group == Group.HELD_OUT:
+            owners[search.cell] += [row.owner for number in search.queries for row in plan.blocks[number].rows]
+    _require(owners, cells)
+
+
+def _require(owners: Mapping[Cell, Sequence[str]], cells: Sequence[Cell]) -> None:
+    for cell in cells:
+        if reason := too_few(owners.get(cell, ())):
+            raise InputError(f"--gates copies: {cell} has {reason}; ask for other --cells")
+
+
 def copy_limits(
     plan: AuditPlan, cells: Sequence[Cell], config: Config, folder: Location, each: Each
 ) -> dict[Cell, float]:
@@ -38,9 +53,7 @@ def copy_limits(
     held_out: dict[Cell, list[Query]] = defaultdict(list)
     for search, found in read_results(plan, folder, numbers):
         held_out[search.cell] += [query for query in found if query.training and query.held_out]
-    for cell in cells:
-        if reason := too_few(held_out[cell]):
-            raise InputError(f"--gates copies: {cell} has {reason}; ask for other --cells")
+    _require({cell: [query.owner for query in queries] for cell, queries in held_out.items()}, cells)
     return {cell: CopyLimits.of(held_out[cell], config.audit.percentile).similarity for cell in cells}
 
 

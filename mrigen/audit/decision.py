@@ -201,7 +201,7 @@ def decide_cell(
         return replace(audit, reason="every sample is constant or not finite")
     if any(query.training is None for query in sound):
         return replace(audit, reason="every training image is constant or not finite")
-    if reason := too_few(able):
+    if reason := too_few([query.owner for query in able]):
         return replace(audit, reason=reason)
     limits = CopyLimits.of(able, settings.percentile)
     audit = replace(
@@ -215,12 +215,12 @@ def decide_cell(
     return replace(audit, p_value=excess_p_value([(audit.matches, audit.held_out_matches)]))
 
 
-def too_few(able: Sequence[Query]) -> str | None:
-    """Why no limit can be had from held-out queries, or None."""
-    owners = len({query.owner for query in able})
-    if len(able) >= MIN_HELD_OUT and owners >= MIN_HELD_OUT_OWNERS:
+def too_few(owners: Sequence[str]) -> str | None:
+    """Why no limit can be had from held-out images of these owners, or None."""
+    subjects = len(set(owners))
+    if len(owners) >= MIN_HELD_OUT and subjects >= MIN_HELD_OUT_OWNERS:
         return None
-    found = f"{_counted(len(able), 'held-out image')} of {_counted(owners, 'subject')}"
+    found = f"{_counted(len(owners), 'held-out image')} of {_counted(subjects, 'subject')}"
     return f"{found}: {MIN_HELD_OUT} of {MIN_HELD_OUT_OWNERS} are needed"
 
 

@@ -12,7 +12,7 @@ from mrigen.cohort.persons import words_of_persons
 from mrigen.cohort.plan import CohortPlan, closed_by
 from mrigen.cohort.shard import manifest_part
 from mrigen.labels import Cell, Modality, Pathology
-from mrigen.model_folder.card import trained_on
+from mrigen.model_folder.card import cells_table, trained_on
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
@@ -33,9 +33,7 @@ license_name: that-of-the-training-images
 Every image here is **synthetic**: drawn by a diffusion model, it is no scan and not for diagnosis. Synthetic is not
 anonymous: a model can repeat images that it was trained on. This one was {trained_on}.
 
-| pathology | {modalities} |
-| --- | {rule} |
-{rows}
+{cells}
 
 {untrained}
 
@@ -195,12 +193,7 @@ def _card(
         num_left_out=len(rejections.left_out),
         configs=_CONFIGS if "huggingface" in plan.formats else "",
         trained_on=trained_on(sources),
-        modalities=" | ".join(Modality),
-        rule=" | ".join("---" for _ in Modality),
-        rows="\n".join(
-            f"| {pathology} | " + " | ".join(number(Cell(pathology, modality)) for modality in Modality) + " |"
-            for pathology in Pathology
-        ),
+        cells=cells_table(number),
         untrained=(
             f"\\* never seen in training, composed from the labels alone: {', '.join(untrained)}."
             if untrained

@@ -6,8 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
+from mrigen.config import SamplerConfig
 from mrigen.config.files import parse_yaml
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
@@ -76,6 +77,19 @@ class CohortOrder:
     """Names in `mrigen.stages.gates.GATES`: what samples are held to besides being scans."""
     shard_size: int = 64
     allow_untrained: bool = False
+
+    @classmethod
+    def of_words(cls, *, modalities: str | None, formats: str, gates: str | None, **others: Any) -> Self:
+        """An order in users' words: names are parted by commas, and among the `others` stand the sampler's settings,
+        None where the model's own are wanted. Raises InputError for an unknown modality."""
+        asked = {name: others.pop(name, None) for name in SamplerConfig.model_fields}
+        return cls(
+            modalities=tuple(map(Modality.parse, modalities.split(","))) if modalities else (),
+            formats=[name.strip() for name in formats.split(",")],
+            gates=tuple(name.strip() for name in gates.split(",")) if gates else (),
+            sampler={name: value for name, value in asked.items() if value is not None},
+            **others,
+        )
 
     def quotas(self, known: Sequence[Cell]) -> Quotas:
         """How many samples of each kind; `known` are the cells that may be made without being named.

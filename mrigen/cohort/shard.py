@@ -92,9 +92,11 @@ def shard_files(
     """Generate the samples of the rows of a shard: path and content of every file, the part of the manifest last."""
     drawn, rejections = _draw(pipeline, plan, rows, gates)
     if not drawn:
-        reasons = dict(Counter(rejection["reason"] for rejection in rejections))
-        told = f"the model draws no scans: all of shard {rows[0].shard} were rejected, {reasons}"
-        raise InputError(f"{told}; train it longer, or take its drawings as they are (--redraws 0)")
+        counts = Counter(rejection["reason"] for rejection in rejections)
+        why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        told = f"all drawings of shard {rows[0].shard} were rejected: {why}"
+        remedy = "allow more --redraws or leave out --gates" if gates else "take them as they are (--redraws 0)"
+        raise InputError(f"{told}; train the model longer, or {remedy}")
     rows, samples = [row for row in rows if row.id in drawn], list(drawn.values())
     hashes: dict[str, str] = {}
     number = f"shard-{rows[0].shard:06d}"

@@ -7,7 +7,7 @@ asked for as real validation images of its cell are, all but the least likely of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,17 +27,23 @@ MIN_REAL = 20
 """Images of a cell without which it has no limit."""
 
 
+def require_real(train: Mapping[Cell, int], val: Iterable[Cell], cells: Iterable[Cell]) -> None:
+    """Raise InputError for one of `cells` with too few validation images, whose cells are `val`, to have a limit, or
+    none to train on."""
+    counts = Counter(val)
+    for cell in cells:
+        if counts[cell] < MIN_REAL or not train.get(cell):
+            told = f"{cell} has {counts[cell]} validation images and {train.get(cell, 0)} to train on"
+            raise InputError(f"--gates labels: {told}: {MIN_REAL} and 1 are needed; ask for other --cells")
+
+
 def label_limits(trained: Trained, real: LabelledImages, cells: Sequence[Cell]) -> dict[Cell, float]:
     """The least log likelihood of samples of each cell, by real images that the classifier was not trained on.
 
     Raises InputError for a cell with too few of them, or that the classifier knows no image of.
     """
     real = real.finite()
-    counts = Counter(real.cells)
-    for cell in cells:
-        if counts[cell] < MIN_REAL or not trained.counts.get(cell):
-            told = f"{cell} has {counts[cell]} validation images and {trained.counts.get(cell, 0)} to train on"
-            raise InputError(f"--gates labels: {told}: {MIN_REAL} and 1 are needed; ask for other --cells")
+    require_real(trained.counts, real.cells, cells)
     found = dict[Cell, list[float]]()
     for cell, value in zip(real.cells, _log_likelihood(trained, real.pixels, real.cells), strict=True):
         found.setdefault(cell, []).append(float(value))

@@ -22,7 +22,7 @@ from mrigen.evaluation.summary import spread
 from mrigen.images.index import Group
 from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, all_cells
-from mrigen.metrics.comparison import DISTANCES, compare
+from mrigen.metrics.comparison import compare, no_distances
 from mrigen.metrics.figure import Figure, figures_json, not_finite
 
 PAIRS: Mapping[str, tuple[Group, Group]] = {
@@ -156,8 +156,7 @@ def distances(images: ComparedImages, task: ScopeByExtractor) -> dict[str, Figur
     for name, (real, other) in PAIRS.items():
         broken, total = num_broken([*cells[real], *cells[other]])
         if reason := not_finite(broken, total):
-            names = [figure for figure in DISTANCES if infinity or figure != "fid_infinity"]
-            figures = dict.fromkeys(names, Figure.missing(reason, total))
+            figures = no_distances(reason, total, infinity=infinity)
         else:
             first, second = (
                 image_set(list(zip(scope.cells, cells[group], counts, strict=True)), number) for group in (real, other)

@@ -18,7 +18,7 @@ from mrigen.images.index import Group
 from mrigen.images.labelled import cell_codes, pathology_codes
 from mrigen.images.scopes import Scope, all_scopes
 from mrigen.labels import Cell, all_cells
-from mrigen.metrics.comparison import DISTANCES, MIN_IMAGES, compare, compare_by_kid, limited
+from mrigen.metrics.comparison import MIN_IMAGES, compare, compare_by_kid, limited, no_distances
 from mrigen.metrics.figure import Figure, not_finite
 from mrigen.metrics.image_quality import draw_pairs, pairwise_ms_ssim
 from mrigen.metrics.kernel import kid_widths
@@ -88,8 +88,7 @@ def scope_figures(images: ComparedImages, task: ScopeByExtractor) -> dict[str, F
     ):
         empty = f"no image of {scope.these} in the {images.split} split"
         if reason := _unusable(held_out, empty) or _unusable(others, nothing):
-            names = [name for name in DISTANCES if infinity or name != "fid_infinity"]
-            found = dict.fromkeys(names, Figure.missing(reason, sum(map(len, others))))
+            found = no_distances(reason, sum(map(len, others)), infinity=infinity)
         else:
             rows = list(zip(scope.cells, held_out, others, counts, strict=True))
             real = image_set([(c, a, min(n, len(b)) if infinity else len(a)) for c, a, b, n in rows], number)

@@ -17,8 +17,8 @@ from mrigen.evaluation.shard_describer import ShardDescriber, describe_once
 from mrigen.evaluation.shard_files import ShardFiles
 from mrigen.evaluation.summary import Evaluation, summarise
 from mrigen.features.networks import Networks
+from mrigen.process.threads import one_thread
 from mrigen.records import read_file
-from mrigen.threads import one_thread
 
 
 def describe_images(

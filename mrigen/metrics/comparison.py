@@ -29,9 +29,8 @@ def compare(
 
     `key` seeds what is random. Without `infinity` there is no `fid_infinity`: one cell has too few images for it.
     """
-    names = [name for name in DISTANCES if infinity or name != "fid_infinity"]
     if reason := _not_comparable(real, fake):
-        return dict.fromkeys(names, Figure.missing(reason, len(fake)))
+        return no_distances(reason, len(fake), infinity=infinity)
     some_real, some_fake = limited(real), limited(fake)
     figures = {
         "kid": _kid(some_real, some_fake, settings, *key),
@@ -44,6 +43,12 @@ def compare(
             extrapolated = frechet_infinity(real, fake, seeded(*key, "sizes"))
             figures["fid_infinity"] = _frechet_figure(extrapolated, real, fake, settings, *key, "fid_infinity")
     return {**figures, **support_figures(some_real, some_fake)}
+
+
+def no_distances(reason: str, n: int, *, infinity: bool) -> dict[str, Figure]:
+    """What `compare` gives where nothing can be compared."""
+    missing = Figure.missing(reason, n)
+    return {name: missing for name in DISTANCES if infinity or name != "fid_infinity"}
 
 
 def compare_by_kid(real: ImageSet, fake: ImageSet, settings: EvaluationConfig, *key: object) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from mrigen.config import Config
 from mrigen.labels import Cell, Modality, Pathology
@@ -25,9 +25,7 @@ It was {trained_on}.
 
 ## Training images of each cell
 
-| pathology | {modalities} |
-| --- | {rule} |
-{rows}
+{cells}
 
 A cell with 0 was never seen in training; it is generated only on request (`--allow-untrained`) and marked.
 
@@ -68,14 +66,17 @@ def trained_on(sources: Collection[str]) -> str:
     return f"{named}; in part on {phantom}" if any(map(is_phantom, sources)) else named
 
 
+def cells_table(told: Callable[[Cell], object]) -> str:
+    """A table in Markdown of what is told of every cell: a row for each pathology, a column for each modality."""
+    rows = [["pathology", *Modality], ["---"] * (1 + len(Modality))]
+    rows += [[pathology, *(str(told(Cell(pathology, modality))) for modality in Modality)] for pathology in Pathology]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def model_card(
     config: Config, counts: Mapping[Cell, int], sources: Collection[str], num_parameters: int, version: str
 ) -> str:
     """The card of a model trained with `config` on `counts` images of each cell from `sources`, as Markdown."""
-    rows = [
-        f"| {pathology} | " + " | ".join(str(counts[Cell(pathology, modality)]) for modality in Modality) + " |"
-        for pathology in Pathology
-    ]
     if config.codec == "pixels":
         kind, codec, steps = "pixel", "no autoencoder: the denoiser works on the images themselves", ""
         folders = "`unet/` and `scheduler/`"
@@ -99,9 +100,7 @@ def model_card(
         size=config.data.image_size,
         spacing=config.data.spacing_mm,
         version=version,
-        modalities=" | ".join(Modality),
-        rule=" | ".join("---" for _ in Modality),
-        rows="\n".join(rows),
+        cells=cells_table(counts.__getitem__),
         parameters=num_parameters / 1e6,
         schedule=config.diffusion.schedule,
         prediction=config.diffusion.prediction,

@@ -14,7 +14,6 @@ SHA256SUMS              closes the folder; its own hash names the model
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -98,7 +97,7 @@ def save_autoencoder(folder: Location, autoencoder: Autoencoder, config: Config)
     """Publish an autoencoder folder that diffusers reads too."""
     with tempfile.TemporaryDirectory(prefix="mrigen-") as name:
         autoencoder.vae.save_pretrained(name)
-        (Path(name) / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        (Location.parse(name) / CONFIG).write_json(config.model_dump(mode="json"))
         folder.upload(Path(name))
 
 
@@ -135,20 +134,20 @@ def save_model(
     quantiles = np.quantile(seen.slice_mm, np.linspace(0, 1, NUM_QUANTILES)).round(3).tolist()
     (folder / SUMS).delete()
     with tempfile.TemporaryDirectory(prefix="mrigen-") as name:
-        root = Path(name)
+        root, made = Path(name), Location.parse(name)
         if isinstance(codec, Autoencoder):
             vae = _copied(codec.vae)
             vae.register_to_config(latents_mean=list(statistics.mean), latents_std=list(statistics.std))
             _finite(vae.half()).save_pretrained(root / "vae")
         else:
-            _write_json(root / STATISTICS, {"mean": statistics.mean, "std": statistics.std})
+            (made / STATISTICS).write_json({"mean": statistics.mean, "std": statistics.std})
         _finite(_copied(denoiser.unet).half()).save_pretrained(root / "unet")
         scheduler(config).save_pretrained(root / "scheduler")
         (root / "conditioning").mkdir()
         conditioner = _finite(denoiser.conditioner)
         tokens = {k: v.detach().cpu().half().contiguous() for k, v in conditioner.state_dict().items()}
         save_file(tokens, root / "conditioning" / "model.safetensors")
-        _write_json(root / "conditioning" / "config.json", {"channels": denoiser.conditioner.channels})
+        (made / "conditioning" / "config.json").write_json({"channels": denoiser.conditioner.channels})
         labels = {
             "training_counts": {str(cell): count for cell, count in seen.counts.items()},
             "training_sources": sorted(seen.sources),
@@ -156,13 +155,12 @@ def save_model(
             "slice_mm_quantiles": quantiles,
             "training_subjects": sorted({*map(subject_digest, seen.subjects), *seen.subject_digests}),
         }
-        _write_json(root / "labels.json", labels)
-        _write_json(root / CONFIG, config.model_dump(mode="json"))
+        (made / "labels.json").write_json(labels)
+        (made / CONFIG).write_json(config.model_dump(mode="json"))
         num_parameters = sum(p.numel() for p in denoiser.parameters())
         (root / "README.md").write_text(model_card(config, seen.counts, seen.sources, num_parameters, __version__))
         folder.upload(root)
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-        sums = "".join(f"{_sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in files)
+        sums = "".join(f"{file.sha256()}  {file.path.removeprefix(f'{made}/')}\n" for file in made.files())
     (folder / SUMS).write_bytes(sums.encode())
 
 
@@ -211,9 +209,9 @@ def verify_folder(folder: Path) -> str:
             raise InputError(f"{manifest}: line {line[:80]!r} is not `HASH  FILE` within the folder")
         if not file.is_file():
             raise InputError(f"{file} is missing, though {SUMS} lists it: copy the model folder anew")
-        if _sha256(file) != digest:
+        if Location.parse(file).sha256() != digest:
             raise InputError(f"{file} differs from {SUMS}: copy the model folder anew")
-    return _sha256(manifest)
+    return Location.parse(manifest).sha256()
 
 
 def load_model(folder: Path) -> Model:
@@ -297,21 +295,10 @@ def _copied(network: Any) -> Any:
     return copy
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
 def _read_json(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path} is missing: copy the model folder anew")
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise InputError(f"{path} is not JSON") from None
+    return Location.parse(path).read_json()
 
 
 def _read_fields(path: Path, *needed: str) -> dict[str, Any]:

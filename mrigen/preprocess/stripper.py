@@ -14,7 +14,7 @@ import numpy as np
 
 from mrigen.preprocess.foreground import Mask, voxel_litres
 from mrigen.preprocess.masks import brain_on_grid
-from mrigen.threads import one_thread
+from mrigen.process.threads import one_thread
 from mrigen.volume import Volume, VolumeError
 
 BRAIN_LITRES = (0.7, 2.1)

@@ -1,4 +1,4 @@
-"""What the plots of pages share: lines with intervals, the look of a panel, and PNG of it."""
+"""What the plots of pages share: colours, lines with intervals, the look of a panel, and PNG of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from mrigen.metrics.figure import Figure
-from mrigen.report import palette
 
-COLOURS, FAINT = (palette.BLUE, palette.RED, palette.YELLOW), palette.FAINT
+# Plots lie on white; the colours of pages, light and dark, are variables of `style.css`.
+BLUE, RED, YELLOW, GREEN = "#3b82c4", "#d1495b", "#edae49", "#66a182"
+"""Apart on light and on dark ground and in most kinds of colour blindness, beside different marks."""
+BROWN = "#b9770e"
+FAINT = "#7d8696"
+GRID = "#e3e6ec"
+COLOURS = (BLUE, RED, YELLOW)
 
 
 def line(axes: Axes, places: Sequence[float], figures: Sequence[Figure], colour: str, mark: str, label: str) -> None:
@@ -47,7 +52,7 @@ def blank(axes: Axes, figures: Sequence[Figure]) -> None:
 def tidy(axes: Axes, title: str, *, lines: bool = False) -> None:
     """The look of a panel; of one of named `lines` without what would measure its height."""
     axes.set_title(title, fontsize=10)
-    axes.grid(axis="x" if lines else "both", color=palette.GRID, linewidth=0.8)
+    axes.grid(axis="x" if lines else "both", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right", *(["left"] if lines else [])]].set_visible(False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -126,7 +125,7 @@ def _listed(file: Location, options: SourceOptions) -> list[Source]:
 def _entry(file: Location, where: str, entry: Any, options: SourceOptions) -> Source:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str) or not entry["path"]:
         raise InputError(f"{where}: needs a path, such as {{path: IXI}}")
-    folder = file.at(str(PurePosixPath(file.path).parent))
+    folder = file.parent
     own: dict[str, Any] = {str(key): value for key, value in entry.items() if key != "path"}
     if isinstance(own.get("values"), Mapping):  # words such as 0.5 or yes are no text to YAML
         own["values"] = {"" if key is None else str(key): value for key, value in own["values"].items()}

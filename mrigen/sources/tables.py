@@ -28,7 +28,7 @@ def read_rows(file: Location) -> list[dict[str, str]]:
             with file.filesystem.open_input_file(file.path) as stream:
                 rows = pq.read_table(stream).to_pylist()
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{file}: not a Parquet table: {_one_line(error)}") from None
+            raise InputError(f"{file}: not a Parquet table: {' '.join(str(error).split())[:200]}") from None
         return [{str(key): "" if value is None else str(value).strip() for key, value in row.items()} for row in rows]
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -82,7 +82,3 @@ def read_header(file: Location) -> tuple[str, ...]:
 
 def _delimiter(file: Location) -> str:
     return "\t" if file.path.casefold().endswith(".tsv") else ","
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -18,6 +18,7 @@ from mrigen.report.evaluation.terminal import evaluation_lines
 from mrigen.report.notices import broken_notice, gate_notice, model_notices, notices
 from mrigen.report.provenance import comparison_facts
 from mrigen.report.publish import Published, publish, result_folder
+from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
 
@@ -58,7 +59,7 @@ def evaluate_run(
         images, plan, each.on_cpu(), classifier=classifier, absent=networks.absent, extrapolation=extrapolation
     )
     said = [
-        *notices(real.provenance, complete=not generated.files or (made / "_SUCCESS.json").is_file()),
+        *notices(real.provenance, complete=not generated.files or (made / SUCCESS).is_file()),
         *model_notices(run / "model", generated.provenance, real.held_out_subjects),
         *gate_notice(made),
         *broken_notice(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
-from mrigen.audit.copy_gate import CopyGate, copy_limits
+from mrigen.audit.copy_gate import CopyGate, copy_limits, require_held_out
 from mrigen.audit.pairing import AuditPlan, plan_audit
 from mrigen.cohort.shard import Gate
 from mrigen.condition_classifier.classifier import Trained
-from mrigen.condition_classifier.label_gate import LabelGate, label_limits
+from mrigen.condition_classifier.label_gate import LabelGate, label_limits, require_real
 from mrigen.condition_classifier.store import ClassifierPlan, find_or_train, plan_classifier, train_once
 from mrigen.config import Config
 from mrigen.each import Each
@@ -44,10 +44,7 @@ class GatePlan:
         return {name: value for name, value in found.items() if value}
 
     def prepared(self, cells: Sequence[Cell], each: Each) -> list[Opener]:
-        """What opens the gates for samples of these cells in a worker.
-
-        Raises InputError for a cell with too few real images to say what is usual.
-        """
+        """What opens the gates for samples of these cells in a worker; `.cache` keeps what it takes."""
         found: list[Opener] = []
         if self.labels is not None:
             folder = self.cache / "classifier"
@@ -61,11 +58,14 @@ class GatePlan:
         return found
 
 
-def plan_gates(names: Collection[str], model: Location | None, pipeline: Pipeline) -> GatePlan | None:
-    """The gates of these names for samples of a model folder, None without any.
+def plan_gates(
+    names: Collection[str], model: Location | None, pipeline: Pipeline, cells: Sequence[Cell]
+) -> GatePlan | None:
+    """The gates of these names for samples of a model folder of these cells, None without any.
 
     Raises InputError for an unknown name, a model that lies in no run, or one that was trained on others than the
-    training subjects of that run's data: a copy of them would pass.
+    training subjects of that run's data, of whom a copy would pass, and for a cell with too few real images to say what
+    is usual.
     """
     if not names:
         return None
@@ -73,11 +73,13 @@ def plan_gates(names: Collection[str], model: Location | None, pipeline: Pipelin
         raise InputError(f"--gates {unknown[0][:80]!r}: known are {', '.join(GATES)}")
     if model is None:
         raise InputError("--gates: the embedded model comes without the images that it was trained on: name a --model")
-    run = model.at(str(PurePosixPath(model.path).parent))
+    run = model.parent
     if not (run / "data").is_folder():
         raise InputError(f"--gates: {run} has no data/: the model has to lie in the run that it was trained in")
     config = pipeline.config
     labels = plan_classifier(run / "data", config) if "labels" in names else None
+    if labels is not None:
+        require_real(Counter(row.cell for row in labels.train), (row.cell for row in labels.val), cells)
     if "copies" not in names:
         return GatePlan(run / ".cache", config, labels)
     real = index_real(run / "data", "test")
@@ -87,7 +89,9 @@ def plan_gates(names: Collection[str], model: Location | None, pipeline: Pipelin
             f"--gates copies: {model} was trained on {len(unseen)} subjects that are not of the training split of "
             f"{run / 'data'}: copies of them would pass"
         )
-    return GatePlan(run / ".cache", config, labels, plan_audit(real, ImageIndex(), config, all_cells()))
+    copies = plan_audit(real, ImageIndex(), config, all_cells())
+    require_held_out(copies, cells)
+    return GatePlan(run / ".cache", config, labels, copies)
 
 
 def _label_gate(

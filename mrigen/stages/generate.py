@@ -26,8 +26,8 @@ from mrigen.config import SamplerConfig, parse_section
 from mrigen.each import Each, Tally
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
-from mrigen.lease import leased
 from mrigen.pipeline import Pipeline
+from mrigen.process.lease import leased
 from mrigen.report.samples.page import PAGE, SHOWN, write_samples_page
 from mrigen.run import SUCCESS
 from mrigen.stages.gates import Opener, plan_gates
@@ -104,16 +104,16 @@ class Estimate:
 
 
 def estimate_run(out: Location, model: Location | None, each: Each, order: CohortOrder) -> Estimate:
-    """What `generate_run` would have to do, by a batch that a worker makes, after another, and throws away.
+    """What `generate_run` would have to do, by a batch that a worker makes, after another, and throws away; without the
+    gates, which would have to be prepared.
 
-    Nothing is written to `out`. Raises InputError as `generate_run` does.
+    Nothing is written. Raises InputError as `generate_run` does.
     """
     pipeline = Pipeline.load(model)
     empty, quotas = _understood(order, pipeline, model)
     plan = planned(empty, quotas, order.shard_size, out)
     missing = missing_shards(plan, out)
-    gates = _prepared_gates(plan, pipeline, model, each)
-    load = functools.partial(_pipeline_of, plan, model, gates, each.device)
+    load = functools.partial(_pipeline_of, plan, model, (), each.device)
     [(_, (seconds, size, files))] = each(functools.partial(_timed, plan), missing[:1] or [0], "warm-up", load)
     local, free_bytes, free_files = out.local, None, None
     if local is not None:
@@ -192,7 +192,7 @@ def _understood(order: CohortOrder, pipeline: Pipeline, model: Location | None) 
     shown = tuple(modality for modality in Modality if modality in order.modalities)
     if order.gates and not order.redraws:
         raise InputError("--redraws 0 takes all as they are drawn, and --gates rejects some: leave out one of them")
-    gates = plan_gates(order.gates, model, pipeline)
+    gates = plan_gates(order.gates, model, pipeline, list(dict.fromkeys(kind.cell for kind in quotas)))
     plan = CohortPlan(
         pipeline.model_sha256,
         order.seed,
@@ -208,7 +208,7 @@ def _understood(order: CohortOrder, pipeline: Pipeline, model: Location | None) 
 
 def _prepared_gates(plan: CohortPlan, pipeline: Pipeline, model: Location | None, each: Each) -> Sequence[Opener]:
     """What opens the gates of a plan. Raises InputError if the data behind them are not what they were."""
-    gates = plan_gates(plan.gates, model, pipeline)
+    gates = plan_gates(plan.gates, model, pipeline, list(plan.counts))
     if gates is None:
         return ()
     if gates.hashes != plan.gates:

@@ -17,7 +17,7 @@ from mrigen.prepare.splits import read_splits, with_splits
 from mrigen.prepare.survey import OnRejected, ignore, survey_sources
 from mrigen.preprocess import check_extras, check_strip_command
 from mrigen.report.data.page import write_data_page
-from mrigen.run import is_finished, store_config
+from mrigen.run import CONFIG, is_finished, store_config
 from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
@@ -76,7 +76,7 @@ def _keep_apart(run: Location, found: FoundScans) -> None:
     for place in found.places:
         if place.filesystem == run.filesystem and f"{run.path.rstrip('/')}/".startswith(f"{place.path.rstrip('/')}/"):
             raise InputError(f"{run} lies in the source {place}: name a RUN outside of it")
-    if not (run / "config.json").is_file():
+    if not (run / CONFIG).is_file():
         sources = tuple(place.path for place in found.places)
         strangers = (file.path for file in run.files() if not file.path.startswith(sources))
         names = {path[len(run.path.rstrip("/")) + 1 :].partition("/")[0] for path in strangers}

@@ -12,8 +12,8 @@ from mrigen.cohort.closing import is_closed
 from mrigen.cohort.plan import CohortPlan, read_plan
 from mrigen.cohort.shard import differences, manifest_part, strays
 from mrigen.each import Each
-from mrigen.lease import leased
 from mrigen.pipeline import Pipeline
+from mrigen.process.lease import leased
 from mrigen.report.samples.page import SHOWN
 from mrigen.run import SUCCESS
 from mrigen.stages.generate import finish_cohort

@@ -11,7 +11,7 @@ import click
 from mrigen.command_line import run_command
 from mrigen.config import Config
 from mrigen.config.files import PRESETS
-from mrigen.lease import leased
+from mrigen.process.lease import leased
 from mrigen.run import resolve_config
 from mrigen.storage import Location
 
@@ -47,9 +47,9 @@ def command(
 def _train(folder: Location, config: Config, phantom: int | None, device: str, samples: int) -> None:
     from mrigen.cohort.order import CohortOrder
     from mrigen.each import OneByOne
+    from mrigen.process.stopping import StopSignals
     from mrigen.stages.encode import encode_run
     from mrigen.stages.generate import generate_run
-    from mrigen.stopping import StopSignals
     from mrigen.training.accelerator import make_accelerator
     from mrigen.training.ldm import train_denoiser
     from mrigen.training.vae import train_autoencoder

@@ -102,11 +102,6 @@ class LatentSums:
         return LatentStatistics(tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))
 
 
-def write_statistics(statistics: LatentStatistics, folder: Location) -> None:
-    """Write `statistics.json` into a latents folder."""
-    (folder / STATISTICS).write_json({"mean": statistics.mean, "std": statistics.std})
-
-
 def read_statistics(folder: Location) -> LatentStatistics:
     """Read `statistics.json` of a latents folder. Raises InputError if it is missing."""
     file = folder / STATISTICS
@@ -132,5 +127,6 @@ class Encoder:
 
 def close_latents(run: Location, config: Config, parts: Sequence[LatentSums]) -> None:
     """Write the statistics over all files, given their sums in the order of the names, and close the stage."""
-    write_statistics(functools.reduce(LatentSums.plus, parts).statistics(), run / "latents")
+    statistics = functools.reduce(LatentSums.plus, parts).statistics()
+    (run / "latents" / STATISTICS).write_json({"mean": statistics.mean, "std": statistics.std})
     finish(run, config, "latents")

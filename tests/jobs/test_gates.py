@@ -86,13 +86,19 @@ def run(tiny_run: Path, tmp_path: Path) -> Path:
 
 
 def test_copies_and_other_labels_are_drawn_anew_and_the_bytes_are_the_same_again(
-    no_ray: None, copying: None, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    no_ray: None,
+    copying: None,
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, model = tmp_path / "out", ["--model", run / "model"]
     command = ["generate", *model, "--out", out, "--cells", "HC:T1=14,MS:T1=6", "--shard-size", 8, "--redraws", 9]
     command += ["--num-steps", 1]
     assert mrigen(*command, "--gates", "labels,copies", "--dry-run") == 0
     assert not out.exists()
+    assert not (run / ".cache").exists()
     assert mrigen(*command, "--gates", "labels,copies") == 0
     assert "near a training image" in capsys.readouterr().out
     whole = hashes(out, "index.html")
@@ -116,6 +122,12 @@ def test_copies_and_other_labels_are_drawn_anew_and_the_bytes_are_the_same_again
     assert mrigen("audit", run, "--samples", out) in (0, 1)
     assert json.loads((run / "audit/audit.json").read_text())["overall"]["flagged"]["count"] == 0
     assert "chosen by the classifier" in gate_notice(Location.parse(out))[0]
+
+    monkeypatch.setattr(f"{__name__}.is_copy", lambda seed: True)
+    again = ["generate", *model, "--out", tmp_path / "none", "--cells", "HC:T1=2", "--redraws", 1]
+    assert mrigen(*again, "--gates", "copies") == 2
+    told = "all drawings of shard 0 were rejected: 4 near a training image; train the model longer, or allow more"
+    assert told in capsys.readouterr().err
 
     assert mrigen(*command) == 2
     assert "holds a data set of another plan (gates was {'labels': " in capsys.readouterr().err
@@ -143,8 +155,10 @@ def test_gates_that_cannot_judge_are_refused(
     shutil.copytree(tiny_run / "data", tmp_path / "data")
     few = "Healthy:T1w has 6 held-out images of 2 subjects: 10 of 2 are needed; ask for other --cells"
     assert few in refused("--model", tmp_path / "alone", "--gates", "copies")
+    assert few in refused("--model", tmp_path / "alone", "--gates", "copies", "--dry-run")
     few = "Healthy:T1w has 3 validation images and 6 to train on: 20 and 1 are needed; ask for other --cells"
     assert few in refused("--model", tmp_path / "alone", "--gates", "labels")
+    assert not (tmp_path / ".cache").exists()
     shutil.rmtree(run / "data")
     write_data(run, CELLS[1:], {"train": 2, "test": 4})
     assert "was trained on 2 subjects that are not of the training split" in refused(

@@ -17,7 +17,7 @@ import yaml
 
 from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
-from mrigen.lease import leased
+from mrigen.process.lease import leased
 from mrigen.stages.generate import generate_run
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
@@ -248,7 +248,7 @@ def test_a_model_that_was_hardly_trained_is_told_and_its_drawings_are_taken_only
     no_ray, tiny_run, tmp_path, capsys
 ):
     assert mrigen("generate", "--model", tiny_run / "model", "--out", tmp_path, "--per-cell", 1) == 2
-    told = "take its drawings as they are (--redraws 0)"
+    told = "take them as they are (--redraws 0)"
     assert told in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +26,24 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
+from jobs.placement import Placement
 from jobs.serve import build_app
 from jobs.serve.api import SampleBody, describe, place_order
 from jobs.serve.app import make_app
 from jobs.serve.application import Args
+from jobs.serve.bulk import work
+from jobs.serve.bulk.body import JobBody
+from jobs.serve.bulk.store import Job
 from jobs.verbs.serve import APP_NAME
 from mrigen.client import Client, JobFailed
 from mrigen.cohort.order import CohortOrder, Kind
 from mrigen.cohort.plan import CohortPlan
 from mrigen.diffusion.sampling import sample_seed
 from mrigen.each import one_by_one
+from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.process.lease import leased
 from mrigen.stages.generate import generate_run
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
@@ -294,11 +302,33 @@ def test_a_job_makes_the_bytes_of_generate_though_its_server_is_killed_amid(mode
         assert (done["status"], done["num_done"], done["detail"]) == ("done", 64, None)
         client.download(job, tmp_path / "job.zip")
         zipfile.ZipFile(tmp_path / "job.zip").extractall(tmp_path)
-        with pytest.raises(JobFailed, match=r"take its drawings as they are \(redraws 0\)"):
+        with pytest.raises(JobFailed, match=r"take them as they are \(redraws 0\)"):
             client.wait(client.order(**JOB | {"redraws": 1})["id"])
         server.send_signal(signal.SIGTERM)
         assert server.wait(50) == 0
     assert hashes(tmp_path / "samples") == of_generate(model, tmp_path / "generate")
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "told"),
+    [
+        (InputError("/jobs/job-1/samples is in use: --per-cell"), 2, "the data set is in use: per_cell\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 74, ""),
+    ],
+)
+def test_the_process_of_a_job_tells_how_it_ended(
+    fault: Exception, status: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def generate(*arguments: object, **options: object) -> None:
+        raise fault
+
+    job = Job(id="job-1", key=None, order=JobBody(), num_samples=1, created=datetime.now(UTC))
+    monkeypatch.setattr(work, "generate_run", generate)
+    monkeypatch.setattr(work, "_end_with_the_server", lambda: None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(work.line_for(job, "/jobs", None, Placement())))
+    with pytest.raises(SystemExit) as ended:
+        work.main()
+    assert (ended.value.code, capsys.readouterr().out) == (status, told)
 
 
 @pytest.mark.ray
@@ -339,6 +369,16 @@ def test_bad_options_end_with_one_line(
     lines = [line for line in capsys.readouterr().err.splitlines() if "Loading" not in line]
     assert len(lines) == 1
     assert told in lines[0]
+
+
+def test_a_folder_of_jobs_that_another_server_has_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with leased(Location.parse(tmp_path)):
+        assert mrigen("serve", "--port", free_port(), "--jobs", tmp_path) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path} is in use by" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_weak_key_ends_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

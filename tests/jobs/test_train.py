@@ -61,7 +61,7 @@ def test_the_chain_on_two_workers_agrees_with_one_process(ray_cluster, run, tmp_
 
 @pytest.mark.parametrize("verb", [["train-vae"], ["train-ldm"], None], ids=["train-vae", "train-ldm", "without Ray"])
 def test_a_run_in_training_is_refused_to_a_second_driver(run, capsys, verb):
-    from mrigen.lease import leased
+    from mrigen.process.lease import leased
     from mrigen.storage import Location
     from mrigen.training.__main__ import command
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from mrigen import lease
 from mrigen.errors import InputError
-from mrigen.lease import leased
+from mrigen.process import lease
+from mrigen.process.lease import leased
 from mrigen.storage import Location
 
 
@@ -125,7 +125,7 @@ def test_a_lease_lives_on_by_its_beats(folder, quick):
 
 def test_warnings_are_seen_without_logging_set_up(tmp_path):
     leave(Location.parse(tmp_path), machine=lease._machine(), pid=2**22 + 1)
-    code = "from mrigen.lease import *\nfrom mrigen.storage import *\nwith leased(Location.parse(sys.argv[1])): pass"
+    code = "from mrigen.process.lease import *\nwith leased(Location.parse(sys.argv[1])): pass"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}", str(tmp_path)], capture_output=True, text=True, check=True
     )

@@ -6,34 +6,34 @@ import re
 import shlex
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from jobs.serve.api import GuidanceScale, ModalityScale, NumSteps, PathologyScale, SliceHeight, Solver
+from jobs.serve.api import SamplerBody
 from jobs.serve.refusals import Refused
 from mrigen.cohort.order import CohortOrder
 from mrigen.cohort.plan import CohortPlan
-from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
-from mrigen.labels import Modality
 from mrigen.pipeline import Pipeline
 from mrigen.stages.generate import new_plan
 from mrigen.storage import Location
 
 MAX_JOB_BYTES = 1024 * 1024
 MAX_SAMPLES = 100_000
+MAX_ROWS = 5000
+"""Of a plan."""
 _MAX_DETAIL = 400
 
 
 def _table(value: Any) -> Any:
     if not isinstance(value, dict | list | None):
         raise ValueError("must be an object of PATHOLOGY:MODALITY and numbers, or an array of rows")
+    if value is not None and len(value) > MAX_ROWS:  # each may stand for twenty cells, and takes its time
+        raise ValueError(f"{len(value)} rows: {MAX_ROWS} are the most; give equal ones as one, with its count")
     return value
 
 
-class JobBody(BaseModel):
+class JobBody(SamplerBody):
     """The JSON body of `POST /v1/jobs`: a data set, in the words of `mrigen generate`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
     cells: str | None = Field(None, description="Such as GBM:T1ce=5000,MS:*=200,HC:PD; those trained on if left out.")
     per_cell: int | None = Field(None, ge=1, le=MAX_SAMPLES, description="Samples of cells without a number; else 4.")
@@ -53,31 +53,12 @@ class JobBody(BaseModel):
     format: str = Field("bids", description="Of bids, webdataset, huggingface, previews, parquet.")
     redraws: int = Field(3, ge=0, le=100, description="How often a rejected sample is drawn anew; 0 rejects none.")
     gates: str | None = Field(None, description="Also reject by labels, copies, where the model lies in its run.")
-    solver: Solver = None
-    num_steps: NumSteps = None
-    guidance_scale: GuidanceScale = None
-    pathology_scale: PathologyScale = None
-    modality_scale: ModalityScale = None
-    slice_mm: SliceHeight = None
     shard_size: int = Field(64, ge=1, le=4096, description="Samples that are made, and counted as done, together.")
 
     def order(self) -> CohortOrder:
         """The same for `generate_run`. Raises InputError for an unknown modality."""
-        return CohortOrder(
-            cells=self.cells,
-            per_cell=self.per_cell,
-            table=self.plan,
-            subjects=self.subjects,
-            modalities=tuple(map(Modality.parse, self.modalities.split(","))) if self.modalities else (),
-            seed=self.seed,
-            sampler=self.model_dump(include=set(SamplerConfig.model_fields), exclude_none=True),
-            slice_mm=self.slice_mm,
-            formats=[name.strip() for name in self.format.split(",")],
-            redraws=self.redraws,
-            gates=tuple(name.strip() for name in self.gates.split(",")) if self.gates else (),
-            shard_size=self.shard_size,
-            allow_untrained=self.allow_untrained,
-        )
+        fields = self.model_dump()
+        return CohortOrder.of_words(table=fields.pop("plan"), formats=fields.pop("format"), **fields)
 
     def command(self) -> str:
         """What makes the same data set on the command line; words in capitals stand for files and folders."""
@@ -96,7 +77,7 @@ def plan_job(body: JobBody, pipeline: Pipeline, model: Location | None, max_num_
     try:
         plan = new_plan(body.order(), pipeline, model)
     except InputError as error:
-        raise Refused(422, in_json_words(str(error).replace(str(model), "the model"))) from None
+        raise Refused(422, in_json_words(error, model)) from None
     if plan.num_samples > MAX_SAMPLES:
         raise Refused(422, f"{plan.num_samples} samples are asked for: {MAX_SAMPLES} are the most of a job")
     if plan.sampler.num_steps > max_num_steps:
@@ -104,8 +85,14 @@ def plan_job(body: JobBody, pipeline: Pipeline, model: Location | None, max_num_
     return plan
 
 
-def in_json_words(message: str) -> str:
-    """A message of the command line for a client: fields instead of options, ASCII and not long."""
+def in_json_words(error: InputError, model: Location | None, samples: Location | None = None) -> str:
+    """What the command line would tell, for a client: no paths of the server, fields instead of options, ASCII and not
+    long."""
+    message = str(error)
+    run = model.parent if model and model.parent.name else None
+    for place, name in ((samples, "the data set"), (model, "the model"), (run, "the model's run")):
+        if place is not None:
+            message = message.replace(str(place), name)
     fields = re.sub(r"--([a-z][a-z-]*[a-z])", lambda option: option[1].replace("-", "_"), message)
     plain = " ".join(fields.encode("ascii", "backslashreplace").decode().split())
     return plain if len(plain) <= _MAX_DETAIL else f"{plain[: _MAX_DETAIL - 3]}..."

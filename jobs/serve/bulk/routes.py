@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,9 @@ from jobs.serve.keys import Keys, charged, key_of
 from jobs.serve.reading import read_body
 from jobs.serve.refusals import Refused, problems
 from mrigen.cohort.plan import CohortPlan
-from mrigen.storage import Location
+
+RESULTS = {"zip": ("application/zip", zip_of), "parquet": ("application/vnd.apache.parquet", parquet_of)}
+"""How a data set can be fetched, by the suffix of its path: its type, and what gives its pieces."""
 
 
 class JobInfo(BaseModel):
@@ -74,20 +76,14 @@ def job_routes(store: JobStore, plan: Callable[[JobBody], CohortPlan], keys: Key
         """Cancel a job, or remove one that has ended, with its samples."""
         store.delete(store.get(job_id, key_of(request)))
 
-    @routes.get("/{job_id}/samples.zip", **_result_docs("application/zip"))
-    def samples_zip(job_id: str, request: Request) -> Response:
-        """The data set as a zip archive; the same plan gives the same bytes."""
-        return _result(store, store.get(job_id, key_of(request)), zip_of, "application/zip", "zip")
-
-    @routes.get("/{job_id}/samples.parquet", **_result_docs(_PARQUET))
-    def samples_parquet(job_id: str, request: Request) -> Response:
-        """The samples as one Parquet table: a row each, with its image and what makes it again."""
-        return _result(store, store.get(job_id, key_of(request)), parquet_of, _PARQUET, "parquet")
-
+    for suffix, (media_type, pieces) in RESULTS.items():
+        content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+        responses = {200: {"description": "The file.", "content": content}, **problems(404, 409)}
+        docs: dict[str, Any] = {"response_class": Response, "description": pieces.__doc__, "responses": responses}
+        routes.add_api_route(f"/{{job_id}}/samples.{suffix}", _fetching(store, suffix), **docs)
     return routes
 
 
-_PARQUET = "application/vnd.apache.parquet"
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": JobBody.model_json_schema()}}}}
 
 
@@ -95,7 +91,7 @@ def _info(store: JobStore, job: Job) -> JobInfo:
     num_done, seconds_left = store.progress(job)
     results, samples = None, store.samples(job)
     if job.status == "done":
-        results = {suffix: f"/v1/jobs/{job.id}/samples.{suffix}" for suffix in ("zip", "parquet")}
+        results = {suffix: f"/v1/jobs/{job.id}/samples.{suffix}" for suffix in RESULTS}
         if samples.local is None:
             results["uri"] = str(samples)
     return JobInfo(
@@ -108,18 +104,16 @@ def _info(store: JobStore, job: Job) -> JobInfo:
     )
 
 
-def _result(
-    store: JobStore, job: Job, packed: Callable[[Location], Iterator[bytes]], media_type: str, suffix: str
-) -> Response:
-    if job.status != "done":
-        raise Refused(409, f"the job is {job.status}: it has no samples to fetch")
-    headers = {"X-Mrigen-Synthetic": "true", "Content-Disposition": f'attachment; filename="{job.id}.{suffix}"'}
-    return StreamingResponse(packed(store.samples(job)), media_type=media_type, headers=headers)
+def _fetching(store: JobStore, suffix: str) -> Callable[[str, Request], Response]:
+    """What answers by the data set of a job, as the file of a suffix."""
 
+    def samples(job_id: str, request: Request) -> Response:
+        job = store.get(job_id, key_of(request))
+        if job.status != "done":
+            raise Refused(409, f"the job is {job.status}: it has no samples to fetch")
+        headers = {"X-Mrigen-Synthetic": "true", "Content-Disposition": f'attachment; filename="{job.id}.{suffix}"'}
+        media_type, pieces = RESULTS[suffix]
+        sent = () if request.scope["head"] else pieces(store.samples(job))
+        return StreamingResponse(sent, media_type=media_type, headers=headers)
 
-def _result_docs(media_type: str) -> dict[str, Any]:
-    binary = {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
-    return {
-        "response_class": Response,
-        "responses": {200: {"description": "The file.", **binary}, **problems(404, 409)},
-    }
+    return samples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from jobs.serve.bulk.store import Job, JobStore
+from jobs.serve.figures import Figures
 
 Process = subprocess.Popen[str]
 POLL_S = 0.2
@@ -23,11 +25,12 @@ _log = logging.getLogger("mrigen")
 class JobRunner:
     """Within, the jobs of a store are done, in a thread; `start` starts the process of one.
 
-    A process ends with 0, or with 2 and a line on its standard output that tells the client what was wrong.
+    A process ends with 0, with 2 and a line on its standard output that tells the client what was wrong, or with 74
+    where the disk is full: then it is started again later.
     """
 
-    def __init__(self, store: JobStore, start: Callable[[Job], Process]) -> None:
-        self._store, self._start = store, start
+    def __init__(self, store: JobStore, start: Callable[[Job], Process], figures: Figures) -> None:
+        self._store, self._start, self._figures = store, start, figures
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
@@ -63,8 +66,15 @@ class JobRunner:
                     process.wait()
                 self._store.sweep()
             told = process.stdout.read().strip() if process.stdout else ""
-        if not self._stopping.is_set():
-            self._store.end(job, None if process.returncode == 0 else (process.returncode == 2 and told) or FAULT)
+        if self._stopping.is_set() or not self._store.stands(job):
+            return
+        if process.returncode == os.EX_IOERR:
+            raise OSError("the disk is full")
+        fault = None if process.returncode == 0 else (process.returncode == 2 and told) or FAULT
+        self._store.end(job, fault)
+        if fault is None:
+            for cell, count in self._store.counts(job).items():
+                self._figures.note_samples(cell, count)
 
 
 def start_process(command: Sequence[str], first_line: str) -> Process:

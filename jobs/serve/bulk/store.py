@@ -18,6 +18,8 @@ from jobs.serve.refusals import Refused
 from mrigen.cohort.plan import CohortPlan, read_plan, write_plan
 from mrigen.cohort.shard import missing_shards
 from mrigen.errors import InputError
+from mrigen.labels import Cell
+from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
 KEPT = timedelta(days=7)
@@ -27,6 +29,8 @@ _LATE_S = 5.0
 """Workers of a process that was killed may write for so long."""
 _FILE = "job.json"
 _ID = re.compile(r"job-[0-9a-f]{16}")
+
+_log = logging.getLogger("mrigen")
 
 Status = Literal["queued", "running", "done", "failed"]
 
@@ -76,7 +80,7 @@ class JobStore:
         self._jobs = {job.id: job for job in sorted(found, key=lambda job: job.created)}
 
     def add(self, order: JobBody, plan: CohortPlan, key: str | None) -> Job:
-        """Take a job in. Raises Refused(429) where too many wait."""
+        """Take a job in. Raises Refused: 429 where too many wait, 503 where the disk or store fails."""
         with self._lock:
             waiting = sum(job.ended is None for job in self._jobs.values())
             if waiting >= self._max_waiting:
@@ -88,12 +92,14 @@ class JobStore:
                 num_samples=plan.num_samples,
                 created=datetime.now(UTC),
             )
-            self._keep(job)  # first: a folder without it is cleared away
             try:
+                self._keep(job)  # first: a folder without it is cleared away
                 write_plan(plan, self.samples(job))
             except OSError:
-                self.delete(job)
-                raise
+                _log.exception("%s cannot be kept", job.id)
+                self._jobs.pop(job.id, None)
+                self._leftovers[job.id] = 0.0
+                raise Refused(503, "no job can be kept now", retry_after_s=RETRY_S) from None
             return job
 
     def get(self, job_id: str, key: str | None) -> Job:
@@ -150,8 +156,13 @@ class JobStore:
         try:
             self._sweep()
         except OSError:
-            logging.getLogger("mrigen").exception("jobs: what was deleted is removed later")
+            _log.exception("jobs: what was deleted is removed later")
             self._sweep_after = time.monotonic() + RETRY_S
+
+    def counts(self, job: Job) -> dict[Cell, int]:
+        """The samples of each cell that a finished data set has."""
+        closed = (self.samples(job) / SUCCESS).read_json()
+        return {Cell.parse(name): count for name, count in closed["cells"].items()}
 
     def samples(self, job: Job) -> Location:
         """Where its data set is."""
@@ -168,8 +179,13 @@ class JobStore:
             del self._leftovers[name]
 
     def _num_done(self, job: Job) -> int:
-        plan = read_plan(self.samples(job))
-        return plan.num_samples - sum(map(plan.num_rows, missing_shards(plan, self.samples(job))))
+        try:
+            plan = read_plan(self.samples(job))
+            return plan.num_samples - sum(map(plan.num_rows, missing_shards(plan, self.samples(job))))
+        except (InputError, FileNotFoundError):
+            if self.stands(job):
+                raise
+            return 0  # deleted meanwhile
 
     def _change(self, job: Job, **fields: Any) -> None:
         with self._lock:

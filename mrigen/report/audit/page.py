@@ -19,8 +19,7 @@ from mrigen.images.index import Group
 from mrigen.labels import Cell
 from mrigen.preprocess import mirrors
 from mrigen.report.audit.words import explanation, p_value_text, real_counts, verdict, warnings
-from mrigen.report.palette import BLUE, FAINT, RED
-from mrigen.report.plots import png_with_legend
+from mrigen.report.plots import BLUE, FAINT, RED, png_with_legend
 from mrigen.report.rendering import data_uri, embedded_slice, render
 from mrigen.report.sheets import Slice
 from mrigen.storage import Location

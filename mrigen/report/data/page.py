@@ -15,8 +15,7 @@ from mrigen.prepare.histograms import BINS_AFTER, BINS_BEFORE, Histograms
 from mrigen.prepare.prepared_data import PreparedData
 from mrigen.records import read_file, tensor_numpy
 from mrigen.report.data.words import warnings_of
-from mrigen.report.palette import BLUE, GREEN, RED, YELLOW
-from mrigen.report.plots import png
+from mrigen.report.plots import BLUE, GREEN, RED, YELLOW, png
 from mrigen.report.rendering import data_uri, render, tile_rows
 from mrigen.report.sheets import Slice
 from mrigen.sources.recognise import FoundScans

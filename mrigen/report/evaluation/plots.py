@@ -14,8 +14,7 @@ from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, 
 from mrigen.evaluation.summary import Row
 from mrigen.labels import Modality
 from mrigen.metrics.figure import Figure
-from mrigen.report.palette import BLUE, BROWN, FAINT, GRID, RED
-from mrigen.report.plots import png, tidy
+from mrigen.report.plots import BLUE, BROWN, FAINT, GRID, RED, png, tidy
 
 _ANSWERS = {
     NEAREST: ("lazy: same pathology, nearest modality", FAINT, "D"),

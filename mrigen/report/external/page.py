@@ -13,8 +13,7 @@ from mrigen.images.scopes import ScopeKind
 from mrigen.labels import all_cells
 from mrigen.report.evaluation.plots import dots, named_lines
 from mrigen.report.figure_text import Notes, aligned, apart, figure_and_interval, figure_text
-from mrigen.report.palette import BLUE, RED, YELLOW
-from mrigen.report.plots import tidy
+from mrigen.report.plots import BLUE, RED, YELLOW, tidy
 from mrigen.report.rendering import data_uri, embedded_slice, render
 
 _SIDES = dict(zip(SIDES, ("Own held-out", "External", "Samples"), strict=True))

@@ -18,10 +18,10 @@ from mrigen.images.index import Group
 from mrigen.images.scopes import Scope, ScopeKind
 from mrigen.labels import Cell
 from mrigen.metrics.figure import Figure, figures_json
+from mrigen.process.threads import one_thread
 from mrigen.studies.ablation.looking import EXTRACTORS, read_scored
 from mrigen.studies.ablation.settings import Drop, Setting
 from mrigen.studies.ablation.shards import AblationPlan
-from mrigen.threads import one_thread
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ to one image are correlated with `correlation`, for images may mislead all alike
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,8 +73,6 @@ class Readers:
                 f"{self.number} readers whose accuracies have a standard deviation of {self.reader_sd:g} reach a power "
                 f"of {power:g} with no number of images: take more readers, or a wider margin"
             )
-        low, high = 1, MAX_IMAGES // 2
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if power_of(2 * middle) >= power else (middle + 1, high)
-        return 2 * low
+        counts = range(2, MAX_IMAGES, 2)
+        found = bisect.bisect_left(counts, True, key=lambda count: power_of(count) >= power)
+        return counts[found] if found < len(counts) else MAX_IMAGES

@@ -112,17 +112,57 @@ class Jobs:
         return httpx.Response(200, json={"status": status, "detail": "why", "seconds_left": None})
 
 
+def client_of(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
+    client = Client()
+    client._http = httpx.Client(base_url="http://127.0.0.1", transport=httpx.MockTransport(answer))
+    return client
+
+
 def test_a_job_is_waited_for_and_never_ordered_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LEAST_POLL_S", 0.0)
-
-    def client_of(jobs: Jobs) -> Client:
-        client = Client()
-        client._http = httpx.Client(base_url="http://127.0.0.1", transport=httpx.MockTransport(jobs))
-        return client
-
     assert client_of(Jobs("done")).wait("job-1")["status"] == "done"
     with pytest.raises(JobFailed, match="why"):
         client_of(Jobs("failed")).wait("job-1")
     with pytest.raises(httpx.ReadError):
         client_of(jobs := Jobs("done")).order(**ORDER)
     assert jobs.orders == 1
+
+
+def test_what_no_patience_mends_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(httpx.UnsupportedProtocol):
+        Client("127.0.0.1:8000").model()
+    asked: list[httpx.Request] = []
+
+    def silent(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        raise httpx.ReadTimeout("timed out", request=request)
+
+    with pytest.raises(httpx.ReadTimeout):
+        client_of(silent).model()
+    assert len(asked) == 1
+
+    def other(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, html="<h1>It works!</h1>")
+
+    stranger = client_of(other)
+    for ask in (
+        stranger.model,
+        lambda: stranger.samples("Healthy", "FLAIR"),
+        lambda: stranger.download("job-1", tmp_path / "set.zip"),
+    ):
+        with pytest.raises(ServeError, match=r"200: http://127.0.0.1/v1/.* does not answer as mrigen serve does"):
+            ask()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_download_comes_again_too_though_a_proxy_tells_a_date(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    answers = [
+        httpx.Response(200, content=b"whole", headers={"X-Mrigen-Synthetic": "true"}),
+        httpx.Response(503, text="<h1>maintenance</h1>", headers={"Retry-After": "Thu, 26 Nov 2026 20:00:00 GMT"}),
+    ]
+    client_of(lambda request: answers.pop()).download("job-1", tmp_path / "set.zip")
+    assert [file.name for file in tmp_path.iterdir()] == ["set.zip"]
+    assert (tmp_path / "set.zip").read_bytes() == b"whole"

@@ -222,7 +222,14 @@ def test_no_values_are_an_error_of_the_server(client: TestClient, changes: dict[
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/samples", 405), ("POST", "/v1/model", 405), ("GET", "/v1/nothing", 404), ("GET", "/redoc", 404)],
+    [
+        ("GET", "/v1/samples", 405),
+        ("POST", "/v1/model", 405),
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/redoc", 404),
+        ("GET", "/v1/model/", 404),
+        ("DELETE", "//evil.example/v1/model/", 404),
+    ],
 )
 def test_other_paths_and_methods_are_refused(client: TestClient, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)

@@ -23,16 +23,19 @@ from serving_fakes import MODEL_SHA256, FakeBackend, FakePipeline
 from jobs.serve.api import ModelInfo
 from jobs.serve.app import make_app
 from jobs.serve.bulk import store as module
-from jobs.serve.bulk.body import MAX_JOB_BYTES, JobBody, plan_job
+from jobs.serve.bulk.body import MAX_JOB_BYTES, JobBody, in_json_words, plan_job
 from jobs.serve.bulk.routes import job_routes
-from jobs.serve.bulk.runner import JobRunner, start_process
-from jobs.serve.bulk.store import JobStore
+from jobs.serve.bulk.runner import JobRunner, Process, start_process
+from jobs.serve.bulk.store import Job, JobStore
+from jobs.serve.figures import Figures
 from jobs.serve.keys import Client as KeyClient
 from jobs.serve.keys import Keys
+from jobs.serve.refusals import Refused
 from mrigen.cohort.plan import read_plan
 from mrigen.cohort.shard import manifest_part
 from mrigen.errors import InputError
 from mrigen.records import sample_schema, to_table, write_table
+from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
 ORDER = {"cells": "HC:T1=3,GBM:*=1", "seed": 5, "shard_size": 2}
@@ -46,10 +49,16 @@ def serve(tmp_path: Path, backend: FakeBackend, model: ModelInfo) -> Iterator[Cl
 
         def serve(code: str = "input()", max_waiting: int = 3, **options: Any) -> TestClient:
             stack.close()
-            store = JobStore(Location.parse(tmp_path), max_waiting)
-            stack.enter_context(JobRunner(store, lambda job: start_process(["-c", code], job.id)))
+            store, figures = JobStore(Location.parse(tmp_path), max_waiting), Figures(model)
+
+            def start(job: Job) -> Process:
+                (store.samples(job) / SUCCESS).write_json({"cells": {"Healthy:T1w": 3}})
+                return start_process(["-c", code], job.id)
+
+            stack.enter_context(JobRunner(store, start, figures))
             plan = functools.partial(plan_job, pipeline=FakePipeline(), model=None, max_num_steps=100)
-            app = make_app(backend, model, jobs=job_routes(store, plan, options.get("keys")), **options)
+            routes = job_routes(store, plan, options.get("keys"))
+            app = make_app(backend, model, jobs=routes, figures=figures, **options)
             return stack.enter_context(TestClient(app, "http://127.0.0.1"))
 
         yield serve
@@ -71,7 +80,9 @@ def fill(samples: Location, shards: int) -> None:
         write_table(to_table(records, schema.with_metadata({"shard": str(shard)})), manifest_part(samples, shard))
 
 
-def test_a_job_is_ordered_watched_fetched_and_deleted(serve: Client, tmp_path: Path) -> None:
+def test_a_job_is_ordered_watched_fetched_and_deleted(
+    serve: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = serve("import time; time.sleep(60)")
     answer = client.post("/v1/jobs", json=ORDER)
     assert answer.status_code == 202
@@ -93,15 +104,23 @@ def test_a_job_is_ordered_watched_fetched_and_deleted(serve: Client, tmp_path: P
     done = until(client, path, "done")
     assert (done["num_done"], done["created"]) == (8, job["created"])
     assert client.get("/v1/jobs").json() == [done]
+    made = 'mrigen_samples_total{modality="T1w",pathology="Healthy"} 3.0'
+    wait_for(lambda: made in client.get("/metrics").text)
     (samples / "README.md").write_bytes(b"synthetic\n" * 99)
     zipped = client.get(done["results"]["zip"])
     assert zipped.headers["content-type"] == "application/zip"
     archive = zipfile.ZipFile(io.BytesIO(zipped.content))
     assert archive.testzip() is None
     parts = [f"samples/manifest/shard-{shard:06d}.parquet" for shard in range(3)]
-    assert archive.namelist() == ["samples/README.md", *parts, "samples/plan.json"]
+    assert archive.namelist() == ["samples/README.md", "samples/_SUCCESS.json", *parts, "samples/plan.json"]
     assert archive.read("samples/README.md") == b"synthetic\n" * 99
     assert client.get(done["results"]["zip"]).content == zipped.content
+    with monkeypatch.context() as unpacked:  # HEAD tells the same, and packs nothing
+        unpacked.setattr(Location, "files", None)
+        head = client.head(done["results"]["zip"])
+    assert (head.status_code, head.content) == (200, b"")
+    differing = ("x-request-id",)
+    assert all(head.headers[name] == zipped.headers[name] for name in zipped.headers if name not in differing)
     table = pq.read_table(io.BytesIO(client.get(done["results"]["parquet"]).content))
     assert table["id"].to_pylist() == [row.id for shard in range(3) for row in read_plan(samples).shard(shard)]
     assert table["image"].combine_chunks().to_numpy_ndarray().shape == (6, 4, 4)
@@ -112,8 +131,12 @@ def test_a_job_is_ordered_watched_fetched_and_deleted(serve: Client, tmp_path: P
 
 
 def gone(folder: Path) -> None:
+    wait_for(lambda: not folder.exists())
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
-    while folder.exists():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -154,9 +177,11 @@ def test_a_job_that_fails_says_why(serve: Client, code: str, told: str) -> None:
 
 
 def test_a_disk_that_fails_for_a_while_loses_no_job_and_a_fault_of_ours_that_job_alone(
-    serve: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    serve: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     end, faults = JobStore.end, [RuntimeError("a fault of ours"), None, OSError("no such disk")]
+    once = tmp_path / "once"
+    code = f"import os, sys\nif not os.path.exists({str(once)!r}): open({str(once)!r}, 'w'); sys.exit(74)"
 
     def end_at_last(*arguments: Any) -> None:
         if faults and (fault := faults.pop()):
@@ -165,12 +190,38 @@ def test_a_disk_that_fails_for_a_while_loses_no_job_and_a_fault_of_ours_that_job
 
     monkeypatch.setattr("jobs.serve.bulk.runner.RETRY_S", 0.1)
     monkeypatch.setattr(JobStore, "end", end_at_last)
-    client = serve()
+    client = serve(code)
     first, second = (client.post("/v1/jobs", json=ORDER).headers["location"] for _ in range(2))
     until(client, first, "done")
     until(client, second, "failed")
-    assert f"{first.rpartition('/')[2]}: trying again in 0.1 s" in caplog.text
+    assert caplog.text.count(f"{first.rpartition('/')[2]}: trying again in 0.1 s") == 2
+    assert "the disk is full" in caplog.text
     assert "a fault of ours" in caplog.text
+
+
+def test_a_job_that_cannot_be_kept_is_503_and_leaves_nothing(
+    serve: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    client = serve()
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "write_plan", full)
+        refused = client.post("/v1/jobs", json=ORDER)
+    assert (refused.status_code, refused.json()) == (503, {"detail": "no job can be kept now"})
+    wait_for(lambda: not list(tmp_path.iterdir()))
+    assert client.get("/v1/jobs").json() == []
+
+
+def test_a_job_that_is_deleted_while_it_is_looked_at_is_no_error(tmp_path: Path) -> None:
+    store, body = JobStore(Location.parse(tmp_path), 1), JobBody(**ORDER)
+    job = store.add(body, plan_job(body, FakePipeline(), None, 100), None)  # type: ignore[arg-type]
+    store.delete(job)
+    store.sweep()
+    assert store.progress(job) == (0, None)
+    store.begin(job)
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_jobs_than_may_wait_are_429(serve: Client) -> None:
@@ -229,6 +280,7 @@ BAD: list[tuple[Any, str]] = [
     ({"plan": [3]}, "plan: neither `PATHOLOGY:MODALITY: NUMBER` lines nor a list of rows"),
     ({"plan": [{"pathology": "HC"}]}, "plan, row 1: no modality"),
     ({"plan": {"HC:T1": True}}, "plan, HC:T1: 'True' is no number of samples, 0 to 1,000,000,000"),
+    ({"plan": [{}] * 5001}, "plan: 5001 rows: 5000 are the most; give equal ones as one, with its count"),
     ({"plan": {"\ud800": 1}}, "unknown pathology"),
     ({"plan": {"HC:T1": 1}, "per_cell": 2}, "per_cell has no say beside plan"),
     ({"plan": {}}, "nothing is asked for: no cell has a number above 0"),
@@ -255,6 +307,13 @@ def test_a_bad_order_is_told_in_a_line_and_leaves_nothing(serve: Client, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_no_path_of_the_server_is_told(tmp_path: Path) -> None:
+    model = Location.parse(tmp_path / "secret/model")
+    with pytest.raises(Refused, match="gates: the model's run has no data/: the model has to lie in the run"):
+        plan_job(JobBody(cells="HC:T1", gates="labels"), FakePipeline(), model, 100)  # type: ignore[arg-type]
+    assert in_json_words(InputError("cannot read /a/b/c"), Location.parse("/model")) == "cannot read /a/b/c"
+
+
 def test_an_order_as_rows_is_that_of_a_file_and_a_large_one_is_refused(serve: Client, tmp_path: Path) -> None:
     client = serve()
     rows = [{"pathology": "MS", "modality": "*", "count": 2}, {"pathology": "HC", "modality": "T1", "slice_mm": 3}]
@@ -265,7 +324,7 @@ def test_an_order_as_rows_is_that_of_a_file_and_a_large_one_is_refused(serve: Cl
 
 def test_the_command_that_makes_the_same(model: ModelInfo) -> None:
     body = JobBody(subjects="GBM=2", modalities="T1w,FLAIR", allow_untrained=True, num_steps=3)
-    told = "mrigen generate --out OUT --subjects GBM=2 --modalities T1w,FLAIR --allow-untrained --num-steps 3"
+    told = "mrigen generate --out OUT --num-steps 3 --subjects GBM=2 --modalities T1w,FLAIR --allow-untrained"
     assert body.command() == told
 
 

@@ -102,6 +102,11 @@ def test_a_client_may_have_so_many_samples_a_day(
     monkeypatch.setattr(module.time, "time", lambda: 86400.0 * 9)
     with charged(limited, "alice", 12):
         pass
+    monkeypatch.setattr(module.time, "time", lambda: 86400.0 * 10)
+    limited.charge("alice", 11)
+    (tmp_path / "keys").write_text(line("alice", "c" * 16)[:-1] + " quota=3\n")
+    assert limited.client_of("c" * 16) == Client("alice", None, 3)
+    limited.charge("alice", -2)  # what failed is given back, though less is allowed now
 
 
 @pytest.mark.parametrize(

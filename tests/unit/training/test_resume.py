@@ -22,10 +22,10 @@ from mrigen.config import Config, TrainingConfig
 from mrigen.each import one_by_one
 from mrigen.errors import InputError, Stopped
 from mrigen.labels import all_cells
+from mrigen.process.stopping import StopSignals
 from mrigen.records import read_table
 from mrigen.run import finish, require_finished
 from mrigen.stages.encode import encode_run
-from mrigen.stopping import StopSignals
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.checkpoints import Checkpoints
