@@ -57,6 +57,12 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.each_on_ray.EachOnRay", lambda placement: one_by_one)
 
 
+@pytest.fixture
+def no_data_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`prepare` leaves no page, whose plots take longer than a few small scans."""
+    monkeypatch.setattr("mrigen.stages.prepare.write_data_page", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real scans that MRIGEN_REAL_DATA names."""

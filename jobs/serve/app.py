@@ -185,6 +185,9 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 def _samples_docs(limits: Limits) -> dict[str, Any]:
     """How OpenAPI describes a request for samples to a server of these limits."""
     schema = SampleBody.model_json_schema()
+    fields = schema["properties"]
+    # What must be sent comes first, for readers; the rest keeps its order.
+    schema["properties"] = {name: fields[name] for name in (*schema["required"], *fields)}
     _number_of(schema, "num_steps")["maximum"] = limits.num_steps
     _number_of(schema, "slice_mm").update(minimum=limits.slice_mm[0], maximum=limits.slice_mm[1])
     return {

@@ -26,34 +26,23 @@ from tests.command import hashes, mrigen
 @pytest.mark.ray
 def test_workers_and_a_second_call_change_no_byte(ray_cluster, tiny_run, tmp_path, request, capsys):
     one, two = tmp_path / "one", tmp_path / "two"
-    command = [
-        "--model",
-        tiny_run / "model",
-        "--redraws",
-        0,
-        "--per-cell",
-        2,
-        "--seed",
-        3,
-        "--allow-untrained",
-        "--shard-size",
-        9,
-    ]
+    command = ["--model", tiny_run / "model", "--redraws", 0, "--per-cell", 1, "--seed", 3, "--allow-untrained"]
+    command += ["--shard-size", 9]
     assert mrigen("generate", *command, "--out", two, "--num-workers", 2) == 0
     out = capsys.readouterr().out
-    assert "2 *" in out
+    assert "1 *" in out
     assert f"page:     {two / 'index.html'}" in out
-    order = CohortOrder(per_cell=2, seed=3, allow_untrained=True, shard_size=9, redraws=0)
+    order = CohortOrder(per_cell=1, seed=3, allow_untrained=True, shard_size=9, redraws=0)
     generate_run(Location.parse(one), Location.parse(tiny_run / "model"), one_by_one, order)
     written = hashes(one, "index.html")
     assert written == hashes(two, "index.html")
     request.getfixturevalue("no_ray")  # the rest is made here
     (two / "_SUCCESS.json").unlink()
-    shutil.rmtree(two / "sub-DementiaPD0000001")
+    shutil.rmtree(two / "sub-DementiaPD0000000")
     assert mrigen("generate", *command, "--out", two) == 0
     assert written == hashes(two, "index.html")
-    assert json.loads((two / "_SUCCESS.json").read_text())["num_samples"] == 40
-    assert pq.read_table(two / "manifest").num_rows == 40
+    assert json.loads((two / "_SUCCESS.json").read_text())["num_samples"] == 20
+    assert pq.read_table(two / "manifest").num_rows == 20
 
 
 @pytest.mark.parametrize("asked", [["--per-cell", 1], ["--subjects", 2, "--modalities", "T1w,T1ce,FLAIR"]])

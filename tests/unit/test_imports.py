@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 sys.modules["ray"] = None  # any import of ray now raises ImportError
@@ -19,6 +21,7 @@ print(len(names))
 """
 
 
+@pytest.mark.slow  # the rules of import-linter say the same of all that is imported by name
 def test_every_module_of_the_library_imports_without_ray() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mrigen.models.codec import Pixels
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.records import read_table, tensor_numpy
 from mrigen.run import deciding_settings
+from mrigen.stages.phantom import phantom_run
 from mrigen.storage import Location
 from mrigen.training.__main__ import command
 from tests.unit.model_folder.test_files import resealed
@@ -32,7 +34,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """From a phantom to samples, as `python -m mrigen.training` does it."""
     folder = tmp_path_factory.mktemp("pixels")
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    command.main([str(folder), "--phantom", "4", "--preset", "tiny", *settings], standalone_mode=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("mrigen.stages.phantom.phantom_run", functools.partial(phantom_run, spacing_mm=8.0))
+        command.main([str(folder), "--phantom", "4", "--preset", "tiny", *settings], standalone_mode=False)
     return folder
 
 

@@ -85,7 +85,7 @@ def test_the_split_does_not_follow_the_slice_offset() -> None:
     assert np.mean(test) == pytest.approx(-20 + data.slice_step_mm / 2, abs=0.5)
 
 
-def test_a_run_remembers_them_and_a_table_says_otherwise(tmp_path: Path) -> None:
+def test_a_run_remembers_them_and_a_table_says_otherwise(tmp_path: Path, no_data_page: None) -> None:
     config = load_config("tiny", overrides=["data.image_size=32", "data.spacing_mm=6"])
     run, names = Location.parse(tmp_path / "run"), [f"p{n}" for n in range(4)]
     tree = write_bids(tmp_path / "tree", dict.fromkeys(names, "MS"), ("T1w",))

@@ -348,7 +348,7 @@ def test_openapi_describes_the_request_and_every_answer(client: TestClient) -> N
     operation = api["paths"]["/v1/samples"]["post"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["properties"]) == set(SampleBody.model_fields)
-    assert schema["required"] == ["pathology", "modality"]
+    assert schema["required"] == ["pathology", "modality"] == list(schema["properties"])[:2]
     assert schema["additionalProperties"] is False
     assert "$defs" not in json.dumps(schema)
     assert "$ref" not in json.dumps(schema)

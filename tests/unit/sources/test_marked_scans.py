@@ -19,6 +19,7 @@ from mrigen.stages.prepare import prepare_run
 from mrigen.storage import Location
 from tests.fake_scans import found, write_bids
 
+pytestmark = pytest.mark.usefixtures("no_data_page")
 CONFIG = load_config("tiny")
 CONFIG = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"image_size": 48, "spacing_mm": 4.0})})
 SEED, SPACING_MM = 3, 4.0

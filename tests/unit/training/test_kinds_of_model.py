@@ -19,12 +19,13 @@ from tests.fake_run import SIZE, tiny_config, write_data
 
 CONV = ["autoencoder.network=conv", "autoencoder.block_channels=[8, 16, 16]"]
 FLOW = ["diffusion.prediction=flow", "diffusion.schedule=linear", "diffusion.timesteps=logit_normal"]
+FEW_STEPS = [f"{part}.training.num_steps=2" for part in ("autoencoder", "denoiser")]
 EPSILON = ["diffusion.prediction=epsilon", "diffusion.schedule=scaled_linear"]
 
 
 @pytest.mark.parametrize("settings", [[*CONV, *FLOW], EPSILON], ids=["conv-flow", "kl-epsilon"])
 def test_it_trains_is_read_back_and_samples_by_every_solver(tmp_path, settings):
-    config, run = tiny_config(*settings), Location.parse(tmp_path)
+    config, run = tiny_config(*settings, *FEW_STEPS), Location.parse(tmp_path)
     write_data(tmp_path, all_cells()[:4], {"train": 2, "val": 1})
     accelerator = make_accelerator(config)
     losses: list[float] = []

@@ -202,7 +202,7 @@ def least_loss(mixture) -> float:
     """The weighted variance of v given the noisy latent, over all timesteps: a quadrature over noisy latents."""
     weights, means, stds = (torch.tensor(values, dtype=torch.float64) for values in mixture)
     alpha, sigma = SCHEDULE.alpha[:, None], SCHEDULE.sigma[:, None]
-    grid = torch.linspace(-8, 8, 8001, dtype=torch.float64)
+    grid = torch.linspace(-8, 8, 2001, dtype=torch.float64)
     spread = (alpha[..., None] ** 2 * stds**2 + sigma[..., None] ** 2).sqrt()
     normal = torch.distributions.Normal(alpha[..., None] * means, spread)
     density = (weights * normal.log_prob(grid[:, None]).exp()).sum(-1)
