@@ -75,7 +75,7 @@ def test_without_cells_those_that_the_model_was_trained_on_are_made(no_ray, tiny
 def test_the_command_of_the_model_card_works(no_ray, tiny_run, tmp_path):
     card = (tiny_run / "model" / "README.md").read_text()
     (line,) = [line for line in card.splitlines() if line.startswith("    mrigen generate")]
-    places = {"FOLDER": tiny_run / "model", "OUT": tmp_path / "out"}
+    places = {"FOLDER": tiny_run / "model", "OUT": tmp_path / "out", "10": "1"}  # samples of each cell
     assert mrigen(*[places.get(word, word) for word in line.split()[1:]], "--redraws", 0) == 0
     assert "`--cells Healthy:T1w`" in card
     for text, words in ((card, "brain"), ((tmp_path / "out/README.md").read_text(), "n<1K")):

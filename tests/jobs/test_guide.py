@@ -44,7 +44,11 @@ def write_what_the_guide_names(folder: Path) -> None:
 
 
 def test_every_command_does_what_the_guide_says(
-    tmp_path: Path, no_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    no_ray: None,
+    no_data_page: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_what_the_guide_names(tmp_path)
     monkeypatch.chdir(tmp_path)

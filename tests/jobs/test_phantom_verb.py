@@ -8,7 +8,7 @@ import pytest
 
 from tests.command import hashes, mrigen, mrigen_killed
 
-COARSE = ("--spacing-mm", "4")
+COARSE = ("--spacing-mm", "8")
 
 
 @pytest.mark.ray

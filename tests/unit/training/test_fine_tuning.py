@@ -22,7 +22,11 @@ from mrigen.training.ldm import train_denoiser
 from mrigen.training.vae import train_autoencoder
 from tests.fake_run import tiny_config, write_data
 
-STILL = [f"{part}.training.learning_rate=1e-12" for part in ("autoencoder", "denoiser")]
+STILL = [
+    f"{part}.training.{setting}"
+    for part in ("autoencoder", "denoiser")
+    for setting in ("learning_rate=1e-12", "num_steps=2")
+]
 
 
 def quiet(step, values):
@@ -51,7 +55,7 @@ def test_the_weights_begin_with_those_of_the_model_and_its_subjects_are_told(tin
 
 
 def test_another_model_in_its_place_is_refused(tiny_run, tmp_path):
-    config = begun_from("embedded", load_config("quick"), "vae")
+    config = begun_from("embedded", load_config("slice128"), "vae")
     shutil.copytree(tiny_run / "model", tmp_path / "vae/start")
     write_data(tmp_path, all_cells()[:2], {"train": 1})
     mark = {**json.loads((tmp_path / "data/_SUCCESS.json").read_text()), "settings": deciding_settings(config, "data")}
