@@ -29,7 +29,7 @@ How far it does, in the first {num_persons} persons:
 {rows}
 {reference}"""
 _REFERENCE = """
-What subjects of the phantom, which the model was trained on, reach is measured in docs/guides/generate.md of mrigen.
+Subjects of the phantom, which the model was trained on, are measured beside it in docs/guides/generate.md of mrigen.
 """
 
 
