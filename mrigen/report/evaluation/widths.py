@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure as Plot
+from matplotlib.ticker import LogLocator
 
 from mrigen.evaluation.summary import Evaluation, Row
 from mrigen.images.scopes import ScopeKind
@@ -69,10 +70,10 @@ def _plot(cells: Sequence[Row], lead: str) -> bytes:
             axes.plot([now.n], [now.value], "o", color=colour, markersize=4)
         axes.set_xlabel("generated images", fontsize=8)
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:.2g}")
-        axes.yaxis.set_minor_formatter("{x:.2g}")
+        axes.yaxis.set_minor_formatter("")
         tidy(axes, str(pathology))
-        axes.tick_params(which="minor", labelsize=7)
     panels[0].set_ylabel("width of the interval of KID", fontsize=8)
     for place, modality in enumerate(Modality):
         if any(row.scope.cells[0].modality is modality for row in cells):
