@@ -96,12 +96,12 @@ class Pipeline:
         self._schedule = model.schedule
 
     @classmethod
-    def load(cls, folder: Path | Location | None = None, device: str = "cpu") -> Self:
+    def load(cls, folder: str | Path | Location | None = None, device: str = "cpu") -> Self:
         """Load a model folder, or the embedded model. Raises InputError if it is missing or broken."""
         if folder is None:
             with resources.as_file(resources.files("mrigen") / "embedded" / "model") as embedded:
                 return cls(load_model(embedded), device)
-        location = Location.parse(folder) if isinstance(folder, Path) else folder
+        location = folder if isinstance(folder, Location) else Location.parse(folder)
         if not location.is_folder():
             raise InputError(f"there is no model folder {folder}")
         with location.as_local() as local:

@@ -191,3 +191,9 @@ def test_untrained_cells_are_named(pipeline):
     assert str(error.value) == (
         f"never seen in training: Sclerosis:PD; choose of those that were (--cells {trained}), or do this"
     )
+
+
+def test_a_folder_is_named_by_its_path(pipeline, tiny_run, tmp_path):
+    assert Pipeline.load(str(tiny_run / "model")).model_sha256 == pipeline.model_sha256
+    with pytest.raises(InputError, match=f"^there is no model folder {tmp_path}/none$"):
+        Pipeline.load(f"{tmp_path}/none")
