@@ -19,6 +19,7 @@ import json
 import os
 import time
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class SampleFile:
     facts: Mapping[str, Any]
 
 
-class _Calls(Generic[Http]):
+class _Calls(ABC, Generic[Http]):
     """What both clients do; they differ in how a request is sent and a time is waited."""
 
     _connect: type[Http]
@@ -87,16 +88,17 @@ class _Calls(Generic[Http]):
         self._http: Http = self._connect(base_url=url, headers=headers, timeout=timeout_s)
         self._patience_s = patience_s
 
+    @abstractmethod
     async def _send(self, request: httpx.Request, stream: bool) -> httpx.Response:
         """The answer; a good one's body is left to be taken if it is a `stream`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _take(self, response: httpx.Response, file: BinaryIO) -> None:
         """Write what is left of an answer to a file."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _sleep(self, seconds: float) -> None:
-        raise NotImplementedError
+        """Let so much time pass."""
 
     async def _answer(
         self, method: str, path: str, body: Answer | None = None, *, stream: bool = False

@@ -72,3 +72,11 @@ def hashes(folder: Path, *without: str) -> dict[str, str]:
         for path in files
         if not any(part in str(path.relative_to(folder)) for part in without)
     }
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    """Ask every fifth of a second, for so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.2)
