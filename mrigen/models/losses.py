@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -10,10 +12,13 @@ from torch.func import functional_call
 from mrigen.config import AutoencoderConfig
 from mrigen.models.autoencoder import Autoencoder, Decoded
 from mrigen.models.codec import Posterior
-from mrigen.models.discriminator import PatchDiscriminator
+from mrigen.models.discriminator import FeatureDiscriminator
+from mrigen.models.efficientnet_lite import lite_features
 from mrigen.models.texture import texture_loss
 
 MAX_ADAPTIVE_WEIGHT = 1e4
+LEAST_DEVIATION = 0.1
+"""Of a channel's features, in deviations of all channels' of the level."""
 
 
 class AutoencoderObjective(nn.Module):
@@ -26,7 +31,8 @@ class AutoencoderObjective(nn.Module):
     def __init__(self, autoencoder: Autoencoder, settings: AutoencoderConfig) -> None:
         super().__init__()
         self.autoencoder, self._settings = autoencoder, settings
-        self.discriminator = PatchDiscriminator() if settings.adversarial_weight else None
+        self.discriminator = FeatureDiscriminator() if settings.adversarial_weight else None
+        self._features = lite_features() if settings.perceptual_weight or settings.adversarial_weight else None
 
     def forward(
         self,
@@ -44,14 +50,20 @@ class AutoencoderObjective(nn.Module):
         """
         decoded, posterior = self.autoencoder(images, noise, levels)
         terms = autoencoder_loss(decoded, images, posterior, self._settings, lesions)
+        if self._features is None:
+            return terms
+        with torch.no_grad():
+            wanted = self._features(images)
+        drawn = self._features(decoded.textured(texture_noise))
+        terms["perceptual"] = perceptual_distance(drawn, wanted)
+        terms["loss"] = terms["loss"] + self._settings.perceptual_weight * terms["perceptual"]
         if self.discriminator is None:
             return terms
-        textured = decoded.textured(texture_noise)
         frozen = {name: weights.detach() for name, weights in self.discriminator.named_parameters()}
-        adversarial = -functional_call(self.discriminator, frozen, (textured,)).mean()
+        adversarial = -functional_call(self.discriminator, frozen, (drawn,)).mean()
         weight = adaptive_weight(terms["loss"], adversarial, decoded.mean)
         share = self._settings.adversarial_share(step)
-        real, fake = self.discriminator(images), self.discriminator(textured.detach())
+        real, fake = self.discriminator(wanted), self.discriminator([level.detach() for level in drawn])
         told = hinge_loss(real, fake)
         loss = terms["loss"] + self._settings.adversarial_weight * share * weight * adversarial + told
         return {**terms, "loss": loss, "adversarial": adversarial, "discriminator": told}
@@ -83,6 +95,17 @@ def autoencoder_loss(
         terms["texture"] = texture_loss(decoded.logvar, decoded.mean.detach().clamp(-1.0, 1.0), images)
         loss = loss + terms["texture"]
     return {"loss": loss, **terms}
+
+
+def perceptual_distance(features: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Mean absolute difference of features (B, C, H, W) of several levels from those wanted, a scalar, in deviations of
+    each channel in the image wanted (after Johnson et al. 2016)."""
+    errors = []
+    for got, goal in zip(features, wanted, strict=True):
+        # Some channels tell hardly anything of an image: they count less than the others.
+        scale = goal.std((2, 3), keepdim=True) + LEAST_DEVIATION * goal.std((1, 2, 3), keepdim=True)
+        errors.append(((got - goal) / scale).abs().mean())
+    return torch.stack(errors).mean()
 
 
 def gradient_error(first: Tensor, second: Tensor) -> Tensor:

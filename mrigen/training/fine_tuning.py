@@ -72,9 +72,11 @@ def bring(model: str, stage_folder: Location) -> None:
 def load_start(stage_folder: Location, settings: TrainingConfig) -> tuple[Model, frozenset[str]] | None:
     """The model that the stage begins with, and the digests of its training subjects; None if it begins with nothing.
 
-    Raises InputError if its copy is not there, not whole, or of another model.
+    Raises InputError if its copy is not there, not whole, or of another model, or if nothing at all would be learned.
     """
     if settings.started_from is None:
+        if settings.num_steps == 0:
+            raise InputError("training.num_steps is 0: that keeps the weights of a model, which is given by --from")
         return None
     start = stage_folder / "start"
     if not (start / SUMS).is_file():

@@ -59,6 +59,10 @@ def train_autoencoder(
         model = Autoencoder.build(config)
         if (start := load_start(run / "vae", settings)) and isinstance(start[0].codec, Autoencoder):
             model.load_state_dict(start[0].codec.state_dict())
+        if config.autoencoder.frozen_encoder:
+            if not start:
+                raise InputError("autoencoder.frozen_encoder trains the decoder of a model, which is given by --from")
+            model.freeze_encoder()
         objective = AutoencoderObjective(model, config.autoencoder).to(device)
         order = rows.order()
 

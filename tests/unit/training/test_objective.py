@@ -98,11 +98,12 @@ AUTOENCODERS = [
         "autoencoder.adversarial_weight=0.5",
         "autoencoder.lesion_weight=3",
         "autoencoder.latent_noise=0.5",
+        "autoencoder.perceptual_weight=1",
     ),
 ]
 
 
-@pytest.mark.parametrize("config", AUTOENCODERS, ids=["plain", "crops, lesions and a discriminator"])
+@pytest.mark.parametrize("config", AUTOENCODERS, ids=["plain", "crops, lesions, features and a discriminator"])
 def test_an_image_and_its_noise_are_the_same_in_any_worker_and_the_gradients_add_up(run, tmp_path, config):
     torch.manual_seed(0)
     objective = AutoencoderObjective(Autoencoder.build(config), config.autoencoder)
