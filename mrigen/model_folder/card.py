@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from mrigen.config import Config
+from mrigen.config import Config, TrainingConfig
 from mrigen.labels import Cell, Modality, Pathology
 
 _CARD = """\
@@ -81,16 +81,14 @@ def model_card(
         kind, codec, steps = "pixel", "no autoencoder: the denoiser works on the images themselves", ""
         folders = "`unet/` and `scheduler/`"
     else:
-        training = config.autoencoder.training
         kind, folders = "latent", "`vae/`, `unet/` and `scheduler/`"
         codec = (
             f"autoencoder: {_AUTOENCODERS[config.autoencoder.network]}, "
             f"{config.autoencoder.latent_channels} latent channels, "
             f"downsampling {config.autoencoder.downsampling}"
         )
-        steps = f"{training.num_steps} steps of {training.batch_size} images (autoencoder), "
-    training = config.denoiser.training
-    steps += f"{training.num_steps} steps of {training.batch_size} {'images' if kind == 'pixel' else 'latents'}"
+        steps = f"{_steps(config.autoencoder.training, 'images')} (autoencoder), "
+    steps += _steps(config.denoiser.training, "images" if kind == "pixel" else "latents")
     return _CARD.format(
         kind=kind,
         codec=codec,
@@ -109,3 +107,8 @@ def model_card(
         trained_on=trained_on(sources),
         example=next((cell for cell, count in counts.items() if count), ""),
     )
+
+
+def _steps(training: TrainingConfig, what: str) -> str:
+    begun = f" from model {training.started_from[:12]} on" if training.started_from else ""
+    return f"{training.num_steps} steps of {training.batch_size} {what}{begun}"

@@ -50,6 +50,10 @@ def test_the_weights_begin_with_those_of_the_model_and_its_subjects_are_told(tin
     for part in ("codec", "denoiser"):
         pairs = zip(getattr(before, part).parameters(), getattr(after, part).parameters(), strict=True)
         assert all(torch.equal(one, other) for one, other in pairs), part
+    began = f"from model {before.sha256[:12]} on"
+    assert f"2 steps of 8 images {began} (autoencoder), 2 steps of 8 latents {began}" in (
+        tmp_path / "model/README.md"
+    ).read_text().replace("\n", " ")
     told = json.loads((tmp_path / "model/labels.json").read_text())["training_subjects"]
     assert {subject_digest("train000Healthy"), subject_digest("train001Dementia")} <= set(told)
 
