@@ -80,7 +80,8 @@ def ask(trained: Trained, images: LabelledImages) -> Answers:
 @dataclass(frozen=True)
 class Fidelity:
     """Figures of every scope by name (`pathology`, `pathology_real`, `pathology_calibration`, ...), and confusion
-    matrices over the trained cells by target and side (`real`, `generated`): what was asked for by what was named."""
+    matrices over the trained cells by target and side (`real`, `generated`): what was asked for by what was named.
+    There is none of a target of which the classifier knows one class alone."""
 
     rows: Mapping[str, Mapping[str, Figure]]
     confusion: Mapping[str, Mapping[str, list[list[int]]]]
@@ -119,6 +120,7 @@ def fidelity(
             for name, some in (("real", real.of(known)), ("generated", generated.of(known)))
         }
         for target in TARGETS
+        if len(_classes(target, counts)) > 1
     }
     return Fidelity(rows, matrices)
 
@@ -165,13 +167,17 @@ def why_no_accuracy(answers: Answers, scope: Scope, counts: Mapping[Cell, int]) 
 
 def nothing_learned(real: Answers, target: str, counts: Mapping[Cell, int]) -> str | None:
     """Why the classifier has no word in `target` at all, or None: it saw one class, or names only one."""
-    known = {str(getattr(cell, target)) for cell, count in counts.items() if count}
-    if len(known) < 2:
+    if len(_classes(target, counts)) < 2:
         return f"the real training images are all of one {target}"
     said = np.unique(real.logits(target).argmax(axis=1))
     if len(said) == 1 and len(np.unique(real.labels(target))) > 1:
         return f"the classifier takes every held-out real image for {CLASSES[target][int(said[0])]}"
     return None
+
+
+def _classes(target: str, counts: Mapping[Cell, int]) -> set[str]:
+    """Those that the classifier was trained on."""
+    return {str(getattr(cell, target)) for cell, count in counts.items() if count}
 
 
 def _calibration(answers: Answers, target: str) -> Figure:

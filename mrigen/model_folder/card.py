@@ -51,8 +51,8 @@ _AUTOENCODERS = {"kl": "diffusers' AutoencoderKL", "conv": "mrigen's ConvAutoenc
 
 
 def is_phantom(source: str) -> bool:
-    """Whether images of this source were computed, not scanned."""
-    return "phantom" in source.casefold()
+    """Whether images of this source were computed by `mrigen phantom`, not scanned."""
+    return source.startswith("mrigen phantom")
 
 
 def trained_on(sources: Collection[str]) -> str:

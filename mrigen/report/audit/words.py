@@ -45,7 +45,7 @@ def explanation(audit: Audit, config: Config) -> str:
         "Matches, those also much nearer to training than to held-out images: "
         f"{audit.matches.count} of the samples, {audit.held_out_matches.count} of {audit.held_out_matches.n} "
         "held-out images.",
-        f"An excess this large has p {p}; the audit fails below {audit.significance:g}.",
+        f"That matches are no more frequent among samples has p {p}; the audit fails below {audit.significance:g}.",
     ]
     if audit.detectable is None:
         parts.append("With so few images it could not have failed, had every sample been a copy.")

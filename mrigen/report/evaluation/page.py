@@ -78,6 +78,9 @@ def report_page(
         any_untrained=any(row.scope.untrained for row in evaluation.rows),
         pictures=_pictures(evaluation),
         settings=config.evaluation,
+        extractors=evaluation.extractors,
+        restores=config.codec == "autoencoder",
+        grainy=config.autoencoder.network == "conv",
         image_size=config.data.image_size,
         num_scales=len(ms_ssim_betas(config.data.image_size)),
         limits={

@@ -58,12 +58,14 @@ def _told(rows: Sequence[Row], lead: str) -> Iterator[Said]:
         yield 0, f"Of trained cells ({len(rows)}), no single one {needs}."
         return
     told = sum(bool(told_apart(_figure(row, lead, "kid"))) for row in tested)
-    floors = [told_apart(_figure(row, lead, "kid_floor")) for row in tested]
+    floors = [found for row in tested if (found := told_apart(_figure(row, lead, "kid_floor"))) is not None]
+    of_real = ""
+    if floors:
+        of_real = f"; of real images of other subjects the same test says so in {sum(floors)} of {len(floors)}"
     yield (
         int(told > 0),
         f"In {told} of {len(tested)} trained cells that could be tested, generated images can be told from real ones "
-        f"(p < {ALPHA}); of real images of other subjects the same test says so in {sum(map(bool, floors))} of "
-        f"{sum(found is not None for found in floors)}{_farthest(rows, lead)}.",
+        f"(p < {ALPHA}){of_real}{_farthest(rows, lead)}.",
     )
 
 

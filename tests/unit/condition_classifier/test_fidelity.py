@@ -92,7 +92,9 @@ def test_untrained_cells_are_pooled_apart() -> None:
 def test_a_classifier_that_knows_nothing_gives_no_figure(
     real: Answers, known: dict[Cell, int], target: str, reason: str
 ) -> None:
-    assert fidelity(real, said(SHOWN, SHOWN), known).rows[OVERALL][target].reason == reason
+    found = fidelity(real, said(SHOWN, SHOWN), known)
+    assert found.rows[OVERALL][target].reason == reason
+    assert (target in found.confusion) == (target == "modality")  # of one class there is nothing to confuse
 
 
 def test_images_that_are_not_finite_are_counted_and_take_the_figure_away() -> None:

@@ -47,7 +47,8 @@ def test_labels_tell_the_training_images_of_every_cell(tiny_run):
 def test_labels_and_card_tell_what_the_model_was_trained_on(tiny_run, folder):
     assert load_model(tiny_run / "model").training_sources == ("made up",)
     assert "It was trained on images from made up." in (tiny_run / "model" / "README.md").read_text()
-    assert trained_on(["IXI", "a phantom"]).startswith("trained on images from IXI, a phantom; in part on a phantom")
+    assert trained_on(["IXI", "mrigen phantom"]).startswith("trained on images from IXI, mrigen phantom; in part on a")
+    assert "cohort" not in trained_on(["Traveling Human Phantom"])  # people, scanned in many places
     assert load_model(tiny_run / "model").image_limits.keys() == set(Modality)
     resealed(folder, "labels.json", lambda labels: (labels.pop("training_sources"), labels.pop("image_limits")))
     assert load_model(folder).image_limits == {}
@@ -145,7 +146,7 @@ def test_only_what_is_known_to_have_no_skull_is_said_to_have_none(folder):
     stripped = model.config.model_copy(update={"data": model.config.data.model_copy(update={"head": "strip"})})
     assert not model.of_stripped_heads
     assert replace(model, config=stripped).of_stripped_heads
-    assert replace(model, training_sources=("a phantom",)).of_stripped_heads
+    assert replace(model, training_sources=("mrigen phantom",)).of_stripped_heads
     assert not replace(model, training_sources=("a phantom", "IXI")).of_stripped_heads
 
 

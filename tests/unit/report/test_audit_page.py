@@ -95,6 +95,7 @@ def test_the_verdict_comes_first_and_never_says_too_much(page: Page) -> None:
     assert f"{audit.matches.count} samples look like copies" in copied
     assert copied.index("look like copies") < copied.index("Counts")
     assert "shows real training" in clean
+    assert [text.count("That no copy was detected") for text in (clean, copied)] == [1, 0]
 
 
 def test_the_page_tells_what_is_flagged_by_chance_by_its_own_settings() -> None:
@@ -115,6 +116,7 @@ def test_every_verdict_has_its_words() -> None:
     passed, failed = some_audit(), some_audit(25)
     assert f"It would have failed at {passed.detectable} matches." in explanation(passed, Config())
     assert "p < 0.0001" in explanation(failed, Config())
+    assert "That matches are no more frequent among samples has p = 1;" in explanation(passed, Config())
     assert "about 2 would be by chance" in explanation(failed, Config())  # 105 and 20 samples, each 1 of 61
     blind = replace(passed, detectable=None)
     assert verdict(blind) == "Too few images to tell a copy."

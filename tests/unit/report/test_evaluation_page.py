@@ -108,10 +108,25 @@ def test_only_the_extractors_that_were_used_are_explained(page: Page) -> None:
     for text in (
         "efficientnet-lite0: trained on photographs",
         "mri: what this run's own classifier",
-        "autoencoder: latents",
     ):
         assert text in words, text
     assert "radimagenet" not in words
+    assert "autoencoder: latents" not in words
+
+
+def test_what_the_page_explains_is_what_this_run_has(page: Page) -> None:
+    def words_of(config: Config) -> str:
+        return " ".join(Page(some_report_page(config=config)).words.split())
+
+    small = " ".join(page.words.split())
+    assert "Taken over 3 scales, all that 64 pixels have room for" in small
+    assert "How well held-out real images survive encoding" in small
+    assert "noise of its own" not in small
+    large = words_of(Config.model_validate({"data": {"image_size": 256}, "autoencoder": {"network": "conv"}}))
+    assert "Taken over the five scales of Wang et al." in large
+    assert "it does not compare" not in large
+    assert "Its decoder draws noise of its own, which no PSNR rewards." in large
+    assert "survive encoding" not in words_of(Config(codec="pixels"))
 
 
 def test_n_stands_with_each_figure_where_they_differ(odd: Page) -> None:

@@ -31,10 +31,11 @@ def told(model: Location, *names: str, held_out: Collection[str] = ("three", "fo
 
 
 def test_a_phantom_and_missing_samples_are_told() -> None:
-    assert notices({"source": ["hospital"]}) == []
-    assert "The real images here are of a phantom cohort" in notices({"source": ["mrigen-phantom 0.1"]})[0]
+    assert notices({"source": ["hospital", "Traveling Human Phantom"]}) == []
+    assert "The real images here are of a phantom cohort" in notices({"source": ["mrigen phantom cohort"]})[0]
     assert (
-        "A part of the real images here (my phantom) is of a phantom" in notices({"source": ["IXI", "my phantom"]})[0]
+        "A part of the real images here (mrigen phantom) is of a phantom"
+        in notices({"source": ["IXI", "mrigen phantom"]})[0]
     )
     assert "not complete" in notices({}, complete=False)[0]
 

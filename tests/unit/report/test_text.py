@@ -119,6 +119,8 @@ def test_the_verdict_says_what_the_figures_come_to() -> None:
     assert sentences[3].startswith("Over all cells never seen in training generated images can be told from real ones")
     assert sentences[4].startswith("At worst, in Healthy:T1w 12% of the generated images look like some real one")
     assert len(sentences) == 5
+    untested = verdict(some_evaluation({f"{LEAD}/kid_floor": Figure.of(0.01, 17)}))
+    assert not any("the same test" in sentence for sentence in untested)
 
 
 def test_pooled_cells_do_not_praise_blobs() -> None:
