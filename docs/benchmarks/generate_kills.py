@@ -47,7 +47,9 @@ def storage(on_s3: bool) -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     where = {"region": "us-east-1", "scheme": "http", "endpoint_override": f"{host}:{port}"}
-    pafs.S3FileSystem(access_key="a", secret_key="b", allow_bucket_creation=True, **where).create_dir("bucket")
+    pafs.S3FileSystem(
+        access_key="a", secret_key="b", allow_bucket_creation=True, request_timeout=60.0, **where
+    ).create_dir("bucket")
     yield "s3://a:b@bucket/{}?" + "&".join(f"{name}={value}".replace(":", "%3A") for name, value in where.items())
     server.stop()
 
