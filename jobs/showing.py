@@ -23,6 +23,7 @@ from mrigen.stages.generate import Cohort, Estimate
 from mrigen.storage import Location
 
 SHOWN_GEOMETRIES = 6
+MANY_FILES = 1_000_000
 
 
 def print_found(found: FoundScans) -> None:
@@ -129,6 +130,8 @@ def print_estimate(estimate: Estimate, num_workers: int, *, gated: bool) -> None
         files = "" if estimate.free_files is None else f" in {estimate.free_files}"
         room = f"; free are {_size(estimate.free_bytes)}{files}: {'fits' if estimate.fits else 'DOES NOT FIT'}"
     print(f"disk:    {needs}{room}")
+    if count * estimate.files >= MANY_FILES:
+        print("files:   so many are slow to list and to copy: --format webdataset or parquet packs a shard in one")
 
 
 def _size(num_bytes: float) -> str:

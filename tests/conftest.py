@@ -63,6 +63,24 @@ def no_data_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mrigen.stages.prepare.write_data_page", lambda *_: None)
 
 
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A URI of a bucket on an S3 server of our own, up to the path."""
+    import pyarrow.fs as pafs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    filesystem = pafs.S3FileSystem(
+        access_key="a", secret_key="b", region="us-east-1", scheme="http", endpoint_override=f"{host}:{port}",
+        allow_bucket_creation=True,
+    )  # fmt: skip
+    filesystem.create_dir("bucket")
+    yield f"s3://a:b@bucket/{{}}?region=us-east-1&scheme=http&endpoint_override={host}%3A{port}"
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real scans that MRIGEN_REAL_DATA names."""

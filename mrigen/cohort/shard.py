@@ -7,7 +7,8 @@ import io
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,9 @@ Writer = Callable[[Sequence[Row], Sequence[Sample]], Iterator[tuple[str, bytes]]
 
 Gate = Callable[[Sequence[Sample]], Sequence[str | None]]
 """Says of samples that can be scans why each is rejected, None where it is not."""
+
+_WRITERS = 8
+"""Files of a shard that are on their way to the disk or store at once, each in a thread: most of that is waiting."""
 
 _REJECTED = pa.schema([("id", pa.string()), ("redraw", pa.int32()), ("seed", pa.uint64()), ("reason", pa.string())])
 
@@ -80,10 +84,21 @@ def make_shard(
     leaves the same bytes. Raises InputError if all samples are rejected.
     """
     if differences(plan, shard, folder):
-        for path, content in shard_files(pipeline, plan, plan.shard(shard), gates):
-            (folder / path).write_bytes(content)
+        _publish(shard_files(pipeline, plan, plan.shard(shard), gates), manifest_part(folder, shard), folder)
     facts = _facts(pq.read_schema(io.BytesIO(manifest_part(folder, shard).read_bytes())))
     return ShardReport(plan.num_rows(shard), facts["rejected"], facts["left_out"])
+
+
+def _publish(files: Iterable[tuple[str, bytes]], part: Location, folder: Location) -> None:
+    """Write files while the next are packed, and the part of the manifest once all others stand."""
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        written: list[Future[None]] = []
+        for path, content in files:
+            if folder / path == part:
+                for file in written:
+                    file.result()
+            written.append(writers.submit((folder / path).write_bytes, content))
+        written[-1].result()
 
 
 def shard_files(

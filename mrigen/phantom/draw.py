@@ -12,8 +12,9 @@ import numpy as np
 
 from mrigen.labels import Modality, Pathology
 from mrigen.phantom.draw_lesions import as_vector, draw_hyperintensity, draw_plaques, draw_seed, draw_tumour
-from mrigen.phantom.parameters import AnatomyParameters, ScanParameters, SubjectParameters, VesselParameters
-from mrigen.phantom.signal import PROTOCOLS, RELAXATION, Protocol, Relaxation, Tissue
+from mrigen.phantom.parameters import AnatomyParameters, ScanParameters, SubjectParameters, Vector, VesselParameters
+from mrigen.phantom.signal import Protocol, Relaxation, Tissue, relaxation_at
+from mrigen.phantom.sites import REFERENCE, Scanner, Site
 
 # mean, standard deviation, lowest and highest age in years; Healthy is uniform between the last two
 _AGE_YEARS: Mapping[Pathology, tuple[float, float, float, float]] = {
@@ -28,15 +29,15 @@ _VENTRICLE_FACTOR: Mapping[Pathology, float] = {Pathology.DEMENTIA: 1.5, Patholo
 _SMALLEST_VENTRICLE_ML, _LARGEST_VENTRICLE_ML = 7.0, 110.0
 
 
-def _draw_age(rng: np.random.Generator, pathology: Pathology) -> float:
+def _draw_age(rng: np.random.Generator, pathology: Pathology, older: float) -> float:
     """Years. The four ranges overlap: age alone does not tell the pathology between 52 and 75."""
     mean, deviation, low, high = _AGE_YEARS[pathology]
     if pathology is Pathology.HEALTHY:
-        return round(float(rng.uniform(low, high)), 1)
-    return round(float(np.clip(rng.normal(mean, deviation), low, high)), 1)
+        return round(float(rng.uniform(max(low, low + older), min(high, high + older))), 1)
+    return round(float(np.clip(rng.normal(mean + older, deviation), low, high)), 1)
 
 
-def _draw_anatomy(rng: np.random.Generator, pathology: Pathology, age: float) -> AnatomyParameters:
+def _draw_anatomy(rng: np.random.Generator, pathology: Pathology, age: float, tilt_deg: Vector) -> AnatomyParameters:
     """Ventricles and sulci widen and hippocampi shrink with age, in Dementia further, with overlap.
 
     Ventricles after Scahill et al. (Arch Neurol 60:989, 2003) and Nestor et al. (Brain 131:2443, 2008), hippocampal
@@ -50,7 +51,7 @@ def _draw_anatomy(rng: np.random.Generator, pathology: Pathology, age: float) ->
     whole = rng.uniform(0.87, 0.965)  # the template is larger than most brains
     return AnatomyParameters(
         scale=as_vector(whole * rng.uniform(0.955, 1.03, 3)),
-        rotation_deg=as_vector(rng.normal(0.0, (2.5, 1.5, 2.0))),
+        rotation_deg=as_vector(rng.normal(tilt_deg, (2.5, 1.5, 2.0))),
         warp_seed=draw_seed(rng),
         warp_mm=float(rng.uniform(2.2, 3.4)),
         fold_warp_mm=float(rng.uniform(1.1, 1.7)),
@@ -61,8 +62,8 @@ def _draw_anatomy(rng: np.random.Generator, pathology: Pathology, age: float) ->
     )
 
 
-def _draw_scan(rng: np.random.Generator, modality: Modality) -> ScanParameters:
-    nominal = PROTOCOLS[modality]
+def _draw_scan(rng: np.random.Generator, modality: Modality, scanner: Scanner) -> ScanParameters:
+    nominal = scanner.protocols[modality]
     tr, te, ti = np.clip(rng.normal(1.0, 0.03, 3), 0.92, 1.08)
     protocol = Protocol(
         float(nominal.tr_ms * tr),
@@ -74,16 +75,16 @@ def _draw_scan(rng: np.random.Generator, modality: Modality) -> ScanParameters:
     return ScanParameters(
         protocol=protocol,
         gain=float(rng.uniform(1000.0, 1300.0)),
-        snr=float(cleaner * rng.uniform(38.0, 70.0)),
-        bias=float(rng.uniform(0.03, 0.07)),
+        snr=float(cleaner * rng.uniform(38.0, 70.0) * scanner.snr),
+        bias=float(rng.uniform(0.03, 0.07) * scanner.bias),
         bias_seed=draw_seed(rng),
         noise_seed=draw_seed(rng),
     )
 
 
-def _draw_relaxation(rng: np.random.Generator) -> dict[Tissue, Relaxation]:
+def _draw_relaxation(rng: np.random.Generator, field_t: float) -> dict[Tissue, Relaxation]:
     jittered = {}
-    for tissue, nominal in RELAXATION.items():
+    for tissue, nominal in relaxation_at(field_t).items():
         t1, t2, density = np.clip(rng.normal(1.0, (0.03, 0.04, 0.015)), 0.9, 1.1)
         if tissue is Tissue.FLUID:  # water at body temperature hardly varies, and FLAIR is set to null it
             t1, density = 1.0 + (t1 - 1.0) / 4.0, 1.0
@@ -96,18 +97,18 @@ def _draw_relaxation(rng: np.random.Generator) -> dict[Tissue, Relaxation]:
     return jittered
 
 
-def draw_parameters(rng: np.random.Generator, pathology: Pathology) -> SubjectParameters:
-    """Draw a subject. Nothing after this call is random but what the seeds in the result name."""
-    age = _draw_age(rng, pathology)
+def draw_parameters(rng: np.random.Generator, pathology: Pathology, site: Site = REFERENCE) -> SubjectParameters:
+    """Draw a subject of a site. Nothing after this call is random but what the seeds in the result name."""
+    age = _draw_age(rng, pathology, site.years)
     return SubjectParameters(
         pathology=pathology,
         age=age,
-        anatomy=_draw_anatomy(rng, pathology, age),
+        anatomy=_draw_anatomy(rng, pathology, age, site.tilt_deg),
         vessels=VesselParameters(float(rng.uniform(0.85, 1.0)), float(rng.uniform(0.10, 0.20)), draw_seed(rng)),
         tumour=draw_tumour(rng) if pathology is Pathology.GLIOBLASTOMA else None,
         plaques=draw_plaques(rng) if pathology is Pathology.SCLEROSIS else (),
         hyperintensity=draw_hyperintensity(rng, pathology, age),
         texture_seed=draw_seed(rng),
-        relaxation=_draw_relaxation(rng),
-        scans={modality: _draw_scan(rng, modality) for modality in Modality},
+        relaxation=_draw_relaxation(rng, site.scanner.field_t),
+        scans={modality: _draw_scan(rng, modality, site.scanner) for modality in Modality},
     )

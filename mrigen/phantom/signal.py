@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from mrigen.labels import Modality
-from mrigen.phantom.fields import FloatArray
+from mrigen.phantom.fields import FloatArray, Grid
 
 
 class Tissue(IntEnum):
@@ -59,6 +61,23 @@ RELAXATION: Mapping[Tissue, Relaxation] = {
     Tissue.BLACK_HOLE: Relaxation(2000, 190, 0.88, 1990),
     Tissue.TUMOUR: Relaxation(1500, 125, 0.85, 1350),
 }
+REFERENCE_T = 3
+
+
+def relaxation_at(field_t: float) -> Mapping[Tissue, Relaxation]:
+    """Relaxation at a field strength in tesla.
+
+    T1 of all but fluid rises with the 0.38th power of the field (order: Rooney et al., Magn Reson Med 57:308, 2007, for
+    grey and white matter; lesions alike is ours). T2 and what gadolinium adds to the rate stay as they are.
+    """
+    if field_t == REFERENCE_T:
+        return RELAXATION
+    found = {}
+    for tissue, at_reference in RELAXATION.items():
+        t1 = at_reference.t1_ms * (1.0 if tissue is Tissue.FLUID else (field_t / REFERENCE_T) ** 0.38)
+        added_rate = 1.0 / at_reference.t1_gadolinium_ms - 1.0 / at_reference.t1_ms
+        found[tissue] = replace(at_reference, t1_ms=t1, t1_gadolinium_ms=1.0 / (1.0 / t1 + added_rate))
+    return found
 
 
 @dataclass(frozen=True)
@@ -92,6 +111,12 @@ def inversion_recovery(
     return float(proton_density * recovery * np.exp(-te_ms / t2_ms))
 
 
+def nulling_ms(tr_ms: float) -> float:
+    """The inversion time at which fluid has no signal."""
+    t1_ms = RELAXATION[Tissue.FLUID].t1_ms
+    return float(t1_ms * np.log(2.0 / (1.0 + np.exp(-tr_ms / t1_ms))))
+
+
 def tissue_signal(relaxation: Relaxation, protocol: Protocol, gadolinium: bool) -> float:
     """Signed signal of one tissue, in units of the signal of fully relaxed water."""
     t1 = relaxation.t1_gadolinium_ms if gadolinium else relaxation.t1_ms
@@ -119,6 +144,21 @@ def replace_tissue(fractions: FloatArray, tissue: Tissue, amount: FloatArray) ->
     """Let `amount` (N,) of each voxel of `fractions` (len(Tissue), N) become `tissue`, taken from all others alike."""
     fractions *= 1.0 - amount
     fractions[tissue] += amount
+
+
+def at_resolution(
+    signal: FloatArray, brain: NDArray[np.bool_], grid: Grid, resolution_mm: Sequence[float]
+) -> FloatArray:
+    """The signal (N,) of the brain's voxels, blurred to `resolution_mm` along x, y and z (full width at half maximum),
+    of which the voxels themselves make a part. Nothing comes in from outside of the brain."""
+    widths = np.sqrt(np.maximum(np.square(resolution_mm) / grid.spacing_mm**2 - 1.0, 0.0)) / np.sqrt(8.0 * np.log(2.0))
+    if not widths.any():
+        return signal
+    dense = np.zeros((2, *grid.shape), np.float32)
+    dense[:, brain] = signal, np.ones_like(signal)
+    blurred, weight = (ndimage.gaussian_filter(part, widths)[brain] for part in dense)
+    seen: FloatArray = blurred / weight
+    return seen
 
 
 def add_rician_noise(signal: FloatArray, sigma: float, seed: int) -> FloatArray:

@@ -16,7 +16,8 @@ from mrigen.phantom.draw import draw_parameters
 from mrigen.phantom.fields import FloatArray, Grid, smooth_noise, working_grid
 from mrigen.phantom.parameters import ScanParameters, SubjectParameters
 from mrigen.phantom.segmentation import FIRST_LESION, measure, segment
-from mrigen.phantom.signal import Tissue, add_rician_noise, mix_signal, tissue_signal
+from mrigen.phantom.signal import Tissue, add_rician_noise, at_resolution, mix_signal, tissue_signal
+from mrigen.phantom.sites import REFERENCE, Scanner, Site
 from mrigen.phantom.template import load_template
 from mrigen.phantom.tumour import add_tumour
 from mrigen.phantom.white_matter import add_hyperintensity, add_plaques
@@ -51,11 +52,6 @@ class PhantomSubject:
         return np.asarray(self.segmentation >= FIRST_LESION)
 
 
-def pathology_of(index: int) -> Pathology:
-    """The pathology of subject `index`: the four in turn, so that any cohort is balanced."""
-    return list(Pathology)[index % len(Pathology)]
-
-
 def _plain(value: object) -> object:
     """Dataclasses, mappings and enumerations as what JSON knows."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -73,6 +69,7 @@ def _scan(
     brain: NDArray[np.bool_],
     grid: Grid,
     parameters: SubjectParameters,
+    scanner: Scanner,
     modality: Modality,
 ) -> FloatArray:
     """The image of one modality, float32 (X, Y, Z)."""
@@ -83,22 +80,26 @@ def _scan(
     white = abs(tissue_signal(parameters.relaxation[Tissue.WHITE], scan.protocol, gadolinium))
     image = np.zeros(grid.shape, dtype=np.float32)
     clean = np.float32(scan.gain) * signal * bias * texture
-    image[brain] = add_rician_noise(clean, scan.gain * white / scan.snr, scan.noise_seed)
+    seen = at_resolution(clean, brain, grid, scanner.resolution_mm)
+    image[brain] = add_rician_noise(seen, scan.gain * white / scan.snr, scan.noise_seed)
     return image
 
 
-def make_subject(seed: int, index: int, spacing_mm: float = 2.4) -> PhantomSubject:
-    """Subject `index` of cohort `seed` with isotropic voxels of `spacing_mm`, in every modality.
+def make_subject(seed: int, index: int, spacing_mm: float = 2.4, site: Site = REFERENCE) -> PhantomSubject:
+    """Subject `index` of cohort `seed` at a site, with isotropic voxels of `spacing_mm`, in every modality.
 
-    A pure function: the same arguments give the same bits in any process. One anatomy renders in all modalities.
+    A pure function: the same arguments give the same bits in any process. One anatomy renders in all modalities, and
+    is the same in any scanner.
 
     Raises ValueError if seed or index is negative, or the spacing is not above 0 and up to 20 mm.
     """
     if seed < 0 or index < 0:
         raise ValueError(f"seed {seed} and index {index} must both be 0 or more")
     grid = working_grid(spacing_mm)
-    pathology = pathology_of(index)
-    parameters = draw_parameters(np.random.default_rng(np.random.SeedSequence([seed, index])), pathology)
+    pathology = site.pathology_of(index)
+    # A last 0 changes no stream: the reference has the subjects that it had before there were sites.
+    rng = np.random.default_rng(np.random.SeedSequence([seed, index, site.number]))
+    parameters = draw_parameters(rng, pathology, site)
     template = load_template(grid.spacing_mm)
     anatomy = build_anatomy(parameters.anatomy, parameters.vessels, parameters.tumour, template, grid)
     fractions = anatomy.fractions
@@ -114,15 +115,16 @@ def make_subject(seed: int, index: int, spacing_mm: float = 2.4) -> PhantomSubje
     segmentation[anatomy.brain] = segment(anatomy, fractions)
     drawn = _plain(parameters)
     assert isinstance(drawn, dict)
+    at = {"site": _plain(site)} if site.number else {}
     return PhantomSubject(
         subject=f"{index:04d}",
         pathology=pathology,
         age=parameters.age,
-        images={m: _scan(fractions, texture, anatomy.brain, grid, parameters, m) for m in Modality},
+        images={m: _scan(fractions, texture, anatomy.brain, grid, parameters, site.scanner, m) for m in Modality},
         segmentation=segmentation,
         brain=anatomy.brain.astype(np.uint8),
         affine=grid.affine,
-        parameters={"seed": seed, "index": index, "spacing_mm": grid.spacing_mm, **drawn},
+        parameters={"seed": seed, "index": index, "spacing_mm": grid.spacing_mm, **at, **drawn},
         measured={
             **measure(segmentation, grid.spacing_mm),
             "midline_shift_mm": round(midline_shift_mm(parameters.tumour), 1),

@@ -11,6 +11,7 @@ from mrigen.bids_names import bids_path
 from mrigen.errors import InputError
 from mrigen.labels import Modality
 from mrigen.phantom import LABELS, MEASURES, PhantomSubject, make_subject
+from mrigen.phantom.sites import draw_site
 from mrigen.storage import Location
 from mrigen.volume import SYNTHETIC_DESCRIPTION, Volume, nifti_bytes
 
@@ -42,13 +43,13 @@ participants.tsv; all parameters and the hash of every file are in manifest/.
 """
 
 
-def _label(index: int) -> str:
+def _label(site: int, index: int) -> str:
     """The BIDS label of a subject."""
-    return f"phantom{index:04d}"
+    return f"{f'site{site}' if site else ''}phantom{index:04d}"
 
 
-def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) -> None:
-    """Describe the cohort at `out`, or check that the one there is the same and no larger.
+def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float, site: int) -> None:
+    """Describe the cohort of a site at `out`, or check that the one there is the same and no larger.
 
     Raises InputError if something else stands there, or a number is out of range.
     """
@@ -57,7 +58,7 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
     if not MIN_SPACING_MM <= spacing_mm <= MAX_SPACING_MM:
         raise InputError(f"--spacing-mm {spacing_mm:g}: choose {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g}")
     described = out / "dataset_description.json"
-    identity = {"Seed": seed, "SpacingMM": spacing_mm, "Format": FORMAT}
+    identity = {"Seed": seed, "SpacingMM": spacing_mm, "Format": FORMAT} | ({"Site": site} if site else {})
     if described.is_file():
         tree = described.read_json()
         stored = tree.get("Phantom") if isinstance(tree, dict) else None
@@ -66,7 +67,7 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
             raise InputError(f"{out}: holds a data set {told}: name another folder for {identity}")
     elif out.files():
         raise InputError(f"{out}: holds other files: name a new folder, or an empty one")
-    last = f"{_label(num_subjects - 1)}.json"
+    last = f"{_label(site, num_subjects - 1)}.json"
     if any(file.name > last for file in (out / "manifest").files(".json")):
         raise InputError(f"{out}: holds more than {num_subjects} subjects: name another folder, or more --subjects")
     generated = {"GeneratedBy": [{"Name": "mrigen phantom", "Version": __version__, "Description": _NOTICE}]}
@@ -88,29 +89,32 @@ def open_tree(out: Location, num_subjects: int, seed: int, spacing_mm: float) ->
     (out / ".bidsignore").write_bytes(b"/manifest\n")
 
 
-def write_subject(out: Location, seed: int, spacing_mm: float, index: int) -> dict[str, Any]:
+def write_subject(out: Location, seed: int, spacing_mm: float, site: int, index: int) -> dict[str, Any]:
     """Write the files of one subject, then `manifest/<subject>.json` with their hashes; nothing if all are there.
 
     Returns the subject's row of the table of participants, and whether it was made now.
     """
-    manifest = out / "manifest" / f"{_label(index)}.json"
+    label = _label(site, index)
+    manifest = out / "manifest" / f"{label}.json"
     if manifest.is_file():
         stored = manifest.read_json()
         files = [(out / path, digest) for path, digest in stored["files"].items()]
         if all(file.is_file() and file.sha256() == digest for file, digest in files):
             return {**stored["participant"], "made": False}
-    subject = make_subject(seed, index, spacing_mm)
-    contents = _subject_files(subject, index)
+    place = draw_site(site)
+    subject = make_subject(seed, index, spacing_mm, place)
+    contents = _subject_files(subject, label, place.scanner.field_t)
     for path, content in contents.items():
         if isinstance(content, bytes):
             (out / path).write_bytes(content)
         else:
             (out / path).write_json(content)
     participant = {
-        "participant_id": f"sub-{_label(index)}",
+        "participant_id": f"sub-{label}",
         "age": subject.age,
         "pathology": subject.pathology.value,
         **subject.measured,
+        **({"site": site} if site else {}),
     }
     digests = {path: (out / path).sha256() for path in contents}
     told = {"parameters": subject.parameters, "measured": subject.measured}
@@ -118,16 +122,15 @@ def write_subject(out: Location, seed: int, spacing_mm: float, index: int) -> di
     return {**participant, "made": True}
 
 
-def _subject_files(subject: PhantomSubject, index: int) -> dict[str, Any]:
+def _subject_files(subject: PhantomSubject, label: str, field_t: float) -> dict[str, Any]:
     """Path in the tree -> bytes, or what goes into a JSON file."""
-    label = _label(index)
     files: dict[str, Any] = {}
     for modality, image in subject.images.items():
         # Values reach 1000 and noise is far above 1, so whole numbers lose nothing; the brain stays above 0.
         whole = np.where(subject.brain > 0, np.maximum(np.rint(image), 1.0), 0.0).astype(np.float32)
         path = bids_path(label, modality)
         files[path] = nifti_bytes(Volume(whole, subject.affine), description=SYNTHETIC_DESCRIPTION, dtype=np.int16)
-        files[path.replace(".nii.gz", ".json")] = _sidecar(subject, modality)
+        files[path.replace(".nii.gz", ".json")] = _sidecar(subject, modality, field_t)
     stem = f"{LESIONS}/sub-{label}/anat/sub-{label}"
     source = {"Sources": [f"bids::{bids_path(label, Modality.T1W)}"], "Synthetic": True}
     truths = {
@@ -147,7 +150,7 @@ def _subject_files(subject: PhantomSubject, index: int) -> dict[str, Any]:
     return files
 
 
-def _sidecar(subject: PhantomSubject, modality: Modality) -> dict[str, Any]:
+def _sidecar(subject: PhantomSubject, modality: Modality, field_t: float) -> dict[str, Any]:
     parameters = dict(subject.parameters)
     scans: Any = parameters.pop("scans")
     protocol = scans[modality.value]["protocol"]
@@ -155,7 +158,7 @@ def _sidecar(subject: PhantomSubject, modality: Modality) -> dict[str, Any]:
     sidecar: dict[str, Any] = {
         "Synthetic": True,
         "Description": _NOTICE,
-        "MagneticFieldStrength": 3,
+        "MagneticFieldStrength": field_t,
         "SkullStripped": True,
         **{name: protocol[key] / 1000 for name, key in times.items() if protocol[key] is not None},
     }
@@ -175,13 +178,16 @@ _COLUMNS = {
     },
 }
 """The table of participants: column -> what it is, in its order."""
+_SITE = {"site": {"Description": "Number of the simulated site: scanner, protocols, and who comes there"}}
+"""The last column of subjects that have a site."""
 
 
 def close_tree(out: Location, participants: list[dict[str, Any]]) -> None:
     """Write what describes the whole cohort; `participants.tsv`, which `mrigen prepare` asks for, comes last."""
-    (out / "participants.json").write_json(_COLUMNS)
+    columns = _COLUMNS | (_SITE if any("site" in row for row in participants) else {})
+    (out / "participants.json").write_json(columns)
     (out / "README").write_bytes(_README.encode())
     rows = sorted(participants, key=lambda row: str(row["participant_id"]))
-    header = ["participant_id", *_COLUMNS]
+    header = ["participant_id", *columns]
     lines = [header, *([str(row[name]) for name in header] for row in rows)]
     (out / "participants.tsv").write_bytes("".join("\t".join(line) + "\n" for line in lines).encode())

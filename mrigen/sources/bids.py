@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from mrigen.bids_names import SUFFIXES
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
-from mrigen.sources.label_tables import LABEL_COLUMNS, UserLabels, find_column, interpret, named_table
+from mrigen.sources.label_tables import LABEL_COLUMNS, UserLabels, find_column, interpret, named_table, read_sites
 from mrigen.sources.listing import is_scan_name
 from mrigen.sources.options import SourceOptions
 from mrigen.sources.scans import ClaimedFiles, Rejected, Scan
@@ -54,13 +54,14 @@ def find_bids_scans(root: Location, files: Iterable[str], options: SourceOptions
     """The anatomical scans of a BIDS tree that are T1w, T1ce, T2w, FLAIR or PD; `files` are paths relative to the root.
 
     The pathology is that of the session in `sub-*/sub-*_sessions.tsv` where that tells one, else that of the subject in
-    `participants.tsv`.
+    `participants.tsv`. A site that this tells makes a source of its own: `NAME, site SITE`.
 
     Raises InputError if no table tells the pathology.
     """
     files = tuple(files)
     label = _labeller(root, files, options)
     name, licence = _describe(root)
+    sites = read_sites(root / "participants.tsv")
     mine = {path for path in files if path.startswith(("sub-", *(f"{name}/" for name in NOT_RAW)))}
     found = _find_lesions(mine)
     lesions = {place: paths[0] for place, paths in found.items() if len(paths) == 1}
@@ -88,7 +89,7 @@ def find_bids_scans(root: Location, files: Iterable[str], options: SourceOptions
                 full,
                 subject,
                 session,
-                source=name,
+                source=f"{name}, site {sites[subject]}" if subject in sites else name,
                 pathology=pathology,
                 modality=Modality(options.modality or modality),
                 licence=licence,

@@ -14,6 +14,7 @@ from mrigen.sources.tables import read_rows
 from mrigen.storage import Location
 
 LABEL_COLUMNS = ("pathology", "diagnosis", "group", "dx")
+SITE_COLUMNS = ("site", "site_id")
 SUBJECT_COLUMNS = ("participant_id", "subject", "subject_id", "patient", "patient_id", "id")
 _NOTHING = ("", "n/a", "na", "nan", "none")
 
@@ -122,6 +123,20 @@ def find_column(header: Mapping[str, object] | Sequence[str], known: Sequence[st
     """The column that has the first of the `known` names, in any case."""
     by_name = {name.strip().casefold(): name for name in header}
     return next((by_name[name] for name in known if name in by_name), None)
+
+
+def read_sites(file: Location) -> dict[str, str]:
+    """Subject -> its site, of those that a table of participants tells the site of; several are joined by `or`."""
+    rows = read_rows(file) if file.is_file() else []
+    header = rows[0] if rows else {}
+    subject, column = find_column(header, SUBJECT_COLUMNS), find_column(header, SITE_COLUMNS)
+    if subject is None or column is None:
+        return {}
+    sites: dict[str, set[str]] = {}
+    for row in rows:
+        if row[column].casefold() not in _NOTHING:
+            sites.setdefault(row[subject].removeprefix("sub-"), set()).add(row[column])
+    return {name: " or ".join(sorted(found)) for name, found in sites.items()}
 
 
 class UserLabels:

@@ -20,14 +20,16 @@ class PhantomCohort:
     num_made: int
 
 
-def phantom_run(out: Location, each: Each, *, subjects: int, seed: int = 0, spacing_mm: float = 2.4) -> PhantomCohort:
+def phantom_run(
+    out: Location, each: Each, *, subjects: int, seed: int = 0, spacing_mm: float = 2.4, site: int = 0
+) -> PhantomCohort:
     """Write `subjects` phantom subjects with voxels of `spacing_mm` to the BIDS tree `out`; those that stand are kept.
 
-    The same seed gives the same bytes with any `each`. Raises InputError if something else stands at `out`, or a number
-    is out of range.
+    They are of the `site` of that number (`mrigen.phantom.sites`), if it is not 0. The same seed gives the same bytes
+    with any `each`. Raises InputError if something else stands at `out`, or a number is out of range.
     """
-    open_tree(out, subjects, seed, spacing_mm)
-    write = functools.partial(write_subject, out, seed, spacing_mm)
+    open_tree(out, subjects, seed, spacing_mm, site)
+    write = functools.partial(write_subject, out, seed, spacing_mm, site)
     rows = [row for _, row in each(write, range(subjects), "phantom subjects")]
     close_tree(out, rows)
     return PhantomCohort(Counter(row["pathology"] for row in rows), sum(row["made"] for row in rows))

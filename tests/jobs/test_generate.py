@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -229,8 +230,44 @@ def test_a_dry_run_says_what_it_would_take(no_ray, tiny_run, tmp_path, capsys, m
     assert hashes(out) == before
     disk = os.statvfs(tmp_path)
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=10**6, f_frsize=1, f_favail=disk.f_favail))
-    assert mrigen(*command) == 1
-    assert re.search(r"free are 1000 kB in \d+: DOES NOT FIT", capsys.readouterr().out)
+    assert "so many" not in told
+    assert mrigen(*command[:-1], "--cells", "HC:*=1,GBM:T1=300000", "--dry-run") == 1
+    told = capsys.readouterr().out
+    assert re.search(r"free are 1000 kB in \d+: DOES NOT FIT", told)
+    assert told.endswith("so many are slow to list and to copy: --format webdataset or parquet packs a shard in one\n")
+
+
+def test_a_full_disk_is_told_and_once_there_is_space_the_job_goes_on(no_ray, tiny_run, tmp_path, capsys, monkeypatch):
+    command = ["generate", "--model", tiny_run / "model", "--redraws", 0, "--cells", "HC:*=2", "--shard-size", 3]
+    out, synced = tmp_path / "out", []
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > 12:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        assert mrigen(*command, "--out", out) == os.EX_IOERR
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    where = rf"{out}/sub-Healthy\w+/anat/\S+ is not written, [0-9.]+ MB are free"
+    assert re.fullmatch(rf"mrigen: error: \[Errno 28\] No space left on device: {where}", told)
+    before = hashes(out)
+    assert not any("/." in path for path in before)  # nor is anything half written left over
+    assert mrigen(*command, "--out", out) == 0
+    assert before.items() <= hashes(out).items()
+    assert mrigen("verify", out) == 0
+
+
+def test_an_object_store_has_the_same_bytes(no_ray, tiny_run, tmp_path, bucket):
+    command = ["generate", "--model", tiny_run / "model", "--redraws", 0, "--cells", "HC:*=2", "--shard-size", 3]
+    for out in (tmp_path / "out", bucket.format("out")):
+        assert mrigen(*command, "--format", "bids,webdataset", "--out", out) == 0
+    assert mrigen("verify", bucket.format("out")) == 0
+    stored = Location.parse(bucket.format("out"))
+    found = {file.path.removeprefix(f"{stored.path}/"): file.sha256() for file in stored.files()}
+    assert found.pop("index.html")  # tells the command
+    assert found == hashes(tmp_path / "out", "index.html")
 
 
 def test_a_model_that_was_hardly_trained_is_told_and_its_drawings_are_taken_only_as_they_are(

@@ -31,6 +31,9 @@ def test_the_bytes_depend_on_the_seed_alone(
     assert "0 made now" in capsys.readouterr().out
     assert hashes(tmp_path / "one") == one
 
+    assert mrigen("phantom", tmp_path / "site", "--subjects", 1, "--site", 3, *COARSE) == 0
+    assert "\nsub-site3phantom0000\t" in (tmp_path / "site" / "participants.tsv").read_text()
+
 
 @pytest.mark.ray
 @pytest.mark.slow

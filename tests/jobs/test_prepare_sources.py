@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,24 +47,6 @@ def test_malformed_files_are_left_out_with_their_class(
     printed = capsys.readouterr()
     assert f"left out: {len(faults)} files" in printed.out
     assert printed.err.count("left out: ") == 21
-
-
-@pytest.fixture
-def bucket() -> Iterator[str]:
-    """A URI of a bucket on an S3 server of our own, up to the path."""
-    import pyarrow.fs as pafs
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    filesystem = pafs.S3FileSystem(
-        access_key="a", secret_key="b", region="us-east-1", scheme="http", endpoint_override=f"{host}:{port}",
-        allow_bucket_creation=True,
-    )  # fmt: skip
-    filesystem.create_dir("bucket")
-    yield f"s3://a:b@bucket/{{}}?region=us-east-1&scheme=http&endpoint_override={host}%3A{port}"
-    server.stop()
 
 
 def test_from_s3_to_s3(tmp_path: Path, no_ray: None, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:

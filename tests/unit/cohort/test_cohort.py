@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import tarfile
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +112,30 @@ def test_order_repeats_and_restarts_leave_the_same_bytes(pipeline, tmp_path):
     close(plan, pipeline, straight)
     close(plan, pipeline, crooked)
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+
+
+def test_files_are_written_side_by_side_and_the_manifest_once_all_stand(pipeline, tmp_path, monkeypatch):
+    plan, folder = empty_plan(pipeline).grown(each_cell(1), 4), Location.parse(tmp_path)
+    two, write = threading.Barrier(2, timeout=20.0), Location.write_bytes
+
+    def written(file: Location, data: bytes) -> None:
+        if file.parent.name != "manifest":
+            two.wait()  # breaks unless another file is written, too
+            time.sleep(0.1)
+        elif len(folder.files()) < 8:
+            raise AssertionError("the manifest came before the files that it tells of")
+        if file.name == broken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(file, data)
+
+    monkeypatch.setattr(Location, "write_bytes", written)
+    broken = "sub-HealthyT1w0000000_desc-synth_T1w.json"
+    with pytest.raises(OSError, match="No space left"):
+        make_shard(pipeline, plan, 0, folder)
+    assert len(folder.files()) == 7
+    broken = ""
+    make_shard(pipeline, plan, 0, folder)
+    assert len(folder.files()) == 9
 
 
 def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrigen.labels import Modality, Pathology
-from mrigen.phantom import LABELS, PhantomSubject, make_subject, pathology_of
+from mrigen.phantom import LABELS, PhantomSubject, make_subject
 from mrigen.phantom.anatomy import Anatomy, build_anatomy
 from mrigen.phantom.draw import draw_parameters
 from mrigen.phantom.fields import Grid, smooth_noise, working_grid
@@ -28,6 +28,7 @@ from mrigen.phantom.signal import (
 from mrigen.phantom.template import load_template
 
 COARSE_MM, FINE_MM = 4.0, 3.0
+PATHOLOGIES = list(Pathology)
 LESIONS_OF = {
     Pathology.HEALTHY: {"hyperintensity"},
     Pathology.GLIOBLASTOMA: {"necrosis", "oedema", "rim", "tumour", "hyperintensity"},
@@ -43,7 +44,7 @@ def subject(index: int, spacing_mm: float = COARSE_MM) -> PhantomSubject:
 
 def plain_anatomy(index: int, spacing_mm: float = COARSE_MM) -> Anatomy:
     """The brain of a subject before its lesions."""
-    drawn = draw_parameters(np.random.default_rng(np.random.SeedSequence([11, index])), pathology_of(index))
+    drawn = draw_parameters(np.random.default_rng(np.random.SeedSequence([11, index])), PATHOLOGIES[index % 4])
     return build_anatomy(drawn.anatomy, drawn.vessels, None, load_template(spacing_mm), working_grid(spacing_mm))
 
 
@@ -56,11 +57,27 @@ def test_seed_and_index_both_change_the_subject() -> None:
     assert not np.array_equal(reference, make_subject(12, 0, COARSE_MM).images[Modality.T2W])
 
 
+@pytest.mark.parametrize(
+    ("index", "age", "ventricle_ml", "means"),
+    [
+        (0, 29.0, 19.2, [275.52, 324.42, 280.52, 163.85, 635.37]),
+        (1, 71.9, 49.344, [266.61, 325.29, 378.0, 185.6, 614.05]),
+        (2, 39.6, 20.672, [329.57, 305.16, 333.39, 158.17, 638.88]),
+        (3, 77.7, 81.856, [249.37, 288.88, 360.14, 133.28, 712.01]),
+    ],
+)
+def test_subjects_are_those_of_this_format(index: int, age: float, ventricle_ml: float, means: list[float]) -> None:
+    """Whoever changes these raises `tree.FORMAT`: the embedded model was trained on such subjects."""
+    made = subject(index)
+    assert (made.age, made.measured["ventricle_ml"]) == (age, ventricle_ml)
+    assert [image[made.brain > 0].mean() for image in made.images.values()] == pytest.approx(means, rel=1e-4)
+
+
 @pytest.mark.parametrize("index", range(4))
 def test_arrays_have_the_promised_types_and_range(index: int) -> None:
     made = subject(index)
     assert made.subject == f"{index:04d}"
-    assert made.pathology is pathology_of(index)
+    assert made.pathology is PATHOLOGIES[index % 4]
     assert 20 <= made.age <= 92
     assert set(made.images) == set(Modality)
     for image in made.images.values():

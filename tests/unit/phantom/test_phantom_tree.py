@@ -22,7 +22,10 @@ from mrigen.errors import InputError
 from mrigen.labels import Modality
 from mrigen.phantom import FIRST_LESION, LABELS, MEASURES, make_subject
 from mrigen.phantom import tree as tree_module
+from mrigen.phantom.sites import draw_site
 from mrigen.phantom.tree import FORMAT, LESIONS
+from mrigen.sources.options import Source
+from mrigen.sources.recognise import find_all_scans
 from mrigen.stages.phantom import phantom_run
 from mrigen.storage import Location
 from mrigen.volume import read_volume
@@ -48,9 +51,9 @@ def _made_once() -> Iterator[None]:
         yield
 
 
-def write_tree(out: Location, subjects: int, seed: int = 3, spacing_mm: float = SPACING_MM) -> int:
+def write_tree(out: Location, subjects: int, seed: int = 3, spacing_mm: float = SPACING_MM, site: int = 0) -> int:
     """How many were made now."""
-    return phantom_run(out, one_by_one, subjects=subjects, seed=seed, spacing_mm=spacing_mm).num_made
+    return phantom_run(out, one_by_one, subjects=subjects, seed=seed, spacing_mm=spacing_mm, site=site).num_made
 
 
 def truth(tree: Path, index: int, name: str) -> np.ndarray:
@@ -122,6 +125,29 @@ def test_a_table_tells_who_they_are(tree: Path) -> None:
     assert list(described) == list(rows[0])[1:]
     assert all(column["Description"] for column in described.values())
     assert {name for name, column in described.items() if column.get("Units") == "mL"} == set(MEASURES)
+
+
+def test_sites_are_trees_that_go_together(tree: Path, tmp_path: Path) -> None:
+    for site in (1, 2):
+        write_tree(Location.parse(tmp_path / f"s{site}"), 2, site=site)
+    rows = table(tmp_path / "s2")
+    assert [(row["participant_id"], row["site"]) for row in rows] == [(f"sub-site2phantom000{k}", "2") for k in (0, 1)]
+    assert "site" in json.loads((tmp_path / "s2" / "participants.json").read_text())
+    assert "site" not in table(tree)[0]
+    sidecar = json.loads(
+        (tmp_path / "s1" / bids_path("site1phantom0000", Modality.T1W).replace("nii.gz", "json")).read_text()
+    )
+    scanner = draw_site(1).scanner
+    assert sidecar["MagneticFieldStrength"] == sidecar["Phantom"]["site"]["scanner"]["field_t"] == scanner.field_t
+    assert sidecar["RepetitionTime"] == pytest.approx(scanner.protocols[Modality.T1W].tr_ms / 1000, rel=0.1)
+    scans = find_all_scans([Source(Location.parse(tmp_path))]).scans
+    subjects = {scan.source: {one.subject for one in scans if one.source == scan.source} for scan in scans}
+    assert subjects == {
+        f"mrigen phantom cohort, site {site}": {f"site{site}phantom000{k}" for k in (0, 1)} for site in (1, 2)
+    }
+    for other in (0, 2):
+        with pytest.raises(InputError, match="another folder"):
+            write_tree(Location.parse(tmp_path / "s1"), 2, site=other)
 
 
 def test_volumes_in_the_table_are_those_of_the_written_labels(tree: Path) -> None:

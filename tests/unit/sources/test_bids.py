@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mrigen.bids_names import bids_path
 from mrigen.errors import InputError
 from mrigen.labels import Modality, Pathology
+from mrigen.prepare.confounds import Traits, find_confounds
 from mrigen.sources.bids import bids_roots, find_bids_scans
 from mrigen.sources.listing import list_files
 from mrigen.sources.options import SourceOptions
@@ -127,6 +129,19 @@ def test_a_tree_is_known_by_its_table_or_its_description() -> None:
         "more/b/sourcedata/participants.tsv",
     ]
     assert bids_roots(files) == ("", "more/b")
+
+
+def test_a_site_is_a_source_of_its_own_and_its_pathology_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"sub-{k}/anat/sub-{k}_T1w.nii.gz" for k in range(1, 6)))
+    rows = ("1\tcontrol\tA", "2\tMS\tA", "3\tAD\tB", "sub-3\tAD\tC", "4\tAD\tB", "5\tcontrol\tn/a")
+    participants(tmp_path, "\n".join(("participant_id\tdx\tSite", *rows)))
+    (tmp_path / "dataset_description.json").write_text('{"Name": "mine"}')
+    scans = found(tmp_path).scans
+    sources = ["mine, site A", "mine, site A", "mine, site B or C", "mine, site B", "mine"]
+    assert [scan.source for scan in sorted(scans, key=lambda scan: scan.subject)] == sources
+    traits = (Traits(scan.source, scan.pathology, scan.modality, 1.0, True) for scan in scans)
+    told = "every Dementia scan is from mine, site B or mine, site B or C, where no other pathology is"
+    assert [line.partition(":")[0] for line in find_confounds(Counter(traits))] == [told]
 
 
 def test_a_session_may_have_a_diagnosis_of_its_own(tmp_path: Path) -> None:
