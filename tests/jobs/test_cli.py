@@ -117,7 +117,7 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("prepare {empty} {out} --config {bad.yaml}", "{bad.yaml}"),
         ("prepare {empty} {out} --config {wrong.yaml}", "num_steps"),
         ("train-vae {empty} --set autoencoder.training.num_stepz=5", "num_steps"),
-        ("train-vae {empty} --set autoencoder.training.num_steps=0", "autoencoder.training.num_steps"),
+        ("train-vae {empty} --set autoencoder.training.num_steps=-1", "autoencoder.training.num_steps"),
         ("train-vae {empty} --set seed", "key.path=value"),
         ("generate --out {out} --cells Healthy:T1w --num-steps 0", "num_steps"),
         ("generate --out {out} --cells Healthy:T1w --guidance-scale nan", "guidance_scale"),
