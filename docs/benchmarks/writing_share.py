@@ -33,7 +33,7 @@ class Timed(Pipeline):
         return samples
 
 
-def measure(pipeline: Timed, name: str, count: int, folder: str | None) -> None:
+def measure(pipeline: Timed, name: str, count: int, folder: str | None) -> str:
     cells = [cell for cell in all_cells() if pipeline.is_trained(cell)]
     quotas = {Kind(cell): -(-count // len(cells)) for cell in cells}
     plan = CohortPlan(pipeline.model_sha256, 0, pipeline.config.sampler, formats=(name,)).grown(quotas, count)
@@ -47,11 +47,10 @@ def measure(pipeline: Timed, name: str, count: int, folder: str | None) -> None:
             waiting += time.perf_counter() - begun[1]
         whole = time.thread_time() - started
     packing = whole - pipeline.sampling - publishing
-    print(
+    return (
         f"{name}: {1000 * pipeline.sampling / count:.1f} ms a sample sampling, {1000 * packing / count:.1f} packing, "
         f"{1000 * publishing / count:.1f} publishing ({1000 * waiting / count:.1f} by the clock): "
-        f"{(packing + publishing) / whole:.1%} is writing",
-        flush=True,
+        f"{(packing + publishing) / whole:.1%} is writing"
     )
 
 
@@ -61,8 +60,9 @@ def main() -> None:
     parser.add_argument("--out", help="Folder on the disk to measure.  [default: that of temporary files]")
     arguments = parser.parse_args()
     pipeline = Timed.load()
+    measure(pipeline, "parquet", 1, arguments.out)  # what is loaded once
     for name in ("parquet", "webdataset", "bids"):
-        measure(pipeline, name, arguments.samples, arguments.out)
+        print(measure(pipeline, name, arguments.samples, arguments.out), flush=True)
 
 
 if __name__ == "__main__":
