@@ -167,7 +167,7 @@ def read_file(file: Location, columns: Sequence[str] | None = None) -> pa.Table:
         if lacking := [name for name in columns or () if name not in names]:
             raise InputError(f"{file} has no column {lacking[0]!r}: it is of something else, or another version")
         return pq.read_table(data, columns=list(columns) if columns else None, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file} is no whole Parquet file ({reason}): delete it and make it anew") from None
 

@@ -22,6 +22,7 @@ from mrigen.images.index import Group, ImageIndex, ImageRow, content_hash, in_fi
 from mrigen.images.labelled import choose_per_cell
 from mrigen.labels import Cell, all_cells
 from mrigen.metrics.image_quality import MIN_SIDE
+from mrigen.model_folder.card import shows_brains_alone
 from mrigen.storage import Location
 
 MAX_PER_CELL = 2000
@@ -51,6 +52,8 @@ class EvaluationPlan:
     identities: Mapping[str, str]
     held_out: str
     """A hash of the images that all others are held against."""
+    brains_alone: bool
+    """Whether the images are known to show no skull."""
 
 
 def plan_evaluation(
@@ -81,7 +84,13 @@ def plan_evaluation(
         chosen[Group.EXTERNAL] += _keep(choose_per_cell(by_group[Group.EXTERNAL, cell], MAX_PER_CELL), pool)
     depends = {EFFICIENTNET: f"imagenet, {config.evaluation.feature_size} pixels", **networks}
     identities = extractor_identities(config.evaluation, depends)
-    looks = {"version": __version__, "networks": dict(sorted(networks.items())), "extractors": identities}
+    brains_alone = shows_brains_alone(config.data, real.provenance.get("source", ()))
+    looks = {
+        "version": __version__,
+        "brains_alone": brains_alone,
+        "networks": dict(sorted(networks.items())),
+        "extractors": identities,
+    }
     return EvaluationPlan(
         images.files,
         tuple(shard for group in Group for shard in _cut(group, chosen[group], images.hashes, looks)),
@@ -89,6 +98,7 @@ def plan_evaluation(
         tuple(name for name in identities if name in depends),
         identities,
         hashlib.sha256("\n".join(sorted(row.id + row.sha256 for row in chosen[Group.HELD_OUT])).encode()).hexdigest(),
+        brains_alone,
     )
 
 

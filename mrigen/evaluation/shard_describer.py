@@ -21,6 +21,8 @@ from mrigen.evaluation.planning import EvaluationPlan, ImageShard
 from mrigen.evaluation.shard_files import SHARD_SCHEMA, ShardFiles
 from mrigen.features.networks import Networks
 from mrigen.images.index import Group, ImageRow, hash_order
+from mrigen.labels import Modality
+from mrigen.metrics.clinical import BrainSlice
 from mrigen.metrics.image_quality import psnr, ssim
 from mrigen.records import read_image_file, tensor_numpy, unpack_mask, write_table
 
@@ -39,6 +41,7 @@ class ShardDescriber:
     def __init__(self, plan: EvaluationPlan, networks: Networks, config: Config, device: str = "cpu") -> None:
         """What a network would see that is not among `networks` is left out."""
         self._files, self._device = plan.files, torch.device(device)
+        self._spacing_mm = config.data.spacing_mm if plan.brains_alone else None
         self._open: tuple[int, pa.Table] | None = None
         opened = networks.open(config, self._device)
         self._autoencoder, self._classifier = opened.autoencoder, opened.classifier
@@ -80,11 +83,19 @@ class ShardDescriber:
                 "cell": str(row.cell),
                 "owner": row.owner,
                 "slice_mm": row.slice_mm,
+                **self._measured(pixels[i], row.cell.modality if finite[i] else None),
                 **(restored[i] if restored is not None and finite[i] else dict.fromkeys(_RESTORED)),
                 "features": features[i] if finite[i] else None,
                 "answers": logits[i].tobytes() if logits is not None and finite[i] else None,
                 "image": pixels[i].astype(np.float16).tobytes() if row.kept and finite[i] else None,
             }
+
+    def _measured(self, image: Pixels, modality: Modality | None) -> dict[str, float | None]:
+        """What a radiologist would measure, where there is a `modality` and the skull is off."""
+        if modality is None or self._spacing_mm is None:
+            return {"bright_mm2": None, "ventricle_mm2": None}
+        brain = BrainSlice.of(image, self._spacing_mm)
+        return {"bright_mm2": brain.bright_mm2(modality), "ventricle_mm2": brain.ventricle_mm2(modality)}
 
     def _restored(
         self, chosen: Sequence[ImageRow], images: Tensor, lesions: Sequence[bytes | None]

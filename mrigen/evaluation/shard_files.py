@@ -1,7 +1,9 @@
 """One Parquet file for each shard of an evaluation: what was seen of its images.
 
 A row has `group, id, cell, owner, slice_mm`, `psnr`, `ssim` and `mae` (held-out images, where there is an autoencoder),
-`lesion_pixels` (as many as the image's mask marks; null without a mask) and `lesion_mae` (the error within them),
+`bright_mm2` and `ventricle_mm2` (of `mrigen.metrics.clinical`; null in modalities that do not show them, and where
+images may show a skull), `lesion_pixels` (as many as the image's mask marks; null without a mask) and `lesion_mae` (the
+error within them),
 `features` (bytes of float32 for each extractor; null for an image that is not finite) and `restored_features` (the same
 of the restored image), `answers` (bytes of float64: the condition classifier's logits of pathology, then of modality;
 null likewise, or without a classifier) and `image` (bytes of float16; only of those kept). The last held-out row of
@@ -27,6 +29,8 @@ SHARD_SCHEMA = pa.schema(
         ("cell", pa.string()),
         ("owner", pa.string()),
         ("slice_mm", pa.float32()),
+        ("bright_mm2", pa.float64()),
+        ("ventricle_mm2", pa.float64()),
         ("psnr", pa.float64()),
         ("ssim", pa.float64()),
         ("mae", pa.float64()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,11 +20,14 @@ from mrigen.features.names import AUTOENCODER, MRI
 from mrigen.images.index import Group
 from mrigen.images.labelled import pathology_codes
 from mrigen.images.scopes import Scope, ScopeKind, all_scopes
-from mrigen.labels import Cell, Modality, all_cells
+from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.metrics.figure import Figure, figures_json, not_finite
 from mrigen.metrics.resampling import Codes, Weights, interval, mean_draws, owner_codes, owner_weights, seeded
 
 FIDELITY = "fidelity"
+CLINICAL = "clinical"
+NO_BRAINS = "measured where images are known to show no skull (data.head: strip)"
+NOT_MEASURED = "nothing to measure in this modality, or no slice that shows it"
 NO_MASKS = "no lesion mask of these images"
 NO_LESIONS = "no lesion in these images, by their masks"
 
@@ -36,7 +39,7 @@ class Row:
     Figures are named `GROUP/NAME`: `autoencoder-quality/psnr_db`, and `kid_restored` by the leading extractor;
     `diversity/ms_ssim_real`, and for each extractor
     `EXTRACTOR/kid` with its `EXTRACTOR/kid_floor`, and so on; `fidelity/` with the names of
-    `mrigen.condition_classifier.fidelity`.
+    `mrigen.condition_classifier.fidelity`; of single cells `clinical/bright_mm2` and so on, and with `_real`.
     """
 
     scope: Scope
@@ -109,6 +112,7 @@ def summarise(
         figures = _quality(scope, images, nothing_restored)
         figures |= _diversity(scope, images, results)
         figures |= _named(scope, named, absent.get(MRI, "no classifier"), images.no_samples)
+        figures |= clinical_figures(scope.cell, images) if scope.cell else {}
         for extractor in config.evaluation.extractors:
             if extractor in plan.extractors:
                 found = cast("Mapping[str, Figure]", results[ScopeByExtractor(scope, extractor)])
@@ -144,6 +148,42 @@ def _named(scope: Scope, found: Fidelity | None, no_classifier: str, no_samples:
             figure = Figure.missing(no_samples)
         figures[f"{FIDELITY}/{name}"] = figure
     return figures
+
+
+def clinical_figures(cell: Cell, images: ComparedImages) -> dict[str, Figure]:
+    """What is measured in generated and in held-out images of a cell, as means over images; intervals over subjects."""
+    sides = (
+        (Group.GENERATED, "", images.no_samples or "no generated image of this cell"),
+        (Group.HELD_OUT, "_real", f"no image of this cell in the {images.split} split"),
+    )
+    figures = {}
+    for group, suffix, empty in sides:
+        rows = images.described.of(group, [cell])[0].rows
+        unmeasured = NOT_MEASURED if images.plan.brains_alone else NO_BRAINS
+        for name, measured in _CLINICAL.items():
+            found = [(value, row["owner"]) for row in rows if (value := measured(row, cell)) is not None]
+            values, named = [value for value, _ in found], [(owner, cell) for _, owner in found]
+            figures[f"{CLINICAL}/{name}{suffix}"] = (
+                _mean(values, named, images.config, Scope(str(cell), ScopeKind.CELL, (cell,)))
+                if values
+                else Figure.missing(unmeasured if rows else empty, len(rows))
+            )
+    return figures
+
+
+def _pathology_named_right(row: Mapping[str, Any], cell: Cell) -> float | None:
+    """0 or 1, of an image with a bright area; None of others."""
+    if not row["bright_mm2"] or row["answers"] is None:
+        return None
+    return float(row["answers"][: len(Pathology)].argmax() == list(Pathology).index(cell.pathology))
+
+
+_CLINICAL: Mapping[str, Callable[[Mapping[str, Any], Cell], float | None]] = {
+    "bright_mm2": lambda row, _: cast("float | None", row["bright_mm2"]),
+    "bright_share": lambda row, _: None if row["bright_mm2"] is None else float(row["bright_mm2"] > 0),
+    "pathology_of_bright": _pathology_named_right,
+    "ventricle_mm2": lambda row, _: cast("float | None", row["ventricle_mm2"]),
+}
 
 
 def _extrapolation(images: ComparedImages, classifier: Trained) -> Extrapolation:

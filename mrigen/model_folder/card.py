@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from mrigen.config import Config, TrainingConfig
+from mrigen.config import Config, DataConfig, TrainingConfig
 from mrigen.labels import Cell, Modality, Pathology
 
 _CARD = """\
@@ -53,6 +53,11 @@ _AUTOENCODERS = {"kl": "diffusers' AutoencoderKL", "conv": "mrigen's ConvAutoenc
 def is_phantom(source: str) -> bool:
     """Whether images of this source were computed by `mrigen phantom`, not scanned."""
     return source.startswith("mrigen phantom")
+
+
+def shows_brains_alone(data: DataConfig, sources: Collection[str]) -> bool:
+    """Whether images of these sources are known to show no skull: heads were stripped, or phantoms, which have none."""
+    return data.head == "strip" or (bool(sources) and all(map(is_phantom, sources)))
 
 
 def trained_on(sources: Collection[str]) -> str:

@@ -32,7 +32,7 @@ from mrigen.config import Config, parse_config
 from mrigen.diffusion.process import NoiseSchedule
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality
-from mrigen.model_folder.card import is_phantom, model_card
+from mrigen.model_folder.card import model_card, shows_brains_alone
 from mrigen.models.autoencoder import NETWORKS, Autoencoder
 from mrigen.models.codec import Codec, Pixels
 from mrigen.models.conditioning import Conditioner
@@ -88,9 +88,8 @@ class Model:
 
     @property
     def of_stripped_heads(self) -> bool:
-        """Whether its images are known to have no skull: heads were stripped, or phantoms, which have none."""
-        phantom = bool(self.training_sources) and all(map(is_phantom, self.training_sources))
-        return phantom or self.config.data.head == "strip"
+        """Whether its images are known to have no skull."""
+        return shows_brains_alone(self.config.data, self.training_sources)
 
 
 def save_autoencoder(folder: Location, autoencoder: Autoencoder, config: Config) -> None:

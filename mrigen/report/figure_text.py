@@ -10,13 +10,17 @@ from mrigen.metrics.figure import Figure
 ALPHA = 0.01
 """A smaller p-value says that generated images can be told from real ones."""
 
-_DECIMALS = {"fid": 1, "fid_infinity": 1, "psnr_db": 2, "precision": 2, "recall": 2, "density": 2, "coverage": 2}
+_DECIMALS = {
+    **dict.fromkeys(("precision", "recall", "density", "coverage", "psnr_db"), 2),
+    **dict.fromkeys(("fid", "fid_infinity"), 1),
+    **dict.fromkeys(("bright_mm2", "ventricle_mm2"), 0),
+}
 _DEFAULT_DECIMALS = 3
 
 
 def number_text(name: str, value: float, *, signed: bool = False) -> str:
     """A value of the figure called `name` (`EXTRACTOR/kid_floor`), rounded to what it can tell."""
-    short = name.rpartition("/")[2].removesuffix("_floor")
+    short = name.rpartition("/")[2].removesuffix("_floor").removesuffix("_real")
     decimals = _DECIMALS.get(short, _DEFAULT_DECIMALS)
     return f"{round(value, decimals) + 0.0:{'+' if signed else ''}.{decimals}f}"  # no -0.00
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from mrigen.condition_classifier.fidelity import TARGETS
 from mrigen.config import Config
-from mrigen.evaluation.summary import FIDELITY, Evaluation
+from mrigen.evaluation.summary import CLINICAL, FIDELITY, Evaluation
 from mrigen.images.index import Group
 from mrigen.images.scopes import ScopeKind
 from mrigen.metrics.accuracy import NUM_BINS
+from mrigen.metrics.clinical import DARK_FLUID
 from mrigen.metrics.comparison import MAX_IMAGES, MIN_IMAGES
 from mrigen.metrics.image_quality import ms_ssim_betas
 from mrigen.metrics.infinity import NUM_SIZES
@@ -38,6 +39,15 @@ _DISTANCES = {
 _DIVERSITY = [
     Column("MS-SSIM, generated", "diversity/ms_ssim_generated"),
     Column("MS-SSIM, real", "diversity/ms_ssim_real"),
+]
+_CLINICAL = [
+    Column(title, f"{CLINICAL}/{name}", f"{CLINICAL}/{name}_real")
+    for name, title in {
+        "bright_mm2": "Bright area, mm²",
+        "bright_share": "Slices with one",
+        "pathology_of_bright": "Their pathology named right",
+        "ventricle_mm2": "Ventricles, mm²",
+    }.items()
 ]
 _QUALITY = [
     Column("PSNR, dB", "autoencoder-quality/psnr_db"),
@@ -70,6 +80,7 @@ def report_page(
         accuracies=_uri(
             interval_plot(evaluation.of_kind(ScopeKind.CELL), accuracies, real_label="held-out real images")
         ),
+        clinical=_clinical_section(evaluation, notes),
         extrapolation=extrapolation_section(extrapolation, notes) if extrapolation else None,
         answers=_uri(answers_plot(extrapolation)) if extrapolation else None,
         quality=figure_table(evaluation.rows, _QUALITY, notes),
@@ -109,6 +120,16 @@ def _distribution_tables(evaluation: Evaluation, extractor: str, notes: Notes) -
         "pooled": figure_table(evaluation.of_kind(*WIDE), columns, notes),
         "cells": figure_table(evaluation.of_kind(ScopeKind.CELL), narrow, notes),
     }
+
+
+def _clinical_section(evaluation: Evaluation, notes: Notes) -> dict[str, Any]:
+    """Areas in the cells whose modality shows them, as a plot and a table; `reason` says why there is none."""
+    cells = [row for row in evaluation.of_kind(ScopeKind.CELL) if row.scope.cells[0].modality in DARK_FLUID]
+    areas = [(c.title, c.name, c.name + "_real") for c in _CLINICAL if c.name.endswith("mm2")]
+    plot = interval_plot(cells, areas, real_label="held-out real images")
+    if plot is None:
+        return {"reason": cells[0].figures[_CLINICAL[-1].name].reason}
+    return {"reason": None, "plot": data_uri(plot), "table": figure_table(cells, _CLINICAL, notes)}
 
 
 def _distance_plots(evaluation: Evaluation) -> list[bytes | None]:

@@ -17,7 +17,7 @@ from mrigen.evaluation.described_cells import DescribedCell, DescribedImages, so
 from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST
 from mrigen.evaluation.figure_tasks import ScopeByExtractor, pair_likeness, scope_figures
 from mrigen.evaluation.planning import EvaluationPlan
-from mrigen.evaluation.summary import NO_LESIONS, NO_MASKS, Evaluation, pair_interval
+from mrigen.evaluation.summary import NO_BRAINS, NO_LESIONS, NO_MASKS, Evaluation, clinical_figures, pair_interval
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.networks import find_networks
 from mrigen.images.index import Group, hash_order, index_generated, index_real
@@ -107,7 +107,7 @@ def test_a_full_cell_has_every_figure_with_n_and_interval(evaluation: Evaluation
     assert row.images == {"held_out": 15, "held_out_subjects": 5, "generated": 11, "reference": 11}
     numbers = {"autoencoder-quality": 15, "diversity": 10, LEAD: 11, "mri": 11, "autoencoder": 11}
     for name, figure in row.figures.items():
-        if name.startswith("fidelity") or "kid_width" in name:
+        if name.startswith(("fidelity", "clinical")) or "kid_width" in name:
             continue
         if name == "autoencoder-quality/lesion_mae":
             assert figure.n == 5
@@ -294,3 +294,25 @@ def test_the_interval_of_pairs_knows_that_pairs_share_images() -> None:
     assert (high - low) / (2 * 1.96) == pytest.approx(2 * own.std() / 40**0.5, rel=0.15)
     assert low < 2 * own.mean() < high
     assert pair_interval(np.ones(1), [("a", FULL), ("b", FULL)], config, "x") is None
+
+
+def test_areas_are_measured_where_images_show_no_skull(run: Path, evaluation: Evaluation) -> None:
+    assert row_named(evaluation, FULL).figures["clinical/ventricle_mm2"].reason == NO_BRAINS
+
+    config = tiny_config("data.head=strip")
+    flair, healthy, glioblastoma = Cell.parse("Glioblastoma:FLAIR"), np.eye(9)[0], np.eye(9)[1]
+    rows = [
+        {"owner": str(area), "bright_mm2": area, "ventricle_mm2": 40.0, "answers": said}
+        for area, said in ((0.0, healthy), (30.0, glioblastoma), (60.0, healthy))
+    ]
+    groups = {(Group.GENERATED, flair): DescribedCell(rows)}
+    images = compared(DescribedImages(groups), plan_of(run, config), config)
+    figures = clinical_figures(flair, images)
+    values = {name: (figure.value, figure.n) for name, figure in figures.items() if not name.endswith("_real")}
+    assert values == {
+        "clinical/bright_mm2": (30.0, 3),
+        "clinical/bright_share": (pytest.approx(2 / 3), 3),
+        "clinical/pathology_of_bright": (0.5, 2),
+        "clinical/ventricle_mm2": (40.0, 3),
+    }
+    assert figures["clinical/bright_mm2_real"].reason == "no image of this cell in the test split"

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from mrigen.condition_classifier.fidelity import FIGURES
+from mrigen.condition_classifier.fidelity import FIGURES, SIDES
 from mrigen.evaluation.extrapolation import ANSWERS, FLOOR, GENERATED, HEALTHY, NEAREST, CellScore, Extrapolation
 from mrigen.evaluation.summary import Evaluation, Row
 from mrigen.features.names import AUTOENCODER, MRI
@@ -76,6 +76,9 @@ def picture(*key: int) -> np.ndarray:
     return np.random.default_rng(key).uniform(-1, 1, (64, 64)).astype(np.float32)
 
 
+CLINICAL = ("bright_mm2", "bright_share", "pathology_of_bright", "ventricle_mm2")
+
+
 def some_figures(kind: ScopeKind) -> dict[str, Figure]:
     """KID well above its floor, with a clear test; generated images a little more alike than real ones."""
     kid = Figure.of(0.5, 17, (0.4, 0.6))
@@ -87,6 +90,10 @@ def some_figures(kind: ScopeKind) -> dict[str, Figure]:
     figures = {f"{extractor}/{name}": figure for extractor in (LEAD, MRI) for name, figure in distances.items()}
     figures |= {f"fidelity/{name}": Figure.of(0.75, 17, (0.7, 0.8)) for name in FIGURES if "calibration" not in name}
     figures |= {f"fidelity/{name}": Figure.of(0.05, 17) for name in FIGURES if "calibration" in name}
+    if kind == ScopeKind.CELL:
+        figures |= {
+            f"clinical/{name}{side}": Figure.of(300.0, 17, (250.0, 350.0)) for name in CLINICAL for side in SIDES
+        }
     figures["autoencoder/kid"] = Figure.missing("no trained autoencoder")
     figures["diversity/ms_ssim_generated"] = Figure.of(0.5, 17, (0.45, 0.55))
     figures["diversity/ms_ssim_real"] = Figure.of(0.4, 17, (0.35, 0.44))

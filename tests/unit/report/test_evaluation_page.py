@@ -92,7 +92,7 @@ def test_real_stands_above_generated_and_only_that_is_called_synthetic(page: Pag
 
 
 def test_every_row_has_its_n_and_every_figure_its_interval_or_its_reason(page: Page) -> None:
-    assert page.words.count("N 17") == 2 * (11 + 19) + 3 * (11 + 19)  # rows, without the one that has no figure
+    assert page.words.count("N 17") == 2 * (11 + 19) + 3 * (11 + 19) + 12  # rows, without the one that has no figure
     tables = page.words[page.words.index("Distribution, by") :]
     assert tables.count("0.400 to 0.600") == 2 * (11 + 19)
     assert tables.count("p < 0.001") == 2 * (11 + 19)
@@ -144,7 +144,7 @@ def test_extrapolation_stands_there_only_when_asked_for(page: Page, odd: Page) -
 
 
 def test_plots_are_there_and_the_same_every_time(page: Page) -> None:
-    assert sum("plot" in (attrs.get("class") or "") for tag, attrs in page.tags if tag == "div") == 5
+    assert sum("plot" in (attrs.get("class") or "") for tag, attrs in page.tags if tag == "div") == 6
     rows = some_evaluation().of_kind(ScopeKind.CELL)[:2]
     first, again = (interval_plot(rows, [("KID", f"{LEAD}/kid", f"{LEAD}/kid_floor")]) for _ in range(2))
     assert first == again is not None
