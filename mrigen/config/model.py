@@ -250,8 +250,8 @@ class SamplerConfig(Section):
     """Samples that the networks see at once; short batches are padded to it, so that no
     neighbour changes a bit of a sample."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """What the networks compute in; the solver's sums are float32. bf16 pays on GPUs and on CPUs with AMX, and gives
-    other samples: nearly the same ones, not the same bits."""
+    """What the networks compute in; the solver's sums are float32. bf16 pays on GPUs, and on CPUs with AVX512-BF16 or
+    AMX, and gives other samples: nearly the same ones, not the same bits."""
 
     def __str__(self) -> str:
         """Every setting by its name, as cards and pages tell them."""

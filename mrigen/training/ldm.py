@@ -63,7 +63,6 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
         if start := load_start(run / "ldm", settings):
             model.load_state_dict(start[0].denoiser.state_dict())
         model.to(device)
-        model.unet.to(memory_format=torch.channels_last)  # a seventh faster on CPUs
         if config.denoiser.recompute_activations:
             model.unet.enable_gradient_checkpointing()
         order = rows.order(config.denoiser.cell_balance)
