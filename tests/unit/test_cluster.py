@@ -11,12 +11,17 @@ from typing import Any
 import click
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import serve
 from jobs.cli import VERBS, cli
+from jobs.serve.api import describe
 from jobs.serve.application import Args
+from jobs.serve.figures import Figures
 from jobs.serve.keys import KEY_VARIABLE
 from mrigen import __version__
+from mrigen.labels import all_cells
+from mrigen.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -218,3 +223,29 @@ def test_the_dockerfile_copies_what_is_there_and_runs_as_a_user() -> None:
     assert users[-1] == "1000"
     copied = " ".join(rest for word, rest in lines if word == "COPY").split()
     assert {"mrigen", "jobs", "cluster", "constraints.txt"} <= set(copied)
+
+
+def test_the_dashboard_asks_for_figures_that_a_server_has() -> None:
+    figures = Figures(describe(Pipeline.load(), "embedded", 50))
+    figures.note_request("/v1/samples", "POST", 200, 1.0)
+    figures.note_samples(all_cells()[0], 1)
+    told = {
+        (sample.name, *sample.labels)
+        for family in text_string_to_metric_families(figures.text().decode())
+        for sample in family.samples
+    }
+    labels = {name: set(rest) for name, *rest in told}
+    asked = [target["expr"] for panel in load("grafana.json")["panels"] for target in panel["targets"]]
+    for expression in asked:
+        names = set(re.findall(r"mrigen_[a-z_]+", expression))
+        grouped = {label for group in re.findall(r"by \(([^)]*)\)", expression) for label in group.split(", ")}
+        filtered = set(re.findall(r"[{,]([a-z]+)[=~]", expression))
+        assert names <= set(labels), expression
+        assert grouped | filtered <= set.union(*(labels[name] for name in names)), expression
+    assert {name for expression in asked for name in re.findall(r"mrigen_[a-z_]+", expression)} == {
+        "mrigen_http_requests_total",
+        "mrigen_http_request_seconds_bucket",
+        "mrigen_samples_total",
+        "mrigen_samples_ongoing",
+        "mrigen_model",
+    }
