@@ -92,7 +92,8 @@ def make_app(
         client = keys.client_of(credentials.credentials if credentials else "")
         if client is None:
             raise Refused(401, "send the API key, with the header Authorization: Bearer KEY")
-        request.state.key = client.name
+        request.state.key = client.name  # before it may be refused, so that the access log names it
+        keys.admit(client)
 
     guarded = APIRouter(
         dependencies=[] if keys is None else [Depends(authenticate)],

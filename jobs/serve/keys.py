@@ -74,26 +74,24 @@ class Keys:
         return cls({hashlib.sha256(key.encode()).hexdigest(): Client(KEY_VARIABLE)})
 
     def client_of(self, key: str) -> Client | None:
-        """Whose key it is; None if nobody's. All are compared, each in constant time.
-
-        Raises Refused(429) for a request above the client's rate.
-        """
+        """Whose key it is; None if nobody's. All are compared, each in constant time."""
         self._read_again()
         given = hashlib.sha256(key.encode()).hexdigest()
         found = [client for digest, client in self._clients.items() if hmac.compare_digest(digest, given)]
-        if not found:
-            return None
-        client, now = found[0], time.monotonic()
-        if client.rate is not None:
-            used = self._used_by(client)
-            refilled = used.allowance + (now - used.asked_at) * client.rate / _MINUTE
-            used.allowance, used.asked_at = min(refilled, float(client.rate)), now
-            if used.allowance < 1:
-                wait_s = math.ceil((1 - used.allowance) * _MINUTE / client.rate) if client.rate else _MINUTE
-                told = f"the key {client.name} may ask {client.rate} times a minute"
-                raise Refused(429, told, retry_after_s=int(wait_s))
-            used.allowance -= 1
-        return client
+        return found[0] if found else None
+
+    def admit(self, client: Client) -> None:
+        """Count a request against a client's rate. Raises Refused(429) if it is above it."""
+        if client.rate is None:
+            return
+        used, now = self._used_by(client), time.monotonic()
+        refilled = used.allowance + (now - used.asked_at) * client.rate / _MINUTE
+        used.allowance, used.asked_at = min(refilled, float(client.rate)), now
+        if used.allowance < 1:
+            wait_s = math.ceil((1 - used.allowance) * _MINUTE / client.rate) if client.rate else _MINUTE
+            told = f"the key {client.name} may ask {client.rate} times a minute"
+            raise Refused(429, told, retry_after_s=int(wait_s))
+        used.allowance -= 1
 
     def charge(self, name: str | None, num_samples: int) -> None:
         """Count samples against a client's quota; a negative number gives them back.

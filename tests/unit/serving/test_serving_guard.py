@@ -105,6 +105,16 @@ def test_the_access_log_has_a_line_of_json_a_request_but_no_key(
     assert key not in json.dumps([first, second])
 
 
+def test_a_request_above_the_rate_of_a_key_is_logged_with_its_name(
+    client_of: Callable[..., TestClient], log: Callable[[], list[dict[str, Any]]]
+) -> None:
+    key = "a-key-of-some-length"
+    client = client_of(keys=Keys({hashlib.sha256(key.encode()).hexdigest(): Client("alice", rate=1)}))
+    for _ in range(2):
+        client.get("/v1/model", headers={"Authorization": f"Bearer {key}"})
+    assert [(line["status"], line["key"]) for line in log()] == [(200, "alice"), (429, "alice")]
+
+
 def test_an_error_of_ours_is_logged_with_the_id_of_its_request(
     client: TestClient, backend: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -68,16 +68,20 @@ def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keys:
 
 
 def test_a_client_may_ask_so_often_a_minute(limited: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob = (limited.client_of(key) for key in ("a" * 16, "b" * 16))
+    assert alice == Client("alice", 3, 10)
+    assert bob == Client("bob")
     for _ in range(3):
-        assert limited.client_of("a" * 16) == Client("alice", 3, 10)
+        limited.admit(alice)
     with pytest.raises(Refused, match="the key alice may ask 3 times a minute") as refused:
-        limited.client_of("a" * 16)
+        limited.admit(alice)
     assert (refused.value.status, refused.value.retry_after_s) == (429, 20)
-    assert [limited.client_of("b" * 16) for _ in range(99)] == [Client("bob")] * 99
+    for _ in range(99):
+        limited.admit(bob)
     monkeypatch.setattr(module.time, "monotonic", lambda: 1020.0)
-    assert limited.client_of("a" * 16) is not None
+    limited.admit(alice)
     with pytest.raises(Refused):
-        limited.client_of("a" * 16)
+        limited.admit(alice)
 
 
 def test_a_client_may_have_so_many_samples_a_day(
