@@ -42,6 +42,7 @@ def test_workers_and_a_second_call_change_no_byte(ray_cluster, tiny_run, tmp_pat
     request.getfixturevalue("no_ray")  # the rest is made here
     (two / "_SUCCESS.json").unlink()
     shutil.rmtree(two / "sub-DementiaPD0000000")
+    (two / f"sub-DementiaT2w0000000/anat/.sub-DementiaT2w0000000_desc-synth_T2w.json.{'0a' * 16}.tmp").touch()
     assert mrigen("generate", *command, "--out", two) == 0
     assert written == hashes(two, "index.html")
     assert json.loads((two / "_SUCCESS.json").read_text())["num_samples"] == 20
