@@ -9,6 +9,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.table import Table
 
+from jobs.placement import Placement
 from mrigen.config import DataConfig
 from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.prepare.confounds import find_confounds, mixed_heads
@@ -116,15 +117,15 @@ def print_cohort(cohort: Cohort, folder: Location) -> None:
     print(f"page:     {cohort.page}")
 
 
-def print_estimate(estimate: Estimate, num_workers: int, *, gated: bool) -> None:
-    """Print what is to be made, how long it takes, and whether it fits the disk."""
+def print_estimate(estimate: Estimate, placement: Placement, *, gated: bool) -> None:
+    """Print what is to be made, how long it takes, on GPUs in GPU hours too, and whether it fits the disk."""
     count = estimate.num_samples
-    seconds = timedelta(seconds=round(count * estimate.seconds / num_workers))
+    of_one = count * estimate.seconds
+    took = f"{timedelta(seconds=round(of_one / placement.num_workers))} with {placement.num_workers} workers"
+    on_gpus = f" ({of_one / 3600:.3g} GPU hours)" if placement.use_gpu else ""
     print(f"to make: {count} samples (dry run: nothing was written)")
     untimed = ", without the gates" if gated else ""
-    print(
-        f"time:    {seconds} with {num_workers} workers, by {estimate.seconds:.3g} s a sample in the warm-up{untimed}"
-    )
+    print(f"time:    {took}{on_gpus}, by {estimate.seconds:.3g} s a sample in the warm-up{untimed}")
     needs, room = f"{_size(count * estimate.bytes)} in {count * estimate.files:.0f} files and folders", ""
     if estimate.free_bytes is not None:
         files = "" if estimate.free_files is None else f" in {estimate.free_files}"

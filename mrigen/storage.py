@@ -29,6 +29,7 @@ from mrigen.errors import InputError
 CHUNK = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Faults of a full disk."""
+_HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _TOLD = ("scheme", "endpoint_override", "region")
 
 
@@ -194,6 +195,12 @@ class Location:
             self.filesystem.delete_dir(self.path)
         elif kind == pafs.FileType.File:
             self.filesystem.delete_file(self.path)
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed left half written below this local folder, while nobody writes there."""
+        for folder, _, names in os.walk(self.local or ""):
+            for name in filter(_HALF_WRITTEN.fullmatch, names):
+                Path(folder, name).unlink(missing_ok=True)
 
     def upload(self, folder: Path) -> None:
         """Publish every file below a local `folder` here, by sorted path."""

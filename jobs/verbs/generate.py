@@ -72,7 +72,7 @@ def command(
     folder_of_model = input_folder(model, "--model") if model is not None else None
     if dry_run:
         estimate = estimate_run(folder, folder_of_model, EachOnRay(placement), order)
-        print_estimate(estimate, placement.num_workers, gated=bool(order.gates))
+        print_estimate(estimate, placement, gated=bool(order.gates))
         return int(not estimate.fits)
     line = shlex.join(["mrigen", *sys.argv[1:]])
     print_cohort(generate_run(folder, folder_of_model, EachOnRay(placement), order, command=line), folder)

@@ -156,6 +156,7 @@ def finish_cohort(
     for _, report in each(work, range(plan.num_shards), "generate (samples)", load, tally):
         rejected.update(report.rejected)
         left_out += report.left_out
+    out.sweep()
     trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
     plane, sources = pipeline.config.data.plane, pipeline.model.training_sources
     if command is not None or not all((out / name).is_file() for name in SHOWN):

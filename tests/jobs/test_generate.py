@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from jobs.placement import Placement
+from jobs.showing import print_estimate
 from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
 from mrigen.process.lease import leased
-from mrigen.stages.generate import generate_run
+from mrigen.stages.generate import Estimate, generate_run
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
 
@@ -40,6 +42,7 @@ def test_workers_and_a_second_call_change_no_byte(ray_cluster, tiny_run, tmp_pat
     request.getfixturevalue("no_ray")  # the rest is made here
     (two / "_SUCCESS.json").unlink()
     shutil.rmtree(two / "sub-DementiaPD0000000")
+    (two / f"sub-DementiaT2w0000000/anat/.sub-DementiaT2w0000000_desc-synth_T2w.json.{'0a' * 16}.tmp").touch()
     assert mrigen("generate", *command, "--out", two) == 0
     assert written == hashes(two, "index.html")
     assert json.loads((two / "_SUCCESS.json").read_text())["num_samples"] == 20
@@ -235,6 +238,15 @@ def test_a_dry_run_says_what_it_would_take(no_ray, tiny_run, tmp_path, capsys, m
     told = capsys.readouterr().out
     assert re.search(r"free are 1000 kB in \d+: DOES NOT FIT", told)
     assert told.endswith("so many are slow to list and to copy: --format webdataset or parquet packs a shard in one\n")
+
+
+def test_an_estimate_tells_gpu_hours_where_workers_have_gpus(capsys):
+    estimate = Estimate(7200, 0.5, 1.0, 1.0, None, None)
+    print_estimate(estimate, Placement(num_workers=4, use_gpu=True), gated=False)
+    print_estimate(estimate, Placement(num_workers=4), gated=False)
+    on_gpus, on_cpus = (line for line in capsys.readouterr().out.splitlines() if line.startswith("time:"))
+    assert on_gpus == "time:    0:15:00 with 4 workers (1 GPU hours), by 0.5 s a sample in the warm-up"
+    assert on_cpus == "time:    0:15:00 with 4 workers, by 0.5 s a sample in the warm-up"
 
 
 def test_a_full_disk_is_told_and_once_there_is_space_the_job_goes_on(no_ray, tiny_run, tmp_path, capsys, monkeypatch):

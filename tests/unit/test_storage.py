@@ -100,6 +100,16 @@ def test_files_are_listed_by_path_without_unfinished_ones(tmp_path: Path) -> Non
     assert (folder / "nothing here").files() == []
 
 
+def test_what_a_killed_writer_left_is_swept_away_and_no_more(tmp_path: Path) -> None:
+    folder = Location.parse(tmp_path)
+    kept = {"a.txt", "b/.a.tmp", f".lease-{'0a' * 16}.tmp", f"b/{'0a' * 16}.tmp"}
+    for name in (*kept, f"b/c/.a.nii.gz.{'0a' * 16}.tmp"):
+        (folder / name).write_bytes(b"")
+    folder.sweep()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == kept
+    Location(pafs.SubTreeFileSystem("/", pafs.LocalFileSystem()), str(tmp_path)).sweep()  # a store has none
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = Location.parse(tmp_path / "a")
     file.write_bytes(b"old")
