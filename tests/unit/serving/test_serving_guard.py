@@ -20,10 +20,12 @@ GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]:
     """The lines of the access log so far."""
-    caplog.set_level(logging.INFO, "mrigen.access")
-    logging.getLogger("mrigen.access").addHandler(caplog.handler)
+    logger = logging.getLogger("mrigen.access")
+    caplog.set_level(logging.INFO, logger.name)
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(logger, "propagate", False)
     return lambda: [json.loads(record.message) for record in caplog.records if record.name == "mrigen.access"]
 
 
