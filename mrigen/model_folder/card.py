@@ -94,6 +94,8 @@ def model_card(
         )
         steps = f"{_steps(config.autoencoder.training, 'images')} (autoencoder), "
     steps += _steps(config.denoiser.training, "images" if kind == "pixel" else "latents")
+    if config.denoiser.adapter_rank:
+        steps += f", by adapters of rank {config.denoiser.adapter_rank}"
     return _CARD.format(
         kind=kind,
         codec=codec,

@@ -131,7 +131,6 @@ def save_model(
     Raises InputError for weights that are not finite in half precision.
     """
     quantiles = np.quantile(seen.slice_mm, np.linspace(0, 1, NUM_QUANTILES)).round(3).tolist()
-    (folder / SUMS).delete()
     with tempfile.TemporaryDirectory(prefix="mrigen-") as name:
         root, made = Path(name), Location.parse(name)
         if isinstance(codec, Autoencoder):
@@ -158,6 +157,8 @@ def save_model(
         (made / CONFIG).write_json(config.model_dump(mode="json"))
         num_parameters = sum(p.numel() for p in denoiser.parameters())
         (root / "README.md").write_text(model_card(config, seen.counts, seen.sources, num_parameters, __version__))
+        (folder / SUMS).delete()
+        folder.delete()  # with what who was killed amid this left
         folder.upload(root)
         sums = "".join(f"{file.sha256()}  {file.path.removeprefix(f'{made}/')}\n" for file in made.files())
     (folder / SUMS).write_bytes(sums.encode())

@@ -24,8 +24,8 @@ from mrigen.training.memory import bytes_text
 KEPT_CHECKPOINTS = 2
 NUM_COPIES = KEPT_CHECKPOINTS + 2
 """Checkpoints that stand at once: those kept, one that is being written, and its temporary copy."""
-CHECKPOINT_WEIGHTS = 4
-"""Numbers in a checkpoint for each weight: itself, its average and AdamW's two moments."""
+CHECKPOINT_NUMBERS = 3
+"""Numbers in a checkpoint for each weight that is trained, beside itself: its average and AdamW's two moments."""
 COMPLETE = "COMPLETE.json"
 
 _log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from mrigen.diffusion.sampling import sample_noise, solve
 from mrigen.errors import InputError
 from mrigen.labels import Modality, all_cells
 from mrigen.model_folder.files import TrainingFacts, load_codec, save_model
+from mrigen.models.adapters import add_adapters, merged
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
@@ -62,6 +63,10 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
         model = Denoiser.build(config)
         if start := load_start(run / "ldm", settings):
             model.load_state_dict(start[0].denoiser.state_dict())
+        if rank_of_adapters := config.denoiser.adapter_rank:
+            if not start:
+                raise InputError("denoiser.adapter_rank trains adapters of a model, which is given by --from")
+            add_adapters(model.unet, rank_of_adapters)
         model.to(device)
         if config.denoiser.recompute_activations:
             model.unet.enable_gradient_checkpointing()
@@ -106,7 +111,8 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
                 sources = sources.union(*(model.training_sources for model, _ in filter(None, starts)))
                 earlier = frozenset[str]().union(*(subjects for _, subjects in filter(None, starts)))
                 seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources, limits, earlier)
-                save_model(run / "model", codec, model, config, statistics, seen)
+                trained = Denoiser(merged(model.unet), model.conditioner) if rank_of_adapters else model
+                save_model(run / "model", codec, trained, config, statistics, seen)
             journal.close()
             finish(run, config, "ldm")
             checkpoints.delete()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mrigen.config import TrainingConfig
 from mrigen.errors import InputError, Stopped
-from mrigen.training.checkpoints import CHECKPOINT_WEIGHTS, NUM_COPIES, Checkpoints
+from mrigen.training.checkpoints import CHECKPOINT_NUMBERS, NUM_COPIES, Checkpoints
 from mrigen.training.memory import ActivationsTooLarge, activations_counted, bytes_text, free_memory
 
 LEAP = 10.0
@@ -62,19 +62,24 @@ class TrainingState:
             )
         self._model, self._settings, self._accelerator, self._checkpoints = model, settings, accelerator, checkpoints
         self._ids = ids
-        self._average = EMAModel(model.parameters(), decay=settings.ema_decay)
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._average = EMAModel(self._trained, decay=settings.ema_decay)
         optimizer = torch.optim.AdamW(
-            model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
+            self._trained, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
         )
-        num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._size = 4 * num_parameters  # bytes, in float32
+        num_parameters, num_trained = (
+            sum(parameter.numel() for parameter in some) for some in (model.parameters(), self._trained)
+        )
+        size, self._size = 4 * num_parameters, 4 * num_trained  # bytes, in float32
+        checkpoint = size + CHECKPOINT_NUMBERS * self._size
         _log.info(
-            "%s parameters: with gradients, optimiser and average %s, beside activations; checkpoints up to %s",
+            "%s parameters%s: with gradients, optimiser and average %s, beside activations; checkpoints up to %s",
             f"{num_parameters:,}",
-            bytes_text(5 * self._size),
-            bytes_text(NUM_COPIES * CHECKPOINT_WEIGHTS * self._size),
+            f", {num_trained:,} of them trained" if num_trained < num_parameters else "",
+            bytes_text(size + 4 * self._size),
+            bytes_text(NUM_COPIES * checkpoint),
         )
-        checkpoints.require_room(CHECKPOINT_WEIGHTS * self._size)
+        checkpoints.require_room(checkpoint)
         self.first_step = checkpoints.resume(model, self._average, optimizer)
         self._num_seen, self._mean = 0, torch.zeros((), dtype=torch.float64, device=accelerator.device)
         self._broken = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
@@ -135,10 +140,10 @@ class TrainingState:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         terms = self._backward(step, parts, compute)
-        norm: Tensor = self._accelerator.clip_grad_norm_(self.network.parameters(), self._settings.max_grad_norm)
+        norm: Tensor = self._accelerator.clip_grad_norm_(self._trained, self._settings.max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._average.step(self._model.parameters())
+        self._average.step(self._trained)
         done, settings = step + 1, self._settings
         self._look(done, terms[watched], norm.detach())
         # Not at each step: a GPU would have to be waited for. The terms are those of all workers, so that all stop.
@@ -169,12 +174,12 @@ class TrainingState:
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """The model holds the averaged weights within."""
-        self._average.store(self._model.parameters())
-        self._average.copy_to(self._model.parameters())
+        self._average.store(self._trained)
+        self._average.copy_to(self._trained)
         try:
             yield
         finally:
-            self._average.restore(self._model.parameters())
+            self._average.restore(self._trained)
 
     def keep(self, done: int, *, stopping: bool) -> bool:
         """Begin a checkpoint of `done` steps if it is time for one; whether it was. After the last step it is not.

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -16,7 +17,15 @@ from safetensors.torch import load_file, save_file
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality
 from mrigen.model_folder.card import trained_on
-from mrigen.model_folder.files import load_autoencoder, load_model, verify_folder
+from mrigen.model_folder.files import (
+    Model,
+    TrainingFacts,
+    load_autoencoder,
+    load_model,
+    save_model,
+    verify_folder,
+)
+from mrigen.storage import Location
 
 
 @pytest.fixture
@@ -95,6 +104,30 @@ def test_weights_that_are_not_finite_are_refused(folder, part):
     reseal(folder)
     with pytest.raises(InputError, match=r"\w+\.\S+ is not finite: the training broke down, train anew"):
         load_model(folder)
+
+
+def saved_anew(model: Model, folder: Path) -> None:
+    seen = TrainingFacts(model.training_counts, np.zeros(2, np.float32), ["somebody"], ["made up"], {})
+    save_model(Location.parse(folder), model.codec, model.denoiser, model.config, model.statistics, seen)
+
+
+def test_a_new_model_leaves_nothing_of_what_was_in_its_place(folder):
+    model = load_model(folder)
+    for stray in ("statistics.json", "vae/.config.json.0123.tmp"):  # of another codec, and of who was killed
+        (folder / stray).touch()
+    saved_anew(model, folder)
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    listed = {line.partition("  ")[2] for line in (folder / "SHA256SUMS").read_text().splitlines()}
+    assert there == {*listed, "SHA256SUMS"}
+    assert load_model(folder).sha256 != model.sha256
+
+
+def test_weights_that_are_not_finite_take_no_model_s_place(folder):
+    model = load_model(folder)
+    model.denoiser.unet.conv_in.weight[0] = float("nan")
+    with pytest.raises(InputError, match=r"conv_in\.weight is not finite: the training broke down, train anew"):
+        saved_anew(model, folder)
+    assert verify_folder(folder) == model.sha256
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd"])

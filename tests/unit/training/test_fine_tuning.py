@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from mrigen.config import load_config
 from mrigen.each import one_by_one
-from mrigen.errors import InputError
+from mrigen.errors import InputError, Stopped
 from mrigen.labels import all_cells
 from mrigen.model_folder.files import load_model, subject_digest
-from mrigen.run import deciding_settings
+from mrigen.run import deciding_settings, finish
 from mrigen.stages.encode import encode_run
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.fine_tuning import begun_from, bring
+from mrigen.training.journal import Stop, never
 from mrigen.training.ldm import train_denoiser
 from mrigen.training.vae import train_autoencoder
 from tests.fake_run import tiny_config, write_data
@@ -79,6 +82,72 @@ def test_of_a_decoder_trained_alone_the_encoder_the_latents_and_the_denoiser_sta
     changed = {name for name, same in stayed.items() if not same}
     assert changed == {name for name in stayed if name.startswith(("codec.vae.decoder.", "codec.vae.post_quant_conv."))}
     assert after.codec.digest() == before.codec.digest()
+
+
+ADAPTERS = ["denoiser.adapter_rank=2", "denoiser.training.learning_rate=0.03", "denoiser.training.warmup_steps=0"]
+
+
+def adapted(model: str, folder: Path, stop: Stop = never) -> None:
+    """Train adapters of the model's denoiser, on what `folder` has."""
+    run = Location.parse(folder)
+    config = begun_from(model, tiny_config(*ADAPTERS), "ldm")
+    bring(model, run / "ldm")
+    train_denoiser(config, run, make_accelerator(config), quiet, stop)
+
+
+@pytest.fixture
+def encoded(tiny_run, tmp_path) -> Path:
+    """A run of other subjects with the autoencoder of `tiny_run`, up to its latents."""
+    write_data(tmp_path / "run", all_cells()[:2], {"train": 3, "val": 1})
+    (tmp_path / "run/vae").mkdir()
+    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
+        shutil.copy(tiny_run / "vae" / name, tmp_path / "run/vae")
+    run, config = Location.parse(tmp_path / "run"), tiny_config()
+    finish(run, config, "vae")
+    encode_run(run, config, one_by_one)
+    return tmp_path / "run"
+
+
+def test_adapters_end_as_an_ordinary_model_that_differs_by_their_rank_and_in_its_tokens(tiny_run, encoded, caplog):
+    caplog.set_level("INFO", logger="mrigen")
+    adapted(str(tiny_run / "model"), encoded)
+    before, after = (load_model(folder / "model").denoiser for folder in (tiny_run, encoded))
+    moved = 0
+    for name, weight in after.unet.state_dict().items():
+        change = weight - before.unet.state_dict()[name]
+        if name.endswith("weight") and weight.dim() > 1:
+            spectrum = torch.linalg.svdvals(change.flatten(1).double())
+            assert spectrum[1] > 0, name
+            assert float(spectrum[2:].max()) < 0.05 * float(spectrum[0]), name  # what rounding to halves leaves
+            moved += 1
+        else:
+            assert not change.any(), name
+    assert moved > 30
+    tokens = before.conditioner.state_dict(), after.conditioner.state_dict()
+    assert not torch.equal(*(state["pathology.weight"] for state in tokens))
+    learned = sum(p.numel() for p in after.conditioner.parameters()) + sum(
+        2 * (len(weight) + weight[0].numel()) for weight in after.unet.state_dict().values() if weight.dim() > 1
+    )
+    assert f" parameters, {learned:,} of them trained: " in caplog.text
+    assert "on, by adapters of rank 2\n" in (encoded / "model/README.md").read_text()
+
+
+def test_adapters_that_were_stopped_end_with_the_bytes_of_undisturbed_ones(tiny_run, encoded, tmp_path):
+    shutil.copytree(encoded, tmp_path / "stopped")
+    adapted(str(tiny_run / "model"), encoded)
+    asked = itertools.count(1)
+    with pytest.raises(Stopped):
+        adapted(str(tiny_run / "model"), tmp_path / "stopped", lambda: next(asked) == 5)
+    adapted(str(tiny_run / "model"), tmp_path / "stopped")
+    undisturbed, stopped = ((folder / "model/SHA256SUMS").read_text() for folder in (encoded, tmp_path / "stopped"))
+    assert stopped == undisturbed
+
+
+def test_adapters_need_a_model(encoded):
+    config = tiny_config(*ADAPTERS)
+    with pytest.raises(InputError) as error:
+        train_denoiser(config, Location.parse(encoded), make_accelerator(config), quiet)
+    assert str(error.value) == "denoiser.adapter_rank trains adapters of a model, which is given by --from"
 
 
 @pytest.mark.parametrize(

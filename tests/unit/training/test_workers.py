@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mrigen.labels import all_cells
+from mrigen.model_folder.files import load_model
 from tests.fake_run import write_data
 
 STEPS = [f"{part}.training.{name}" for part in ("autoencoder", "denoiser") for name in ("num_steps=10", "log_every=1")]
@@ -32,6 +33,7 @@ def train_worker(rank: int, world: int, folder: str, settings: list[str], store:
     from mrigen.stages.encode import encode_run
     from mrigen.storage import Location
     from mrigen.training.accelerator import make_accelerator
+    from mrigen.training.fine_tuning import begun_from, bring
     from mrigen.training.ldm import train_denoiser
     from mrigen.training.vae import train_autoencoder
     from tests.fake_run import tiny_config
@@ -46,8 +48,24 @@ def train_worker(rank: int, world: int, folder: str, settings: list[str], store:
     train_autoencoder(config, run, accelerator, lambda step, values: None)
     if rank == 0:
         encode_run(run, config, one_by_one)
+    if (start := run / "other").is_folder():
+        config = begun_from(str(start), config, "ldm")
+        if rank == 0:
+            bring(str(start), run / "ldm")
     accelerator.wait_for_everyone()
     train_denoiser(config, run, accelerator, lambda step, values: None)
+
+
+def trained(runs: list[Path], groups: list[tuple[str, ...]]) -> None:
+    """Train each run in its group, a program of its own."""
+    told = json.dumps([[str(run), *group] for run, group in zip(runs, groups, strict=True)])
+    subprocess.run(
+        [sys.executable, __file__, told], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, check=True
+    )
+
+
+def losses(run: Path, stage: str) -> list[float]:
+    return [line["loss"] for line in map(json.loads, (run / stage / "journal.jsonl").open()) if "loss" in line]
 
 
 @pytest.mark.slow
@@ -59,19 +77,28 @@ def test_loss_curves_agree(tmp_path: Path) -> None:
     runs = [tmp_path / f"run-{number}" for number in range(len(groups))]
     for run in runs:
         shutil.copytree(tmp_path / "data", run)
-    told = json.dumps([[str(run), *group] for run, group in zip(runs, groups, strict=True)])
-    subprocess.run(
-        [sys.executable, __file__, told], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, check=True
-    )
+    trained(runs, groups)
     for stage in ("vae", "ldm"):
-        curves = [
-            [line["loss"] for line in map(json.loads, (run / stage / "journal.jsonl").open()) if "loss" in line]
-            for run in runs
-        ]
+        curves = [losses(run, stage) for run in runs]
         assert len(curves[0]) == 10
         for curve in curves[1:]:
             # The same rows and noise: only the order of sums differs. From step to step the loss differs by a tenth.
             assert curve == pytest.approx(curves[0], rel=2e-3), stage
+
+
+@pytest.mark.slow
+def test_loss_curves_of_adapters_agree(tiny_run: Path, tmp_path: Path) -> None:
+    runs = [tmp_path / f"run-{number}" for number in range(2)]
+    for run in runs:
+        write_data(run, all_cells()[:4], {"train": 2, "val": 1})
+        shutil.copytree(tiny_run / "model", run / "other")
+    adapters = ["denoiser.adapter_rank=2", "denoiser.training.learning_rate=0.03", "denoiser.training.warmup_steps=0"]
+    trained(runs, [("1", *adapters), ("2", *adapters)])
+    curves = [losses(run, "ldm") for run in runs]
+    assert len(curves[0]) == 10
+    assert curves[1] == pytest.approx(curves[0], rel=2e-3)
+    one, two = (load_model(run / "model").denoiser.state_dict() for run in runs)
+    torch.testing.assert_close(two, one, atol=2e-2, rtol=1e-2)
 
 
 if __name__ == "__main__":
