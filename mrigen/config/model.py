@@ -180,8 +180,8 @@ class DenoiserConfig(Section):
     """How far rare cells are trained on more often than they come: 0 not at all, 1 until all cells come equally often,
     0.5 by the square root of their numbers."""
     adapter_rank: NonNegativeInt = 0
-    """Rank of low-rank adapters (Hu et al. 2022), for which `mrigen[adapters]` must be installed: of a model given by
-    `--from` only they and the condition tokens are trained, and merged into it at the end; 0 trains all weights."""
+    """Rank of low-rank adapters (Hu et al. 2022): of a model given by `--from` only they and the condition tokens are
+    trained, and merged into it at the end; 0 trains all weights."""
     recompute_activations: bool = False
     """Keep few activations of a training step and compute the others again on the way back (Chen et al. 2016): less
     memory, about a quarter more arithmetic, the same bits."""

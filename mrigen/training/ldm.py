@@ -16,7 +16,7 @@ from mrigen.diffusion.sampling import sample_noise, solve
 from mrigen.errors import InputError
 from mrigen.labels import Modality, all_cells
 from mrigen.model_folder.files import TrainingFacts, load_codec, save_model
-from mrigen.models.adapters import add_adapters, merged
+from mrigen.models.adapters import add_adapters, merged_state
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
@@ -111,7 +111,11 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
                 sources = sources.union(*(model.training_sources for model, _ in filter(None, starts)))
                 earlier = frozenset[str]().union(*(subjects for _, subjects in filter(None, starts)))
                 seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources, limits, earlier)
-                trained = Denoiser(merged(model.unet), model.conditioner) if rank_of_adapters else model
+                trained = model
+                if rank_of_adapters:
+                    trained = Denoiser.build(config)
+                    trained.unet.load_state_dict(merged_state(model.unet))
+                    trained.conditioner.load_state_dict(model.conditioner.state_dict())
                 save_model(run / "model", codec, trained, config, statistics, seen)
             journal.close()
             finish(run, config, "ldm")
