@@ -94,7 +94,7 @@ def shared_structure(volume: Volume, head: T1wHead, to_scan: Affine) -> float:
 
     to_t1w, to_volume = head.volume.affine, np.linalg.inv(to_scan) @ volume.affine
     inside = sampled(head.brain.astype(np.float32), to_t1w) >= 0.5
-    inside &= sampled(np.ones(volume.array.shape, np.float32), to_volume) > 0.99
+    inside &= on_grid(np.ones(volume.array.shape, np.uint8), to_volume, grid) > 0
     if inside.sum() < _LEVELS:
         return 0.0
     expected, found = (

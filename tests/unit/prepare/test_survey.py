@@ -122,7 +122,7 @@ def test_everything_left_out_is_told_once(tmp_path: Path) -> None:
 
 
 def test_other_contrasts_follow_the_first_t1w_of_their_session() -> None:
-    t1w = [scan_at("/b_T1w", session="1"), scan_at("/a_T1w", session="1"), scan_at("/c_T1w", session="2")]
+    t1w = [scan_at("/b_T1w", session="1"), scan_at("/a_T1w", session="1"), scan_at("/0_T1w", session="2")]
     flair, lone = (scan_at("/FLAIR", session=session, modality=Modality.FLAIR) for session in "13")
     others = [replace(flair, source="other"), replace(flair, mask="/mask"), replace(flair, subject="b")]
     scans = [*t1w, flair, lone, *others]

@@ -54,10 +54,6 @@ def moved(scan: Volume, degrees: Vector, shift_mm: Vector) -> Volume:
     return Volume(scan.array, motion @ scan.affine)
 
 
-def mirrored(scan: Volume) -> Volume:
-    return Volume(scan.array[::-1].copy(), scan.affine)
-
-
 def dice(one: Mask, other: Mask) -> float:
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
@@ -141,19 +137,19 @@ def test_a_brain_that_is_told_otherwise_follows_nobody() -> None:
     assert find_brain(made_up_scan(1), STRIP, t1w=no_brain).any()
 
 
+@lru_cache(maxsize=2)
+def real_head(file: Path) -> T1wHead:
+    pytest.importorskip("deepbet")
+    scan = read_volume(file)
+    return T1wHead("t1.nii", scan, strip_t1w(scan))
+
+
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_a_real_patient_follows_and_strangers_do_not(real_data: Path) -> None:
-    pytest.importorskip("deepbet")
+@pytest.mark.parametrize("contrast", ["T2W", "FLAIR"])
+def test_a_real_patient_follows_and_strangers_do_not(real_data: Path, contrast: str) -> None:
     (folder,) = real_data.rglob("raw/patient12")
-    t1w, *others = (read_volume(folder / f"study1_{name}.nii.gz") for name in ("T1W", "T2W", "FLAIR"))
-    head = T1wHead("t1.nii", t1w, strip_t1w(t1w))
-    (file,) = (real_data / "ixi_2mm").glob("IXI033*")
-    healthy = read_volume(file)
-    stranger = T1wHead("t1.nii", healthy, strip_t1w(healthy))
-    for scan in others:
-        here = follow(scan, head)
-        assert dice(follow(moved(scan, *AWAY), head), here) > 0.95
-        assert refused(scan, stranger)
-        assert refused(mirrored(scan), head)
-    assert refused(healthy, head)
+    (stranger,) = (real_data / "ixi_2mm").glob("IXI033*")
+    scan, head = read_volume(folder / f"study1_{contrast}.nii.gz"), real_head(folder / "study1_T1W.nii.gz")
+    assert dice(follow(moved(scan, *AWAY), head), follow(scan, head)) > 0.95
+    assert "T1w t1.nii" in refused(scan, real_head(stranger))
