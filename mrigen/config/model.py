@@ -33,7 +33,8 @@ class DataConfig(Section):
     """Percentiles of the foreground's intensities that become -1 and 1."""
     head: Literal["keep", "strip"] = "keep"
     """keep: heads as they are; strip: the brain alone, by a mask given or found beside the scan, else made by
-    `strip_command` or the extra mrigen[strip], or the template's for scans in MNI space."""
+    `strip_command` or the extra mrigen[strip] (T1w; other contrasts follow the subject's T1w), or the template's for
+    scans in MNI space."""
     strip_command: str | None = None
     """A skull-stripper of the user's, with {input} and {mask} for the scan and the brain mask it writes."""
     bias_correction: Literal["none", "n4"] = "none"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,17 +13,19 @@ import numpy as np
 
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
-from mrigen.labels import Cell
+from mrigen.labels import Cell, Modality
 from mrigen.prepare.histograms import Histograms
 from mrigen.prepare.scan_groups import ScanGroup, group_key
 from mrigen.preprocess import find_brain, needs_brain, prepare_images
+from mrigen.preprocess.following import T1wHead
+from mrigen.preprocess.foreground import Mask
 from mrigen.preprocess.masks import lesions_on_grid
 from mrigen.preprocess.order import PreparedScan
 from mrigen.records import image_schema, pack_mask, to_table, write_table
 from mrigen.sources.reading import read_lesions, read_mask, read_scan
 from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
-from mrigen.volume import VolumeError
+from mrigen.volume import Volume, VolumeError
 
 
 def make_image_file(run: Location, data: DataConfig, places: Sequence[Location], group: ScanGroup) -> dict[str, Any]:
@@ -45,9 +48,10 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
     histograms = Histograms()
     rejected: list[Rejected] = []
     registered: list[dict[str, Any]] = []
+    heads = functools.lru_cache(maxsize=2)(functools.partial(_t1w_head, places, data))
     for scan, content in group.items():
         try:
-            prepared = _prepare_scan(scan, places[scan.origin], data, rejected)
+            prepared = _prepare_scan(scan, places[scan.origin], data, heads, rejected)
         except InputError as error:
             rejected.append(Rejected.by_error(scan.path, error))
             states.append(None)
@@ -77,22 +81,54 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
     return {**report, "made": True}
 
 
-def _prepare_scan(scan: Scan, place: Location, data: DataConfig, rejected: list[Rejected]) -> PreparedScan:
+def _t1w_head(places: Sequence[Location], data: DataConfig, scan: Scan) -> T1wHead | VolumeError:
+    """A T1w and its brain; what is wrong with it is given, so that it is found out once for all that follow it."""
+    place, max_bytes = places[scan.origin], data.max_scan_mb << 20
+    try:
+        volume = read_scan(scan, place, max_bytes=max_bytes)
+        mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask else None
+        return T1wHead(scan.path, volume, find_brain(volume, data, mask=mask, modality=scan.modality))
+    except VolumeError as error:
+        return error
+
+
+Heads = Callable[[Scan], T1wHead | VolumeError]
+
+
+def _read(scan: Scan, place: Location, data: DataConfig, heads: Heads) -> tuple[Volume, Mask | None]:
+    """A scan, and its brain where that is needed; `heads` gives those of T1w."""
+
+    def head_of(t1w: Scan) -> T1wHead:
+        head = heads(t1w)
+        if isinstance(head, VolumeError):
+            raise head
+        return head
+
+    if needs_brain(data) and scan.modality is Modality.T1W:
+        head = head_of(scan)
+        return head.volume, head.brain
+    max_bytes = data.max_scan_mb << 20
+    volume = read_scan(scan, place, max_bytes=max_bytes)
+    if not needs_brain(data):
+        return volume, None
+    mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask else None
+    t1w = functools.partial(head_of, scan.t1w) if scan.t1w else None
+    return volume, find_brain(volume, data, mask=mask, modality=scan.modality, t1w=t1w)
+
+
+def _prepare_scan(
+    scan: Scan, place: Location, data: DataConfig, heads: Heads, rejected: list[Rejected]
+) -> PreparedScan:
     """Read a scan, its brain where it is needed, and its lesions, and make its images.
 
     A mask of lesions that cannot be used is `rejected`, and costs no image. Raises VolumeError if the scan cannot be
     read or its brain be told, or no image of the scan shows enough.
     """
-    max_bytes = data.max_scan_mb << 20
-    volume = read_scan(scan, place, max_bytes=max_bytes)
-    brain = None
-    if needs_brain(data):
-        mask = read_mask(scan, place, max_bytes=max_bytes) if scan.mask else None
-        brain = find_brain(volume, data, mask=mask, modality=scan.modality)
+    volume, brain = _read(scan, place, data, heads)
     lesions = None
     if scan.lesions:
         try:
-            lesions = lesions_on_grid(read_lesions(scan, place, max_bytes=max_bytes), volume)
+            lesions = lesions_on_grid(read_lesions(scan, place, max_bytes=data.max_scan_mb << 20), volume)
         except VolumeError as error:
             fault = Rejected.by_error(scan.lesions, error)
             told = f"{fault.reason}; the images of {scan.path} go without a lesion mask"

@@ -13,7 +13,7 @@ from mrigen.preprocess.stripper import stripper_version
 from mrigen.sources.scans import Scan
 from mrigen.storage import Location
 
-FORMAT = 5
+FORMAT = 6
 """Raised whenever the same scans and settings come to give other images, so that old files are made anew."""
 
 MAX_SCANS = 16

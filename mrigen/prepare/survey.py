@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mrigen.config import DataConfig
 from mrigen.each import Each
+from mrigen.labels import Modality
 from mrigen.prepare.confounds import Traits
 from mrigen.prepare.scan_groups import group_scans
 from mrigen.preprocess import needs_brain
@@ -35,7 +36,7 @@ class ScanFacts:
     content: str
     """Hash of the scan's voxels and header, and of its brain mask where that counts."""
     identity: str
-    """The same with its lesion mask, if it has one."""
+    """The same with its lesion mask and the T1w that it follows, if it has them."""
     spacing_mm: tuple[float, float, float]
     orientation: str
     """Where the stored axes point, such as LPS; with `ASSUMED` where nobody tells."""
@@ -46,6 +47,12 @@ class ScanFacts:
     def spacing_text(self) -> str:
         """The voxels' size in words, such as 1 x 1 x 3 mm."""
         return " x ".join(f"{round(length, 2):g}" for length in self.spacing_mm) + " mm"
+
+    def following(self, t1w: ScanFacts) -> ScanFacts:
+        """The same where the brain is that of a T1w, which then counts for what the scan's images are."""
+        told = f"{self.identity} follows {t1w.content} {t1w.scan.orientation}"
+        identity = hashlib.sha256(told.encode()).hexdigest()
+        return replace(self, scan=replace(self.scan, t1w=t1w.scan), identity=identity)
 
     def traits(self, *, stripped: bool | None) -> Traits:
         """What the scan shows beside its pathology, with its head in the state given."""
@@ -139,6 +146,24 @@ def survey_sources(
     for item in copies:
         on_rejected(item)
     return {scan: facts[scan] for scan in kept}, [*rejected, *copies]
+
+
+def with_t1w(facts: Mapping[Scan, ScanFacts], data: DataConfig) -> dict[Scan, ScanFacts]:
+    """The facts of scans of which those in other contrasts name the T1w, the first by its path, of the same subject and
+    session; none where brains are not needed, or told by a mask or by the user's skull-stripper."""
+    if not needs_brain(data) or data.strip_command:
+        return dict(facts)
+    heads: dict[tuple[str, str, str], ScanFacts] = {}
+    for fact in sorted(facts.values(), key=lambda fact: (fact.scan.path, fact.scan.frame or 0)):
+        if fact.scan.modality is Modality.T1W:
+            heads.setdefault((fact.scan.source, fact.scan.subject, fact.scan.session), fact)
+
+    def told(fact: ScanFacts) -> ScanFacts:
+        scan = fact.scan
+        t1w = heads.get((scan.source, scan.subject, scan.session))
+        return fact if t1w is None or scan.mask or scan.modality is Modality.T1W else fact.following(t1w)
+
+    return {fact.scan: fact for fact in map(told, facts.values())}
 
 
 def _survey_group(

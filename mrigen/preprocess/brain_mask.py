@@ -7,6 +7,7 @@ import shutil
 import string
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import numpy as np
 from mrigen.config import DataConfig
 from mrigen.errors import InputError
 from mrigen.labels import Modality
+from mrigen.preprocess.following import T1wHead, follow
 from mrigen.preprocess.foreground import Foreground, Mask, Point, find_foreground
+from mrigen.preprocess.itk import has_simpleitk
 from mrigen.preprocess.masks import brain_on_grid
 from mrigen.preprocess.stripper import strip_t1w, stripper_version
 from mrigen.preprocess.template import load_template, template_likeness, template_overlap
@@ -55,9 +58,10 @@ def find_brain(
     *,
     mask: Volume | None = None,
     modality: Modality | None = None,
+    t1w: Callable[[], T1wHead] | None = None,
 ) -> Mask:
     """The brain of a scan: what is there already, else by `mask`, by `data.strip_command`, of a T1w scan by the extra
-    `mrigen[strip]`, and in MNI space by the template.
+    `mrigen[strip]`, of others by that of the same person's `t1w`, and in MNI space by the template.
 
     Raises VolumeError: of class `mask` if there is no way to tell the brain, or what is found is none.
     """
@@ -70,11 +74,20 @@ def find_brain(
         return brain_on_grid(run_skull_stripper(volume, data.strip_command), volume)
     if modality is Modality.T1W and stripper_version():
         return strip_t1w(volume)
+    why, extra = "", "pip install 'mrigen[strip]', "
+    if t1w is not None and has_simpleitk():
+        try:
+            head = t1w()
+        except VolumeError as error:
+            why, extra = f" and none of its T1w ({error})", ""
+        else:
+            return follow(volume, head)
+    elif t1w is None and modality is not Modality.T1W:
+        extra = "add a T1w of the same subject and session, "
     if in_mni_space(volume, foreground):
         return brain_on_grid(_template_mask(), volume)
     ways = "name one in a manifest, set data.strip_command, or register the scan to MNI space"
-    extra = "pip install 'mrigen[strip]', " if modality is Modality.T1W else ""
-    raise VolumeError(f"no brain mask: {extra}{ways}", "mask")
+    raise VolumeError(f"no brain mask{why}: {extra}{ways}", "mask")
 
 
 def run_skull_stripper(volume: Volume, command: str) -> Volume:

@@ -36,6 +36,15 @@ def smoothing_sigmas(spacing_mm: tuple[float, float, float], target_mm: float) -
     return [math.sqrt((ratio**2 - 1.0) / (8.0 * math.log(2.0))) for ratio in ratios]
 
 
+def correlation_ratio(levels: NDArray[np.int_], values: NDArray[np.floating]) -> float:
+    """The share of the variance of values (N,) between their levels (Roche et al., MICCAI 1998); 0 of none."""
+    counts = np.bincount(levels)
+    means = np.bincount(levels, values) / np.maximum(counts, 1)
+    total = values.var(dtype=np.float64)
+    between = (counts * (means - values.mean(dtype=np.float64)) ** 2).sum()
+    return float(between / (len(values) * total)) if total > 0 else 0.0
+
+
 def some_intensities(array: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
     """At most `SHOWN_INTENSITIES` values of the masked voxels, evenly strided; float32 (N,)."""
     values = array[mask]

@@ -16,10 +16,15 @@ from mrigen.errors import InputError
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
+def has_simpleitk() -> bool:
+    """Whether SimpleITK is installed."""
+    return importlib.util.find_spec("SimpleITK") is not None
+
+
 def check_extras(data: DataConfig) -> None:
     """Raise InputError where the settings need SimpleITK and it is not installed."""
     wanted = data.bias_correction != "none" or data.registration != "none"
-    if wanted and importlib.util.find_spec("SimpleITK") is None:
+    if wanted and not has_simpleitk():
         raise InputError(
             "data.bias_correction and data.registration need SimpleITK: pip install 'mrigen[registration]'"
         )

@@ -30,7 +30,7 @@ def on_grid(values: NDArray[Any], affine: NDArray[np.float64], target: Volume, *
 
 
 def brain_on_grid(mask: Volume, volume: Volume) -> Mask:
-    """A brain mask (above half of its largest value) -> on the grid of a scan, by the nearest voxel.
+    """A brain mask (above half of its largest value) -> the voxels of a scan of which at least half is brain.
 
     Raises VolumeError: of class `mask` if it does not lie on the volume or is no brain by its size.
     """
@@ -38,7 +38,8 @@ def brain_on_grid(mask: Volume, volume: Volume) -> Mask:
     litres = inside.sum() * voxel_litres(mask.affine)
     if not MIN_LITRES <= litres <= MAX_LITRES:
         raise VolumeError(f"a brain mask of {litres:.2f} litres: a brain has {MIN_LITRES} to {MAX_LITRES}", "mask")
-    brain: Mask = on_grid(inside.astype(np.uint8), mask.affine, volume).astype(bool)
+    to_mask = np.linalg.inv(mask.affine) @ volume.affine
+    brain: Mask = area_mean(inside.astype(np.float32), to_mask, volume.array.shape) >= 0.5
     share = brain.sum() * voxel_litres(volume.affine) / litres
     if share < MIN_INSIDE:
         raise VolumeError(f"{share:.0%} of the brain mask lies within the scan, {MIN_INSIDE:.0%} are needed", "mask")

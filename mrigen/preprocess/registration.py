@@ -6,8 +6,9 @@ that must come to the same end. Only affines change; no voxel of the scan is int
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +38,8 @@ MAX_TURN_DEGREES = 45.0
 MAX_APART_MM = 4.0
 """How far apart the ends of two starts may put the brain's surface."""
 
+STARTS_APART_MM = 20.0
+"""How far apart any two starts put it, at least."""
 _MARGIN_MM = 8.0
 """Around a brain, where likeness counts."""
 _TURNS = (-24.0, 0.0, 24.0)
@@ -56,12 +59,12 @@ def register(volume: Volume, brain: Mask, kind: Literal["rigid", "affine"]) -> t
     Raises VolumeError if it does not come to lie on the template as brains do.
     """
     template = load_template(GRID_MM)
-    moving = _on_straight_grid(volume, brain)
-    centre, place = _centre(template.brain, template.t1.affine), _centre(moving.array > 0, moving.affine)
+    moving = on_straight_grid(volume, brain)
+    centre, place = centre_of(template.brain, template.t1.affine), centre_of(moving.array > 0, moving.affine)
     size = np.cbrt((moving.array > 0).sum() / template.brain.sum())
     size = float(np.clip(size, 1 / BRAIN_SCALES[1], 1 / BRAIN_SCALES[0]))
     around: Mask = ndimage.binary_dilation(template.brain, iterations=round(_MARGIN_MM / GRID_MM))
-    to_scan, apart = _align(template.t1, around, moving, _starts(centre, place, size))
+    to_scan, apart = align(template.t1, around, moving, turned_starts(centre, place, size))
     to_template: Affine = np.asarray(np.linalg.inv(to_scan), np.float64)
     overlap = _overlap(to_template, volume, brain)
     if told := implausible(to_template, overlap, apart):
@@ -71,9 +74,10 @@ def register(volume: Volume, brain: Mask, kind: Literal["rigid", "affine"]) -> t
     return Volume(volume.array, to_template @ volume.affine), overlap
 
 
-def _on_straight_grid(volume: Volume, inside: Mask) -> Volume:
+def on_straight_grid(volume: Volume, inside: Mask, margin_mm: float = _MARGIN_MM) -> Volume:
     """What is `inside`, from 0.1 to 1 and 0 elsewhere, on a grid along the axes of space with `GRID_MM`, which holds it
-    with a margin."""
+    with a margin.
+    """
     low, high = np.percentile(volume.array[inside], (1, 99))
     scaled = 0.1 + 0.9 * np.clip((volume.array - low) / max(1e-12, high - low), 0, 1)
     values = np.where(inside, scaled, 0).astype(np.float32)
@@ -82,19 +86,20 @@ def _on_straight_grid(volume: Volume, inside: Mask) -> Volume:
         values = ndimage.gaussian_filter(values, sigmas, mode="nearest", truncate=3.0)
     ends = np.array([[place.start, place.stop - 1] for place in ndimage.find_objects(inside.astype(np.uint8))[0]])
     corners = np.array(list(itertools.product(*ends))) @ volume.affine[:3, :3].T + volume.affine[:3, 3]
-    low_mm, high_mm = corners.min(axis=0) - _MARGIN_MM, corners.max(axis=0) + _MARGIN_MM
+    low_mm, high_mm = corners.min(axis=0) - margin_mm, corners.max(axis=0) + margin_mm
     affine = np.diag([GRID_MM, GRID_MM, GRID_MM, 1.0])
     affine[:3, 3] = low_mm
     grid = Volume(np.zeros(np.ceil((high_mm - low_mm) / GRID_MM).astype(int) + 1, np.float32), affine)
     return Volume(on_grid(values, volume.affine, grid, order=1), affine)
 
 
-def _centre(mask: Mask, affine: Affine) -> Point:
+def centre_of(mask: Mask, affine: Affine) -> Point:
+    """Where the middle of a mask (X, Y, Z) lies, (3,) in RAS+ mm."""
     centre: Point = affine[:3, :3] @ np.argwhere(mask).mean(axis=0) + affine[:3, 3]
     return centre
 
 
-def _starts(centre: Point, place: Point, size: float) -> list[Affine]:
+def turned_starts(centre: Point, place: Point, size: float = 1.0) -> list[Affine]:
     """Maps that put `centre` at `place`, at that size, turned by `_TURNS` about each axis."""
     starts = []
     for turn in itertools.product(_TURNS, repeat=3):
@@ -105,22 +110,48 @@ def _starts(centre: Point, place: Point, size: float) -> list[Affine]:
     return starts
 
 
-def _align(fixed: Volume, around: Mask, moving: Volume, starts: Sequence[Affine]) -> tuple[Affine, float]:
+def align(
+    fixed: Volume,
+    around: Mask,
+    moving: Volume,
+    starts: Sequence[Affine],
+    *,
+    num_climbed: int = 2,
+    judge: Callable[[Affine], float] | None = None,
+) -> tuple[Affine, float]:
     """The map from `fixed` to `moving` space under which the two are most alike `around` the brain of `fixed`.
 
-    Two starts go to their ends: that which is most alike and the next best of another turn. Gives the better one's end,
-    made finer, and how many mm apart the two put the brain's surface.
+    `num_climbed` starts go to their ends: those which are most alike, of poses that differ. Gives the best end, made
+    finer, and how many mm apart it and the nearest other end put the brain's surface. With a `judge` of ends the map is
+    rigid, and the best end is that which it finds best, not that which is most alike.
+
+    Raises VolumeError if the optimiser finds no way.
     """
     sitk = simpleitk()
     whole = _itk(sitk, fixed), _itk(sitk, moving), itk_image(sitk, around.astype(np.uint8), fixed.affine)
-    middle = LPS[:3, :3] @ _centre(around, fixed.affine)
+    middle = LPS[:3, :3] @ centre_of(around, fixed.affine)
     levels = {shrink: _shrunk(sitk, whole, shrink) for shrink in _SHARES}
     method = _method(sitk, 4, levels[4][2])
-    poses = [_set(sitk.Similarity3DTransform(), start, middle) for start in starts]
-    likeness = []
-    for transform in poses:
-        method.SetInitialTransform(transform)
-        likeness.append(method.MetricEvaluate(*levels[4][:2]))
+    first, then = (
+        (sitk.VersorRigid3DTransform, sitk.VersorRigid3DTransform)
+        if judge
+        else (sitk.Similarity3DTransform, functools.partial(sitk.AffineTransform, 3))
+    )
+    poses = [_set(first(), start, middle) for start in starts]
+
+    def unlikeness(pose: Any) -> float:
+        method.SetInitialTransform(pose)
+        try:
+            return float(method.MetricEvaluate(*levels[4][:2]))
+        except RuntimeError:  # the two do not meet
+            return 0.0
+
+    centre = LPS[:3, :3] @ middle
+    chosen: list[Any] = []
+    for pose in sorted(poses, key=unlikeness):
+        differs = all(apart_mm(_map(pose), _map(one), centre) > STARTS_APART_MM for one in chosen)
+        if differs and len(chosen) < num_climbed:
+            chosen.append(pose)
 
     def climb(transform: Any, shrink: int) -> float:
         method = _method(sitk, shrink, levels[shrink][2])
@@ -130,13 +161,14 @@ def _align(fixed: Volume, around: Mask, moving: Volume, starts: Sequence[Affine]
 
     ends = []
     try:
-        for place in np.argsort(likeness, kind="stable")[:2]:
-            climb(poses[place], 4)
-            transform = _set(sitk.AffineTransform(3), _map(poses[place]), middle)
-            ends.append((climb(transform, 2), transform))
-        one, other = (_map(end) for _, end in ends)
-        apart = _apart_mm(one, other, LPS[:3, :3] @ middle)
-        best = min(ends, key=lambda end: end[0])[1]
+        for pose in chosen:
+            climb(pose, 4)
+            end = _set(then(), _map(pose), middle)
+            likeness = -climb(end, 2)
+            ends.append((judge(_map(end)) if judge else likeness, end))
+        ends.sort(key=lambda end: -end[0])
+        best = ends[0][1]
+        apart = min(apart_mm(_map(best), _map(end), centre) for _, end in ends[1:])
         climb(best, 1)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[-160:]
@@ -190,7 +222,7 @@ def _map(transform: Any) -> Affine:
     return mapped
 
 
-def _apart_mm(one: Affine, other: Affine, centre: Point) -> float:
+def apart_mm(one: Affine, other: Affine, centre: Point) -> float:
     """The largest distance between where two maps put the ends of a brain's axes."""
     ends = np.vstack([np.hstack([np.eye(3), -np.eye(3)]) * _REACH_MM + centre[:, None], np.ones(6)])
     return float(np.linalg.norm(((one - other) @ ends)[:3], axis=0).max())

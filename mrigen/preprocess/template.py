@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mrigen.preprocess.foreground import Foreground
+from mrigen.preprocess.intensity import correlation_ratio
 from mrigen.preprocess.masks import on_grid
 from mrigen.volume import Volume
 
@@ -79,12 +80,9 @@ def _template_levels() -> tuple[NDArray[np.bool_], NDArray[np.int_]]:
 def template_likeness(volume: Volume) -> float:
     """How well the template's intensities tell the volume's, from 0 to 1, whatever the modality.
 
-    The correlation ratio (Roche et al., MICCAI 1998) over the template's brain and 10 mm around it: the share of the
+    The correlation ratio over the template's brain and 10 mm around it: the share of the
     volume's variance that lies between 32 levels of the template.
     """
     around, levels = _template_levels()
     values = on_grid(volume.array, volume.affine, load_template(2).t1, order=1)[around].astype(np.float64)
-    counts = np.bincount(levels, minlength=32)
-    means = np.bincount(levels, values, minlength=32) / np.maximum(counts, 1)
-    total = values.var()
-    return float((counts * (means - values.mean()) ** 2).sum() / (len(values) * total)) if total > 0 else 0.0
+    return correlation_ratio(levels, values)

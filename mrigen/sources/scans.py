@@ -38,6 +38,8 @@ class Scan:
     """Train, val or test; empty until that is chosen."""
     origin: int = 0
     """Which of the sources of one call the scan is from."""
+    t1w: Scan | None = None
+    """Of a scan in another contrast that has no brain mask: the T1w of the same subject and session, if any."""
 
 
 @dataclass(frozen=True)

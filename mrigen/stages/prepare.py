@@ -14,7 +14,7 @@ from mrigen.prepare.image_files import make_image_file
 from mrigen.prepare.prepared_data import PreparedData, close_data, open_data, sum_reports, write_quarantine
 from mrigen.prepare.scan_groups import read_groups, regroup_scans, scans_per_group
 from mrigen.prepare.splits import read_splits, with_splits
-from mrigen.prepare.survey import OnRejected, ignore, survey_sources
+from mrigen.prepare.survey import OnRejected, ignore, survey_sources, with_t1w
 from mrigen.preprocess import check_extras, check_strip_command
 from mrigen.report.data.page import write_data_page
 from mrigen.run import CONFIG, is_finished, store_config
@@ -52,7 +52,7 @@ def prepare_run(
     _keep_apart(run, found)
     store_config(run, config)
     surveyed, rejected = survey_sources(found, data, each, on_rejected)
-    facts = with_splits(surveyed, read_splits(run, data), data)
+    facts = with_t1w(with_splits(surveyed, read_splits(run, data), data), data)
     if data.head == "keep" and not allow_mixed_heads:
         refuse_mixed_heads(Counter(fact.traits(stripped=fact.stripped) for fact in facts.values()))
     kept = {scan: fact.identity for scan, fact in facts.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,18 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from mrigen.config import load_config
+from mrigen.config import DataConfig, load_config
+from mrigen.labels import Modality
+from mrigen.prepare import image_files
 from mrigen.prepare.image_files import make_image_file
+from mrigen.preprocess.following import T1wHead
+from mrigen.preprocess.foreground import Mask
 from mrigen.preprocess.sampling import scan_images, slice_heights
 from mrigen.records import image_schema, tensor_numpy, unpack_mask
 from mrigen.sources.reading import hash_scan
 from mrigen.sources.scans import Scan, drop_unusable
 from mrigen.storage import Location
-from mrigen.volume import Volume, nifti_bytes
+from mrigen.volume import Volume, VolumeError, nifti_bytes
 from tests.fake_scans import made_up_scan, scan_at, write_scan
 
 DATA = load_config("tiny").data.model_copy(update={"image_size": 32, "spacing_mm": 6.0})
@@ -163,3 +168,33 @@ def test_lesion_masks_go_into_the_images_and_a_broken_one_costs_no_image(tmp_pat
     assert item["reason"].endswith("b.nii.gz go without a lesion mask")
     assert report["states"] == ["stripped", "whole", "whole"]
     assert report["num_marked"] == len(packed["a"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_t1w_that_others_follow_is_stripped_once(
+    tmp_path: Path, source: Location, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    folder, asked = Path(source.path), []
+    inside = made_up_scan(1).array > 0
+    t1w = scan_at(write_scan(folder / "t1.nii.gz", 3, stripped=False), "b", split="test")
+    scans = {t1w: "0" * 64}
+    for number, modality in enumerate((Modality.FLAIR, Modality.PD), start=1):
+        file = write_scan(folder / f"{modality}.nii.gz", 3 + number, stripped=False)
+        scans[replace(scan_at(file, "b", modality=modality, split="test"), t1w=t1w)] = str(number) * 64
+
+    def brain(
+        volume: Volume, data: DataConfig, *, mask: object, modality: Modality, t1w: Callable[[], T1wHead] | None = None
+    ) -> Mask:
+        if t1w is not None:
+            return t1w().brain
+        asked.append(modality)
+        if fails:
+            raise VolumeError("no brain there", "mask")
+        return inside
+
+    monkeypatch.setattr(image_files, "find_brain", brain)
+    strip = DATA.model_copy(update={"head": "strip"})
+    report = make_image_file(Location.parse(tmp_path / "run"), strip, [source], scans)
+    assert asked == [Modality.T1W]
+    assert report["states"] == [None if fails else "stripped"] * 3
+    assert [item["path"] for item in report["rejected"]] == [one.path for one in scans if fails]

@@ -12,7 +12,7 @@ import pytest
 from mrigen.config import DataConfig
 from mrigen.each import one_by_one
 from mrigen.labels import Modality
-from mrigen.prepare.survey import LOOKS_PER_CELL, ScanFacts, scans_to_look_at, survey_scan, survey_sources
+from mrigen.prepare.survey import LOOKS_PER_CELL, ScanFacts, scans_to_look_at, survey_scan, survey_sources, with_t1w
 from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
 from tests.fake_scans import found, made_up_scan, scan_at, write_bids, write_scan
@@ -119,3 +119,28 @@ def test_everything_left_out_is_told_once(tmp_path: Path) -> None:
     assert told == rejected
     assert sorted(item.fault for item in told) == ["duplicate", "format", "label"]
     assert sorted(one.subject for one in facts) == ["a", "c"]
+
+
+def test_other_contrasts_follow_the_first_t1w_of_their_session() -> None:
+    t1w = [scan_at("/b_T1w", session="1"), scan_at("/a_T1w", session="1"), scan_at("/0_T1w", session="2")]
+    flair, lone = (scan_at("/FLAIR", session=session, modality=Modality.FLAIR) for session in "13")
+    others = [replace(flair, source="other"), replace(flair, mask="/mask"), replace(flair, subject="b")]
+    scans = [*t1w, flair, lone, *others]
+    before = {one: ScanFacts(one, "c", "i", (1.0, 1.0, 1.0), "RAS", None) for one in scans}
+    strip = DataConfig(head="strip")
+    after = with_t1w(before, strip)
+    assert [one for one in after if one.t1w] == [replace(flair, t1w=t1w[1])]
+    assert len(after) == len(before)
+    assert with_t1w(before, DataConfig()) == before
+    assert with_t1w(before, DataConfig(head="strip", strip_command="x {input} {mask}")) == before
+
+
+def test_another_t1w_makes_another_identity() -> None:
+    t1w, flair = scan_at("/T1w"), scan_at("/FLAIR", modality=Modality.FLAIR)
+
+    def identity(content: str) -> str:
+        told = {t1w: content, flair: "f"}
+        facts = {one: ScanFacts(one, text, text, (1.0, 1.0, 1.0), "RAS", None) for one, text in told.items()}
+        return with_t1w(facts, DataConfig(head="strip"))[replace(flair, t1w=t1w)].identity
+
+    assert len({identity("one"), identity("two"), "f"}) == 3

@@ -84,7 +84,10 @@ def test_a_mask_that_fits_no_brain_is_refused(mask: Volume, words: str) -> None:
     assert words in refused(HEAD, mask)
 
 
-@pytest.mark.parametrize(("modality", "extra"), [(Modality.T1W, "pip install 'mrigen[strip]', "), (Modality.PD, "")])
+INSTALL, ADD = "pip install 'mrigen[strip]', ", "add a T1w of the same subject and session, "
+
+
+@pytest.mark.parametrize(("modality", "extra"), [(Modality.T1W, INSTALL), (Modality.PD, ADD)])
 def test_without_any_way_the_remedy_is_told(modality: Modality, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brain_mask, "stripper_version", lambda: "")
     with pytest.raises(VolumeError) as error:
@@ -121,7 +124,9 @@ def test_a_t1w_head_is_stripped_and_no_other(network: Callable[[np.ndarray], Non
     network(BRAIN)
     np.testing.assert_array_equal(find_brain(HEAD, STRIP, modality=Modality.T1W), BRAIN)
     assert find_brain(HEAD, STRIP, mask=mask_of(BRAIN[::-1]), modality=Modality.T1W)[0].sum() == BRAIN[-1].sum()
-    assert refused(HEAD).startswith("no brain mask: name one in a manifest, ")
+    assert refused(HEAD).startswith(
+        "no brain mask: add a T1w of the same subject and session, name one in a manifest, "
+    )
 
 
 X = np.arange(48)[:, None, None]
