@@ -74,8 +74,8 @@ def test_the_table_of_the_guide_is_read(tmp_path):
     block = guide[start : guide.index("\n\n", start)]
     (tmp_path / "plan.csv").write_text("\n".join(line[4:] for line in block.splitlines()))
     said = asked(table=Location.parse(tmp_path / "plan.csv"))
-    assert said["Glioblastoma:T1ce@20"] == 500
-    assert said["Sclerosis:FLAIR"] == 200
+    assert said["Glioblastoma:T1ce@20"] == 2
+    assert said["Sclerosis:FLAIR"] == 1
     assert len(said) == 2 + 4  # Sclerosis:PD is not known
 
 
