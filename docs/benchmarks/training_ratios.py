@@ -72,7 +72,6 @@ class Steps:
         self.draws = itertools.cycle([self.draw(step) for step in range(8)])
         torch.manual_seed(config.seed)
         self.model = Denoiser.build(config)
-        self.model.unet.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-5)
         self.average = EMAModel(self.model.parameters(), decay=0.995)
 
