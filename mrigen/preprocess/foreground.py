@@ -87,13 +87,13 @@ def _skull_share(volume: Volume, mask: Mask, border: float) -> float:
     array, mask = volume.array[thin], mask[thin]
     spacing = np.array(volume.spacing_mm) * strides
     # Where the scan ends is no surface.
-    surface = np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    surface = np.argwhere(_surface(mask, ends=False))
     surface = surface[:: max(1, len(surface) // _SKULL_LINES)]
     if not len(surface):
         return 0.0
     soft = ndimage.gaussian_filter(mask.astype(np.float32), 6.0 / spacing, mode="nearest")
     places = surface.T
-    inwards = np.stack([slope[tuple(places)] for slope in np.gradient(soft, *spacing)])
+    inwards = np.stack([_slope(soft, places, axis) for axis in range(3)]) / spacing[:, None]
     inwards /= np.maximum(np.linalg.norm(inwards, axis=0), 1e-9)
     depths = np.arange(0.0, SKULL_DEPTH_MM, _SKULL_STEP_MM)
     points = places[:, :, None] + (inwards / spacing[:, None])[:, :, None] * depths
@@ -103,6 +103,28 @@ def _skull_share(volume: Volume, mask: Mask, border: float) -> float:
     inside = np.maximum.accumulate(lines[:, ::-1], axis=1)[:, ::-1]
     dark = lines < SKULL_DARKNESS * np.minimum(outside, inside)
     return float(dark.any(axis=1).mean())
+
+
+def _surface(mask: Mask, *, ends: bool) -> Mask:
+    """The voxels of a mask that have a neighbour outside of it; with `ends`, beyond the grid too."""
+    inside = mask.copy()
+    for axis in range(3):
+        into, of = np.moveaxis(inside, axis, 0), np.moveaxis(mask, axis, 0)
+        into[1:] &= of[:-1]
+        into[:-1] &= of[1:]
+        if ends:
+            into[[0, -1]] = False
+    return mask & ~inside
+
+
+def _slope(values: NDArray[np.float32], places: NDArray[np.intp], axis: int) -> NDArray[np.float32]:
+    """Differences of `values` a voxel along `axis` at `places` (3, N): central, one-sided at the ends of the grid."""
+    before, after = places.copy(), places.copy()
+    before[axis] = np.maximum(places[axis] - 1, 0)
+    after[axis] = np.minimum(places[axis] + 1, values.shape[axis] - 1)
+    slope: NDArray[np.float32] = values[tuple(after)] - values[tuple(before)]
+    slope /= np.maximum(after[axis] - before[axis], 1)
+    return slope
 
 
 def _otsu_threshold(array: NDArray[np.float32]) -> float:
@@ -139,7 +161,7 @@ def _head(bright: Mask) -> Mask:
 def box_centre(mask: Mask, affine: NDArray[np.float64]) -> Point:
     """Centre (3,), in RAS+ mm, of the bounding box of the mask's upper `BRAIN_HEIGHT_MM`."""
     # A surface voxel bounds the box as well as all of them do, and there are far fewer.
-    surface = np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    surface = np.argwhere(_surface(mask, ends=True))
     points = surface @ affine[:3, :3].T + affine[:3, 3]
     top = points[:, 2].max()
     points = points[points[:, 2] >= top - BRAIN_HEIGHT_MM]

@@ -139,7 +139,9 @@ def _plane(values: NDArray[np.float32], points: NDArray[np.float64], beyond: flo
 
 def _foreground_share(mask: Mask, pixel_to_voxel: Affine, data: DataConfig) -> float:
     points = _pixel_voxels(pixel_to_voxel, data)
-    return float(ndimage.map_coordinates(mask, points, np.uint8, order=0, mode="constant", cval=0).mean())
+    last = np.array(mask.shape)[:, None, None] - 1
+    within = ((points >= 0) & (points <= last)).all(axis=0)
+    return np.count_nonzero(mask[tuple(np.floor(points[:, within] + 0.5).astype(np.intp))]) / within.size
 
 
 def _pixel_voxels(affine: Affine, data: DataConfig, height: int = 0) -> NDArray[np.float64]:

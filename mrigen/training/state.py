@@ -63,7 +63,7 @@ class TrainingState:
         self._model, self._settings, self._accelerator, self._checkpoints = model, settings, accelerator, checkpoints
         self._ids = ids
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._average = EMAModel(self._trained, decay=settings.ema_decay)
+        self._average = EMAModel(self._trained, decay=settings.ema_decay, foreach=True)
         optimizer = torch.optim.AdamW(
             self._trained, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
         )

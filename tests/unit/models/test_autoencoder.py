@@ -11,7 +11,7 @@ from mrigen.errors import InputError
 from mrigen.models.autoencoder import Autoencoder, Decoded
 from mrigen.models.codec import Posterior
 from mrigen.models.denoiser import Denoiser
-from mrigen.models.discriminator import BoundedConv2d
+from mrigen.models.discriminator import BoundedConv2d, singular_bound
 from mrigen.models.efficientnet_lite import lite_features, load_efficientnet_lite
 from mrigen.models.losses import (
     AutoencoderObjective,
@@ -164,6 +164,14 @@ def test_a_bounded_convolution_lengthens_nothing():
     longer = (conv(given).norm(dim=1) / given.norm(dim=1)).max().item()
     assert longer == pytest.approx(1.0, abs=0.05)
     assert longer < 1.0 + 1e-5
+
+
+def test_the_bound_is_just_above_the_largest_singular_value_in_bfloat16_too():
+    matrix = torch.randn(64, 288, generator=torch.Generator().manual_seed(0))
+    largest = torch.linalg.matrix_norm(matrix, 2).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        bound = singular_bound(matrix).item()
+    assert largest <= bound < 1.01 * largest
 
 
 def test_weights_that_are_not_installed_are_told_with_what_installs_them():
