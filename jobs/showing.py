@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.placement import Placement
+from mrigen.cohort.estimate import Estimate
 from mrigen.config import DataConfig
 from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.prepare.confounds import find_confounds, mixed_heads
@@ -20,7 +21,7 @@ from mrigen.report.data.page import PAGE
 from mrigen.report.data.words import warnings_of
 from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected, Scan
-from mrigen.stages.generate import Cohort, Estimate
+from mrigen.stages.generate import Cohort
 from mrigen.storage import Location
 
 SHOWN_GEOMETRIES = 6
@@ -117,26 +118,22 @@ def print_cohort(cohort: Cohort, folder: Location) -> None:
     print(f"page:     {cohort.page}")
 
 
-def print_estimate(estimate: Estimate, placement: Placement, *, gated: bool) -> None:
-    """Print what is to be made, how long it takes, on GPUs in GPU hours too, and whether it fits the disk."""
-    count = estimate.num_samples
-    of_one = count * estimate.seconds
-    took = f"{timedelta(seconds=round(of_one / placement.num_workers))} with {placement.num_workers} workers"
-    on_gpus = f" ({of_one / 3600:.3g} GPU hours)" if placement.use_gpu else ""
-    print(f"to make: {count} samples (dry run: nothing was written)")
-    untimed = ", without the gates" if gated else ""
-    print(f"time:    {took}{on_gpus}, by {estimate.seconds:.3g} s a sample in the warm-up{untimed}")
-    needs, room = f"{_size(count * estimate.bytes)} in {count * estimate.files:.0f} files and folders", ""
-    if estimate.free_bytes is not None:
-        files = "" if estimate.free_files is None else f" in {estimate.free_files}"
-        room = f"; free are {_size(estimate.free_bytes)}{files}: {'fits' if estimate.fits else 'DOES NOT FIT'}"
-    print(f"disk:    {needs}{room}")
-    if count * estimate.files >= MANY_FILES:
+def print_room(estimate: Estimate, *, dry_run: bool = False) -> None:
+    """Print what is to be made, and whether it fits the disk."""
+    print(f"to make: {estimate.num_samples} samples{' (dry run: nothing was written)' if dry_run else ''}")
+    known = "" if estimate.free_bytes is None else f": {'fits' if estimate.fits else 'DOES NOT FIT'}"
+    print(f"disk:    {estimate}{known}")
+    if estimate.num_samples * estimate.files >= MANY_FILES:
         print("files:   so many are slow to list and to copy: --format webdataset or parquet packs a shard in one")
 
 
-def _size(num_bytes: float) -> str:
-    return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e7 else f"{num_bytes / 1e3:.0f} kB"
+def print_time(estimate: Estimate, placement: Placement, timed_in: str) -> None:
+    """Print how long it takes, on GPUs in GPU hours too, once that was timed."""
+    if estimate.seconds is not None:
+        of_one = estimate.num_samples * estimate.seconds
+        took = f"{timedelta(seconds=round(of_one / placement.num_workers))} with {placement.num_workers} workers"
+        on_gpus = f" ({of_one / 3600:.3g} GPU hours)" if placement.use_gpu else ""
+        print(f"time:    {took}{on_gpus}, by {estimate.seconds:.3g} s a sample in {timed_in}")
 
 
 def _print_cells(title: str, counts: Mapping[Cell, int]) -> None:

@@ -56,10 +56,12 @@ def command(
     """Generate a data set in OUT, with a card and a page to look at it.
 
     The same command makes the same bytes on any number of workers; a killed one is resumed by calling it again, and one
-    that asks for more adds to what is there. Exit status 1 where --dry-run finds that the disk is too small.
+    that asks for more adds to what is there. From 1,000 samples on it tells what they take, and refuses what does not
+    fit the disk. Exit status 1 where --dry-run finds that.
     """
     from jobs.each_on_ray import EachOnRay
-    from jobs.showing import print_cohort, print_estimate
+    from jobs.showing import print_cohort, print_room, print_time
+    from mrigen.cohort.estimate import Estimate
     from mrigen.cohort.order import CohortOrder
     from mrigen.stages.generate import estimate_run, generate_run
 
@@ -72,8 +74,17 @@ def command(
     folder_of_model = input_folder(model, "--model") if model is not None else None
     if dry_run:
         estimate = estimate_run(folder, folder_of_model, EachOnRay(placement), order)
-        print_estimate(estimate, placement, gated=bool(order.gates))
+        print_room(estimate, dry_run=True)
+        print_time(estimate, placement, f"the warm-up{', without the gates' if order.gates else ''}")
         return int(not estimate.fits)
+
+    def tell(estimate: Estimate) -> None:
+        if estimate.seconds is None:
+            print_room(estimate)
+        print_time(estimate, placement, "the first shard")
+        sys.stdout.flush()
+
     line = shlex.join(["mrigen", *sys.argv[1:]])
-    print_cohort(generate_run(folder, folder_of_model, EachOnRay(placement), order, command=line), folder)
+    cohort = generate_run(folder, folder_of_model, EachOnRay(placement), order, command=line, tell=tell)
+    print_cohort(cohort, folder)
     return 0

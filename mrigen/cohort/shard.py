@@ -6,10 +6,11 @@ import hashlib
 import io
 import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,11 +65,12 @@ def missing_shards(plan: CohortPlan, folder: Location) -> list[int]:
 @dataclass(frozen=True)
 class ShardReport:
     """How many samples were planned of a shard, and what was rejected: how many drawings for which reason, and the
-    samples that are left out for good."""
+    samples that are left out for good; and the seconds that it took to make, none where it stood whole."""
 
     num_planned: int
     rejected: Mapping[str, int]
     left_out: Sequence[str]
+    seconds: float = field(default=0.0, compare=False)
 
     def tally(self) -> tuple[int, dict[str, int]]:
         """For `mrigen.each.Tally`."""
@@ -83,10 +85,13 @@ def make_shard(
     A shard that stands there whole is left as it is. Work is idempotent: done twice, or by two workers at once, it
     leaves the same bytes. Raises InputError if all samples are rejected.
     """
+    seconds = 0.0
     if differences(plan, shard, folder):
+        started = time.perf_counter()
         _publish(shard_files(pipeline, plan, plan.shard(shard), gates), manifest_part(folder, shard), folder)
+        seconds = time.perf_counter() - started
     facts = _facts(pq.read_schema(io.BytesIO(manifest_part(folder, shard).read_bytes())))
-    return ShardReport(plan.num_rows(shard), facts["rejected"], facts["left_out"])
+    return ShardReport(plan.num_rows(shard), facts["rejected"], facts["left_out"], seconds)
 
 
 def _publish(files: Iterable[tuple[str, bytes]], part: Location, folder: Location) -> None:

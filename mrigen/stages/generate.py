@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mrigen.cohort.closing import Rejections, close_cohort, is_closed
+from mrigen.cohort.estimate import Estimate, estimated, typical_rows
 from mrigen.cohort.order import CohortOrder, Quotas
-from mrigen.cohort.plan import CohortPlan, planned, write_plan
+from mrigen.cohort.plan import CohortPlan, Row, planned, write_plan
 from mrigen.cohort.shard import (
     FORMATS,
     Gate,
@@ -33,7 +32,8 @@ from mrigen.run import SUCCESS
 from mrigen.stages.gates import Opener, plan_gates
 from mrigen.storage import Location
 
-_BLOCK = 4096
+LARGE = 1000
+"""Samples. What fewer of them take is soon known."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,22 @@ class Cohort:
     """Whether the model folder tells how large and bright the training images are, so that drawings are held to it."""
 
 
-def generate_run(out: Location, model: Location | None, each: Each, order: CohortOrder, *, command: str = "") -> Cohort:
+def generate_run(
+    out: Location,
+    model: Location | None,
+    each: Each,
+    order: CohortOrder,
+    *,
+    command: str = "",
+    tell: Callable[[Estimate], None] = lambda estimate: None,
+) -> Cohort:
     """Fill `out` with what is ordered, by a model folder or the embedded model.
 
-    `command` is what the page says to have made it. The same call makes the same bytes with any `each`, finishes what a
-    killed one began, and does nothing where all is done; one that orders more adds to what is there. Raises InputError
-    for cells that the model never saw, unless they are allowed, settings out of range, or an `out` that holds anything
-    else, or in which another works.
+    `command` is what the page says to have made it. `tell` is told what `LARGE` and more samples take: before the
+    first is made, and with the seconds of one once a shard is. The same call makes the same bytes with any `each`,
+    finishes what a killed one began, and does nothing where all is done; one that orders more adds to what is there.
+    Raises InputError for cells that the model never saw, unless they are allowed, settings out of range, an `out` that
+    holds anything else, or in which another works, and for so many samples that do not fit its disk.
     """
     pipeline = Pipeline.load(model)
     empty, quotas = _understood(order, pipeline, model)
@@ -67,7 +76,14 @@ def generate_run(out: Location, model: Location | None, each: Each, order: Cohor
         plan = planned(empty, quotas, order.shard_size, out)
         page, was_finished = out / PAGE, is_closed(plan, out)
         if not was_finished:
-            finish_cohort(plan, pipeline, model, out, each, command)
+            timed = None
+            missing = missing_shards(plan, out)
+            if sum(map(plan.num_rows, missing)) >= LARGE:
+                ahead = estimated(pipeline, plan, missing, out)
+                ahead.require_room(out)
+                tell(ahead)
+                timed = functools.partial(_tell_time, tell, ahead)
+            finish_cohort(plan, pipeline, model, out, each, command, timed)
     closed = (out / SUCCESS).read_json()
     return Cohort(
         counts={Cell.parse(name): count for name, count in closed["cells"].items()},
@@ -80,32 +96,9 @@ def generate_run(out: Location, model: Location | None, each: Each, order: Cohor
     )
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What is still to be made of a data set, and what a sample costs."""
-
-    num_samples: int
-    seconds: float
-    """Of one worker, for a sample."""
-    bytes: float
-    """On a disk with blocks of 4 KiB, of a sample."""
-    files: float
-    """Files and folders of a sample."""
-    free_bytes: int | None
-    """Of the disk; None on an object store."""
-    free_files: int | None
-    """Files and folders that the disk has room for; None on an object store, or where the disk does not count them."""
-
-    @property
-    def fits(self) -> bool:
-        """Whether the disk has room for it."""
-        needed = ((self.bytes, self.free_bytes), (self.files, self.free_files))
-        return all(free is None or each * self.num_samples <= free for each, free in needed)
-
-
 def estimate_run(out: Location, model: Location | None, each: Each, order: CohortOrder) -> Estimate:
-    """What `generate_run` would have to do, by a batch that a worker makes, after another, and throws away; without the
-    gates, which would have to be prepared.
+    """What `generate_run` would have to do; timed by a batch that a worker makes, after another, and throws away;
+    without the gates, which would have to be prepared.
 
     Nothing is written. Raises InputError as `generate_run` does.
     """
@@ -114,34 +107,37 @@ def estimate_run(out: Location, model: Location | None, each: Each, order: Cohor
     plan = planned(empty, quotas, order.shard_size, out)
     missing = missing_shards(plan, out)
     load = functools.partial(_pipeline_of, plan, model, (), each.device)
-    [(_, (seconds, size, files))] = each(functools.partial(_timed, plan), missing[:1] or [0], "warm-up", load)
-    local, free_bytes, free_files = out.local, None, None
-    if local is not None:
-        disk = os.statvfs(next(path for path in (local, *local.parents) if path.exists()))
-        free_bytes, free_files = disk.f_bavail * disk.f_frsize, disk.f_favail or None
-    return Estimate(sum(map(plan.num_rows, missing)), seconds, size, files, free_bytes, free_files)
+    [(_, seconds)] = each(functools.partial(_timed, plan), [typical_rows(plan, missing)], "warm-up", load)
+    return replace(estimated(pipeline, plan, missing, out), seconds=seconds)
 
 
-def _timed(plan: CohortPlan, loaded: _Loaded, shard: int) -> tuple[float, float, float]:
-    """Seconds, bytes on a disk, and files and folders of a sample."""
+def _tell_time(tell: Callable[[Estimate], None], ahead: Estimate, seconds: float) -> None:
+    tell(replace(ahead, seconds=seconds))
+
+
+def _timed(plan: CohortPlan, loaded: _Loaded, rows: Sequence[Row]) -> float:
+    """Seconds of a sample."""
     pipeline, gates = loaded
-    rows = plan.shard(shard)[: plan.sampler.compute_batch]
-    for _ in shard_files(pipeline, plan, rows, gates):
-        pass
-    started = time.perf_counter()
-    files = list(shard_files(pipeline, plan, rows, gates))
-    seconds = time.perf_counter() - started
-    folders = {parent for path, _ in files for parent in PurePosixPath(path).parents}
-    blocks = len(folders) + sum(-(-len(content) // _BLOCK) for _, content in files)
-    return seconds / len(rows), blocks * _BLOCK / len(rows), (len(files) + len(folders)) / len(rows)
+    for _ in range(2):
+        started = time.perf_counter()
+        for _ in shard_files(pipeline, plan, rows, gates):
+            pass
+    return (time.perf_counter() - started) / len(rows)
 
 
 def finish_cohort(
-    plan: CohortPlan, pipeline: Pipeline, model: Location | None, out: Location, each: Each, command: str | None = None
+    plan: CohortPlan,
+    pipeline: Pipeline,
+    model: Location | None,
+    out: Location,
+    each: Each,
+    command: str | None = None,
+    timed: Callable[[float], None] | None = None,
 ) -> None:
     """Make what of a plan does not stand whole in `out`, and close it. Without `command` its page stays, if any.
-    `pipeline` is that of `model`. Raises InputError if the plan is of another, or the manifest has a part that is of no
-    shard: its readers would take that for some of the data set."""
+    `pipeline` is that of `model`; `timed` is told the seconds of a sample once a shard is made. Raises InputError if
+    the plan is of another, or the manifest has a part that is of no shard: its readers would take that for some of the
+    data set."""
     _require_model_of(plan, pipeline, model)
     parts = {manifest_part(out, shard).path for shard in range(plan.num_shards)}
     if stray := [file for file in (out / "manifest").files(".parquet") if file.path not in parts]:
@@ -156,6 +152,9 @@ def finish_cohort(
     for _, report in each(work, range(plan.num_shards), "generate (samples)", load, tally):
         rejected.update(report.rejected)
         left_out += report.left_out
+        if timed is not None and report.seconds:
+            timed(report.seconds / report.num_planned)
+            timed = None
     out.sweep()
     trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
     plane, sources = pipeline.config.data.plane, pipeline.model.training_sources

@@ -17,11 +17,12 @@ import pytest
 import yaml
 
 from jobs.placement import Placement
-from jobs.showing import print_estimate
+from jobs.showing import print_time
+from mrigen.cohort.estimate import Estimate
 from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
 from mrigen.process.lease import leased
-from mrigen.stages.generate import Estimate, generate_run
+from mrigen.stages.generate import generate_run
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
 
@@ -228,6 +229,7 @@ def test_a_dry_run_says_what_it_would_take(no_ray, tiny_run, tmp_path, capsys, m
     told = capsys.readouterr().out
     assert "to make: 1000 samples (dry run: nothing was written)" in told
     needed = re.search(r"disk: +(\d+) MB in (\d+) files and folders; free are \d+ MB in \d+: fits", told)
+    assert told.index("disk:") < told.index("time:")
     assert 18 <= int(needed[1]) <= 30  # in blocks of 4 KiB: image, sidecar, two folders, and some of a row
     assert int(needed[2]) == 4375  # and of eight samples a part of the manifest, its folder and the top
     assert hashes(out) == before
@@ -237,14 +239,48 @@ def test_a_dry_run_says_what_it_would_take(no_ray, tiny_run, tmp_path, capsys, m
     assert mrigen(*command[:-1], "--cells", "HC:*=1,GBM:T1=300000", "--dry-run") == 1
     told = capsys.readouterr().out
     assert re.search(r"free are 1000 kB in \d+: DOES NOT FIT", told)
-    assert told.endswith("so many are slow to list and to copy: --format webdataset or parquet packs a shard in one\n")
+    assert "so many are slow to list and to copy: --format webdataset or parquet packs a shard in one\n" in told
+
+
+def test_a_large_start_tells_what_it_takes_and_what_does_not_fit_is_refused(
+    no_ray, tiny_run, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    command = ["generate", "--model", tiny_run / "model", "--redraws", 0, "--out", out, "--shard-size", 5]
+    assert mrigen(*command, "--cells", "HC:*=3") == 0
+    assert "to make" not in capsys.readouterr().out  # few are made without a word about it
+    monkeypatch.setattr("mrigen.stages.generate.LARGE", 10)
+    before, more = hashes(out), [*command, "--cells", "HC:*=3,GBM:T1=9,MS:T1=4"]
+    disk = os.statvfs(tmp_path)
+    with monkeypatch.context() as patched:
+        full = SimpleNamespace(f_bavail=10**5, f_frsize=1, f_favail=disk.f_favail)
+        patched.setattr(os, "statvfs", lambda path: full)
+        assert mrigen(*more) == 2
+    told = capsys.readouterr()
+    refused = re.fullmatch(
+        rf"mrigen: error: 13 samples do not fit the disk of {out}: they take about (\d+) kB "
+        rf"in (\d+) files and folders; free are 100 kB in {disk.f_favail}; make room, "
+        "ask for fewer or for a --format that takes less, or use another --out\n",
+        told.err.splitlines(keepends=True)[-1],
+    )
+    assert hashes(out) == before
+    assert mrigen(*more) == 0
+    to_make, room, time, *_ = capsys.readouterr().out.splitlines()
+    assert to_make == "to make: 13 samples"
+    assert re.fullmatch(r"disk: +\d+ kB in \d+ files and folders; free are \d+ MB in \d+: fits", room)
+    assert re.fullmatch(r"time: +\d:\d\d:\d\d with 2 workers, by [\d.e-]+ s a sample in the first shard", time)
+    made = hashes(out).keys() - before.keys()
+    folders = {parent for path in made for parent in Path(path).parents}
+    blocks = len(folders) + sum(-(-(out / path).stat().st_size // 4096) for path in made)
+    assert int(refused[1]) == pytest.approx(blocks * 4.096, rel=0.1)
+    assert int(refused[2]) == pytest.approx(len(made) + len(folders), rel=0.1)
 
 
 def test_an_estimate_tells_gpu_hours_where_workers_have_gpus(capsys):
-    estimate = Estimate(7200, 0.5, 1.0, 1.0, None, None)
-    print_estimate(estimate, Placement(num_workers=4, use_gpu=True), gated=False)
-    print_estimate(estimate, Placement(num_workers=4), gated=False)
-    on_gpus, on_cpus = (line for line in capsys.readouterr().out.splitlines() if line.startswith("time:"))
+    estimate = Estimate(7200, 1.0, 1.0, None, None, 0.5)
+    print_time(estimate, Placement(num_workers=4, use_gpu=True), "the warm-up")
+    print_time(estimate, Placement(num_workers=4), "the warm-up")
+    on_gpus, on_cpus = capsys.readouterr().out.splitlines()
     assert on_gpus == "time:    0:15:00 with 4 workers (1 GPU hours), by 0.5 s a sample in the warm-up"
     assert on_cpus == "time:    0:15:00 with 4 workers, by 0.5 s a sample in the warm-up"
 

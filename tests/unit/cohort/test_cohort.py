@@ -20,9 +20,10 @@ import yaml
 from PIL import Image
 
 from mrigen.cohort.closing import Rejections, _size, close_cohort
+from mrigen.cohort.estimate import estimated, typical_rows
 from mrigen.cohort.order import Kind
 from mrigen.cohort.plan import CohortPlan, planned, write_plan
-from mrigen.cohort.shard import make_shard
+from mrigen.cohort.shard import make_shard, missing_shards
 from mrigen.config import SamplerConfig
 from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
@@ -207,6 +208,21 @@ class Faulty:
             if sample.request.seed % 2 == 0 and sample.request.cell.modality in self.modalities:
                 sample.image[3, 4] = np.nan
         return samples
+
+
+def test_an_estimate_takes_drawings_that_would_be_rejected_and_persons_whole(pipeline, tmp_path):
+    plan = replace(empty_plan(pipeline), redraws=1, modalities=(Modality.T1W, Modality.PD))
+    persons = {Kind(Cell(Pathology.HEALTHY, modality)): 30 for modality in plan.modalities}
+    plan, out = plan.grown(persons, 6), Location.parse(tmp_path)
+    missing = missing_shards(plan, out)
+    rows = typical_rows(plan, missing)
+    assert len(rows) == pipeline.config.sampler.compute_batch == 8
+    assert [(row.shard, row.index) for row in rows[::2]] == [(0, 0), (2, 6), (5, 15), (7, 21)]
+    assert [row.subject for row in rows[::2]] == [row.subject for row in rows[1::2]]
+    estimate = estimated(Faulty(pipeline), plan, missing, out)
+    assert estimate.num_samples == 60
+    assert estimate.files == (8 * 2 + 1 + 4 * 2 + 2) / 8  # images, sidecars, the manifest, folders
+    assert typical_rows(plan, []) == typical_rows(plan, [0]) == plan.shard(0)
 
 
 def test_rejected_drawings_are_drawn_anew_by_seeds_of_their_own(pipeline, tmp_path):
