@@ -25,6 +25,8 @@ SPLIT = split_option("Real images to compare with; all of them only with --real.
 def command() -> Stage:
     """Evaluate generated images against the held-out real ones of RUN/data; leaves RUN/report.
 
+    The leading figures come into the card of the samples, too, until these grow.
+
     Per cell, pathology and modality and for all cells: KID with a permutation test, FID, precision, recall, density
     and coverage, each beside its floor (real against real); MS-SSIM among generated and among real images; how often a
     classifier trained on real images names what was asked for; PSNR, SSIM and error of the autoencoder. Every figure

@@ -11,8 +11,10 @@ from mrigen.cohort.croissant import croissant
 from mrigen.cohort.persons import words_of_persons
 from mrigen.cohort.plan import CohortPlan, closed_by
 from mrigen.cohort.shard import manifest_part
+from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.model_folder.card import cells_table, trained_on
+from mrigen.process.lease import leased
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
 
@@ -56,6 +58,7 @@ _GATES = {
     "copies": "- no sample is more like a training image than held-out images are, but for the most alike of these, by "
     "the measure of `mrigen audit`: that is no promise of anonymity\n",
 }
+_FIGURES = "\n## Figures of the images\n\n"
 _PARQUET = """""\
 `manifest/*.parquet` holds a row a sample, with what makes it again and the image as a tensor, -1 to 1, for plain
 pyarrow. `plan.json` is what was asked for; `_SUCCESS.json` is written last."""
@@ -129,6 +132,23 @@ def close_cohort(
             "files": files,
         }
     )
+
+
+def tell_figures(figures: str, folder: Location, digest: str) -> None:
+    """Put the figures of an evaluation at the end of a card, in place of former ones. A closing takes them away again,
+    since what it closes is another data set.
+
+    Raises InputError unless `folder` is free, still holds the data set that the plan with that digest closed, and the
+    card that was written then.
+    """
+    with leased(folder):
+        card, closed = folder / "README.md", (folder / SUCCESS).read_json() if closed_by(folder) == digest else None
+        if closed is None or not card.is_file() or card.sha256() != closed["files"].get(card.name):
+            raise InputError(f"{folder} was changed since: call `mrigen verify`, then evaluate again")
+        told = card.read_bytes().decode().partition(_FIGURES)[0]
+        card.write_bytes(f"{told}{_FIGURES}{figures}".encode())
+        closed["files"][card.name] = card.sha256()
+        (folder / SUCCESS).write_json(closed)
 
 
 def is_closed(plan: CohortPlan, folder: Location) -> bool:

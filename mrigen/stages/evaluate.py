@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mrigen.cohort.closing import tell_figures
+from mrigen.cohort.plan import closed_by
 from mrigen.config import Config
 from mrigen.each import Each
 from mrigen.errors import InputError
@@ -12,6 +14,7 @@ from mrigen.features.names import MRI
 from mrigen.features.networks import find_networks
 from mrigen.images.index import ImageIndex, index_generated, index_real
 from mrigen.images.scopes import ScopeKind
+from mrigen.report.evaluation.card import card_figures
 from mrigen.report.evaluation.metrics_json import metrics_json
 from mrigen.report.evaluation.page import report_page
 from mrigen.report.evaluation.terminal import evaluation_lines
@@ -35,9 +38,10 @@ def evaluate_run(
 ) -> Published:
     """Evaluate the images in `samples` (`run/samples`) against those of `run/data` held out in `split` (test or val).
 
-    Leaves `metrics.json` and `index.html` in `out` (`run/report`); what is seen of real images stays in `run/.cache`
-    for later evaluations. `extrapolation` asks how cells that were held out of training stand to lazy answers;
-    `command` is shown on the page. What a killed evaluation left is taken up again.
+    Leaves `metrics.json` and `index.html` in `out` (`run/report`), and the leading figures in the card of `samples`;
+    what is seen of real images stays in `run/.cache` for later evaluations. `extrapolation` asks how cells that were
+    held out of training stand to lazy answers; `command` is shown on the page. What a killed evaluation left is taken
+    up again.
 
     Raises:
         InputError: for a folder that is not what `mrigen prepare` or `mrigen generate` left, for networks that cannot
@@ -46,6 +50,7 @@ def evaluate_run(
     made, out = samples or run / "samples", result_folder(out or run / "report", "metrics.json")
     real = index_real(run / "data", split)
     generated = index_generated(made) if samples or (made / "manifest").is_folder() else ImageIndex()
+    digest = closed_by(made)
     networks = find_networks(run, config)
     if extrapolation and networks.classifier is None:
         raise InputError(f"--extrapolation: {networks.absent[MRI]}")
@@ -71,6 +76,12 @@ def evaluate_run(
         title=f"Evaluation of {run.name}", evaluation=evaluation, config=config, notices=said, facts=facts
     )
     figures = metrics_json(evaluation, config, said, real.provenance, generated.provenance)
-    published = publish(out, page, "metrics.json", figures, notices=said, words=[evaluation_lines(evaluation)])
+    words = [evaluation_lines(evaluation)]
+    if digest is not None:
+        try:
+            tell_figures(card_figures(evaluation, said, command), made, digest)
+        except (InputError, OSError) as error:
+            words.append(f"note: the card of the samples does not tell these figures: {error}")
+    published = publish(out, page, "metrics.json", figures, notices=said, words=words)
     files.generated.delete()
     return published

@@ -6,11 +6,13 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
 from mrigen.errors import InputError
 from mrigen.evaluation import planning
@@ -22,6 +24,8 @@ from mrigen.images.index import index_generated, index_real
 from mrigen.labels import Cell
 from mrigen.report.publish import Published
 from mrigen.stages.evaluate import evaluate_run
+from mrigen.stages.generate import generate_run
+from mrigen.stages.verify import verify_run
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
 from tests.fake_run import sample_row, tiny_config, write_autoencoder, write_data, write_samples
@@ -182,6 +186,42 @@ def test_without_samples_and_autoencoder_the_floor_remains(run: Path) -> None:
     figures = figures_of(run, "Healthy:T1w")
     assert figures["efficientnet-lite0/kid"]["reason"] == "no image of this cell in the val split"
     assert figures["diversity/ms_ssim_generated"]["value"] is not None
+
+
+def test_the_card_of_a_data_set_tells_its_figures_until_it_grows(run: Path, tiny_run: Path) -> None:
+    shutil.rmtree(run / "samples")
+    samples, model = Location.parse(run / "samples"), Location.parse(tiny_run / "model")
+    order = CohortOrder("HC:T1=12,MS:PD=4", allow_untrained=True, redraws=0, formats=("parquet",))
+    generate_run(samples, model, one_by_one, order)
+    card = run / "samples" / "README.md"
+    before = card.read_text()
+    command = "mrigen evaluate run"
+    evaluated(run, command=command)
+    told = card.read_text()
+    assert told.startswith(f"{before}\n## Figures of the images\n\nBy `{command}` of mrigen ")
+    row = next(row for row in metrics(run / "report")["rows"] if row["name"] == "All trained cells")
+    made, floor = (row["figures"][f"efficientnet-lite0/{name}"] for name in ("precision", "precision_floor"))
+    line = next(line for line in told.splitlines() if line.startswith("| all trained cells | precision |"))
+    numbers = re.findall(r"-?[0-9.]+", line)
+    expected = [one[name] for one in (made, floor) for name in ("value", "low", "high", "n") if one[name] is not None]
+    assert list(map(float, numbers)) == pytest.approx(expected, abs=0.005)
+    for sentence in metrics(run / "report")["notices"] + metrics(run / "report")["verdict"]:
+        assert f"\n- {sentence}\n" in told
+    assert verify_run(samples, one_by_one).words == []
+    evaluated(run, command=command)
+    assert card.read_text() == told
+
+    card.write_text("mine")
+    [_, note] = evaluated(run).words
+    assert note == (
+        "note: the card of the samples does not tell these figures: "
+        f"{samples} was changed since: call `mrigen verify`, then evaluate again"
+    )
+    assert card.read_text() == "mine"
+    generate_run(samples, model, one_by_one, replace(order, cells="HC:T1=13,MS:PD=4"))
+    assert "17 images" in card.read_text()
+    assert "## Figures" not in card.read_text()
+    assert verify_run(samples, one_by_one).words == []
 
 
 def figures_of(run: Path, name: str) -> Any:
