@@ -75,6 +75,7 @@ def make_app(
         description="Every image is synthetic: no scan of a person, and not for diagnosis.",
         docs_url=None,  # FastAPI's page loads scripts from the network; ours does not
         redoc_url=None,
+        openapi_url=None,  # FastAPI writes bounds as floats
         redirect_slashes=False,  # to wherever the header Host says
     )
     figures = figures or Figures(model)
@@ -84,6 +85,15 @@ def make_app(
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> JSONResponse:
         return answer_of(error)
+
+    @app.exception_handler(405)
+    async def wrong_method(request: Request, error: Exception) -> JSONResponse:
+        # Starlette tells the methods of one route, and a path may have several.
+        described = app.openapi()["paths"].get(request.scope["route"].path, ["get"])
+        allowed = ", ".join(
+            sorted({method.upper() for method in described} | ({"HEAD"} if "get" in described else set()))
+        )
+        return JSONResponse({"detail": f"the method must be {allowed}"}, 405, {"Allow": allowed})
 
     async def authenticate(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
@@ -149,6 +159,10 @@ def make_app(
     async def docs() -> HTMLResponse:
         return _html("docs.html")
 
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> JSONResponse:
+        return JSONResponse(_exact(app.openapi()))
+
     if jobs is not None:
         guarded.include_router(jobs)
     app.include_router(guarded)
@@ -208,6 +222,15 @@ def _number_of(schema: dict[str, Any], field: str) -> dict[str, Any]:
     """The part of a nullable field's schema that speaks of the number."""
     parts: list[dict[str, Any]] = schema["properties"][field]["anyOf"]
     return next(part for part in parts if part["type"] != "null")
+
+
+def _exact(schema: Any) -> Any:
+    """The same with whole numbers as integers: 2^63 as a float reads as more than it is."""
+    if isinstance(schema, dict):
+        return {name: _exact(value) for name, value in schema.items()}
+    if isinstance(schema, list):
+        return [_exact(value) for value in schema]
+    return int(schema) if isinstance(schema, float) and schema.is_integer() else schema
 
 
 def _answer(order: Order, files: list[SampleFile]) -> Response:

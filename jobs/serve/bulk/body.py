@@ -40,7 +40,9 @@ class JobBody(SamplerBody):
     plan: Annotated[
         Any,
         BeforeValidator(_table),
-        WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
+        WithJsonSchema(
+            {"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}, {"type": "null"}]}
+        ),
         Field(
             description='In the place of cells: {"GBM:T1ce": 500}, or rows of pathology, modality and, where wanted, '
             "slice_mm and count."

@@ -357,6 +357,7 @@ def test_openapi_describes_the_request_and_every_answer(client: TestClient) -> N
     assert schema["properties"]["modality"]["enum"] == ["T1w", "T1ce", "T2w", "FLAIR", "PD"]
     assert {"minimum": 1, "maximum": 100, "type": "integer"} in schema["properties"]["num_steps"]["anyOf"]
     assert {"minimum": -20.0, "maximum": 46.0, "type": "number"} in schema["properties"]["slice_mm"]["anyOf"]
+    assert json.dumps(schema["properties"]["seed"]["anyOf"][0]["exclusiveMaximum"]) == str(2**63)  # and no float
     assert "securitySchemes" not in api.get("components", {})
     assert set(operation["responses"]["200"]["content"]) == {"image/png", "application/octet-stream", "application/zip"}
     assert set(api["paths"]) == {"/v1/samples", "/v1/model", "/v1/healthz", "/v1/livez", "/v1/readyz"}

@@ -333,6 +333,20 @@ def test_openapi_describes_jobs_where_they_are_taken(serve: Client, client: Test
     schema = paths["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["properties"]) == set(JobBody.model_fields)
     assert all(field["description"] for field in schema["properties"].values())
+    assert {"type": "null"} in schema["properties"]["plan"]["anyOf"]  # as it is taken
     assert {"202", "422", "429"} < set(paths["/v1/jobs"]["post"]["responses"])
     assert "application/zip" in paths["/v1/jobs/{job_id}/samples.zip"]["get"]["responses"]["200"]["content"]
     assert client.post("/v1/jobs", json=ORDER).status_code == 404
+
+
+def test_a_wrong_method_is_told_all_that_the_path_has(serve: Client) -> None:
+    client = serve()
+    for path, allowed in (
+        ("/v1/jobs", "GET, HEAD, POST"),
+        ("/v1/jobs/job-0123456789abcdef", "DELETE, GET, HEAD"),
+        ("/v1/samples", "POST"),
+        ("/metrics", "GET, HEAD"),
+    ):
+        answer = client.put(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert answer.json() == {"detail": f"the method must be {allowed}"}
