@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -21,7 +21,7 @@ from jobs.serve.api import (
     place_order,
 )
 from jobs.serve.figures import RETRY_S, Figures
-from jobs.serve.files import MEDIA_TYPES, SampleFile, archive, provenance_headers, stem
+from jobs.serve.files import MEDIA_TYPES, Made, SampleFile, archive, provenance_headers, stem
 from jobs.serve.guard import LEFT, Door, Guard, own_names
 from jobs.serve.keys import Keys, charged, key_of
 from jobs.serve.reading import read_body
@@ -36,7 +36,7 @@ _BEARER = HTTPBearer(auto_error=False, description="The API key.")
 class Backend(Protocol):
     """Who makes the samples."""
 
-    async def make(self, order: Order) -> list[SampleFile]:
+    async def make(self, order: Order) -> Made:
         """The files of an order. Raises Refused(429) when too much waits, Refused(503) when a worker was lost.
 
         Cancelled, it ends the work.
@@ -121,13 +121,12 @@ def make_app(
         request.state.order = {"cell": str(order.cell), "count": order.count, "num_steps": order.sampler.num_steps}
         with charged(keys, key_of(request), order.count):
             try:
-                with figures.making(order):
-                    files = await _while_wanted(request, backend.make(order), request_timeout_s)
+                made = await figures.noted(order, _while_wanted(request, backend.make(order), request_timeout_s))
             except Refused as error:
                 if error.status == 429:
                     error.retry_after_s = figures.retry_after_s()
                 raise
-        return await asyncio.to_thread(_answer, order, files)
+        return await asyncio.to_thread(_answer, order, made.files)
 
     @guarded.get("/v1/model")
     async def describe_model() -> ModelInfo:
@@ -233,7 +232,7 @@ def _exact(schema: Any) -> Any:
     return int(schema) if isinstance(schema, float) and schema.is_integer() else schema
 
 
-def _answer(order: Order, files: list[SampleFile]) -> Response:
+def _answer(order: Order, files: Sequence[SampleFile]) -> Response:
     headers = provenance_headers(files)
     if order.count == 1:
         content, media_type, name = files[0].data, MEDIA_TYPES[order.format], files[0].name

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from ray import serve
@@ -21,10 +23,13 @@ from jobs.serve.app import make_app
 from jobs.serve.application import Args
 from jobs.serve.batching import Batcher
 from jobs.serve.figures import RETRY_S
-from jobs.serve.files import SampleFile, sample_file
+from jobs.serve.files import Made, sample_file
 from jobs.serve.keys import Keys
 from jobs.serve.refusals import Refused
 from mrigen.storage import Location
+
+if TYPE_CHECKING:
+    from mrigen.pipeline import Sample, SampleRequest
 
 ONGOING = 32
 """Requests that a replica of the model takes up at once; more of them wait in the front, up to a limit."""
@@ -32,6 +37,15 @@ READY_FOR_S = 1.0
 """How long an answer of Serve about its replicas is believed."""
 FRONT_SPARE = 100
 """Requests that the front takes besides those for samples: facts, health, and what it refuses."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A compute batch that was drawn."""
+
+    seconds: float
+    places_each: float
+    """Its places, for each sample in it."""
 
 
 class Sampler:
@@ -47,14 +61,20 @@ class Sampler:
                 f"{pipeline.model_sha256[:12]}: start it again"
             )
 
+        def draw(requests: list[SampleRequest], before_step: Callable[[], None]) -> list[tuple[Sample, Batch]]:
+            began = time.monotonic()
+            samples = pipeline.sample(requests, before_step)
+            batch = Batch(time.monotonic() - began, requests[0].sampler.compute_batch / len(requests))
+            return [(sample, batch) for sample in samples]
+
         self._batcher = Batcher(
-            pipeline.sample,
+            draw,
             kind=lambda request: request.sampler.batch_key,
             size=lambda request: request.sampler.compute_batch,
             cost=lambda request: request.sampler.num_steps * (1 + len(request.sampler.guidance_terms)),
         )
 
-    async def make(self, order: Order) -> list[SampleFile]:
+    async def make(self, order: Order) -> Made:
         """The files of an order."""
         from mrigen.diffusion.sampling import sample_seed
         from mrigen.pipeline import SampleRequest
@@ -63,9 +83,16 @@ class Sampler:
             SampleRequest(order.cell, sample_seed(order.seed, order.cell, index), order.sampler, order.slice_mm)
             for index in range(order.count)
         ]
-        samples = await self._batcher.submit(requests)
-        return await asyncio.to_thread(
-            lambda: [sample_file(sample, order, index) for index, sample in enumerate(samples)]
+        drawn = await self._batcher.submit(requests)
+        began = time.monotonic()
+        files = await asyncio.to_thread(
+            lambda: [sample_file(sample, order, index) for index, (sample, _) in enumerate(drawn)]
+        )
+        return Made(
+            files,
+            compute_s=sum(batch.seconds for batch in {batch for _, batch in drawn}),
+            encode_s=time.monotonic() - began,
+            num_places=sum(batch.places_each for _, batch in drawn),
         )
 
     async def counts(self) -> dict[str, int]:
@@ -85,13 +112,13 @@ class SamplerHandle:
         self._handle = handle
         self._ready, self._asked_at = False, -READY_FOR_S
 
-    async def make(self, order: Order) -> list[SampleFile]:
+    async def make(self, order: Order) -> Made:
         """The files of an order. A replica that dies is asked for again elsewhere, once: samples have no memory."""
         for _ in range(2):
             answer = self._handle.make.remote(order)
             try:
-                files: list[SampleFile] = await answer
-                return files
+                made: Made = await answer
+                return made
             except asyncio.CancelledError:  # of who awaits it, which the replica does not learn by itself
                 answer.cancel()
                 raise

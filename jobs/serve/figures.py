@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,6 +17,7 @@ from prometheus_client import (
 )
 
 from jobs.serve.api import ModelInfo, Order
+from jobs.serve.files import Made
 from mrigen.labels import Cell
 
 RETRY_S = 2
@@ -45,6 +45,16 @@ class Figures:
         )
         self._samples = Counter("mrigen_samples", "Samples made.", ["pathology", "modality"], registry=self._registry)
         self._ongoing = Gauge("mrigen_samples_ongoing", "Samples that wait or are computed.", registry=self._registry)
+        self._stages = Histogram(
+            "mrigen_stage_seconds",
+            "Of an order for samples: computing, encoding its files, and queue, which is all the rest.",
+            ["stage"],
+            registry=self._registry,
+            buckets=_SECONDS,
+        )
+        self._places = Counter(
+            "mrigen_batch_places", "Places of compute batches, by what they held.", ["held"], registry=self._registry
+        )
         facts = Gauge("mrigen_model", "1; the labels name the model.", ["name", "sha256"], registry=self._registry)
         facts.labels(model.name, model.sha256).set(1)
         self._num_ongoing = 0
@@ -59,16 +69,23 @@ class Figures:
         """Samples were made."""
         self._samples.labels(cell.pathology, cell.modality).inc(count)
 
-    @contextmanager
-    def making(self, order: Order) -> Iterator[None]:
-        """Count an order as ongoing, and as made unless it fails."""
+    async def noted(self, order: Order, making: Awaitable[Made]) -> Made:
+        """What is made of an order, which counts as ongoing meanwhile, and as made unless it fails."""
+        began = time.monotonic()
         self._add(order.count)
         try:
-            yield
-            self.note_samples(order.cell, order.count)
-            self._made.append((time.monotonic(), order.count))
+            made = await making
         finally:
             self._add(-order.count)
+        ended = time.monotonic()
+        self.note_samples(order.cell, order.count)
+        self._made.append((ended, order.count))
+        queue_s = max(ended - began - made.compute_s - made.encode_s, 0.0)
+        for stage, seconds in (("queue", queue_s), ("compute", made.compute_s), ("encode", made.encode_s)):
+            self._stages.labels(stage).observe(seconds)
+        self._places.labels("sample").inc(order.count)
+        self._places.labels("nothing").inc(made.num_places - order.count)
+        return made
 
     def retry_after_s(self) -> int:
         """Seconds in which what is ongoing will have been made, by the pace of the last minute."""

@@ -43,6 +43,19 @@ class SampleFile:
     provenance: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Made:
+    """The files of an order, and what it took to make them."""
+
+    files: Sequence[SampleFile]
+    compute_s: float
+    """Seconds of the compute batches that its samples were in, other orders' samples beside them."""
+    encode_s: float
+    """Seconds in which its files were written."""
+    num_places: float
+    """Places of these batches, filled or not, that fall to its samples: of a full batch one for each."""
+
+
 def sample_file(sample: Sample, order: Order, index: int) -> SampleFile:
     """Sample `index` of an order as a file."""
     provenance = sample.provenance() | {"request_seed": order.seed, "index": index}

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
 from jobs.serve import build_app
@@ -74,6 +75,12 @@ def client(url: str, model: Path) -> Iterator[httpx.Client]:
 def image_of(pipeline: Pipeline, cell: Cell, seed: int, index: int = 0, **settings: Any) -> np.ndarray[Any, Any]:
     sampler = pipeline.config.sampler.model_copy(update=settings)
     return pipeline.sample([SampleRequest(cell, sample_seed(seed, cell, index), sampler)])[0].image
+
+
+def num_places(client: httpx.Client) -> float:
+    """Places of the batches that were computed for this front, by its metrics."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return sum(one.value for family in families if family.name == "mrigen_batch_places" for one in family.samples)
 
 
 def as_array(content: bytes) -> np.ndarray[Any, Any]:
@@ -141,7 +148,7 @@ def test_parallel_requests_are_answered_right_and_batched(client: httpx.Client, 
     from ray import serve
 
     handle = serve.get_deployment_handle("Sampler", APP_NAME)
-    before = handle.counts.remote().result()
+    before, places = handle.counts.remote().result(), num_places(client)
     cells = [cell for cell in all_cells() if cell != UNTRAINED]
     asked = [(cells[k % len(cells)], k, [3, 4][k % 2]) for k in range(24)]
 
@@ -157,6 +164,8 @@ def test_parallel_requests_are_answered_right_and_batched(client: httpx.Client, 
     after = handle.counts.remote().result()
     assert after["samples"] - before["samples"] == 24
     assert after["batches"] - before["batches"] <= 12  # 4 would be full ones, 24 none at all
+    size = pipeline.config.sampler.compute_batch
+    assert num_places(client) - places == pytest.approx(size * (after["batches"] - before["batches"]))
 
 
 @pytest.mark.ray

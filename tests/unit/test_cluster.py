@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import serve
 from jobs.cli import VERBS, cli
-from jobs.serve.api import describe
+from jobs.serve.api import Order, describe
 from jobs.serve.application import Args
 from jobs.serve.figures import Figures
+from jobs.serve.files import Made
 from jobs.serve.keys import KEY_VARIABLE
 from mrigen import __version__
 from mrigen.labels import all_cells
@@ -226,9 +228,10 @@ def test_the_dockerfile_copies_what_is_there_and_runs_as_a_user() -> None:
 
 
 def test_the_dashboard_asks_for_figures_that_a_server_has() -> None:
-    figures = Figures(describe(Pipeline.load(), "embedded", 50))
+    model = describe(Pipeline.load(), "embedded", 50)
+    figures, order = Figures(model), Order(all_cells()[0], 1, 7, model.defaults, None, "png")
     figures.note_request("/v1/samples", "POST", 200, 1.0)
-    figures.note_samples(all_cells()[0], 1)
+    asyncio.run(figures.noted(order, asyncio.sleep(0, Made([], compute_s=1.0, encode_s=0.1, num_places=8.0))))
     told = {
         (sample.name, *sample.labels)
         for family in text_string_to_metric_families(figures.text().decode())
@@ -247,5 +250,8 @@ def test_the_dashboard_asks_for_figures_that_a_server_has() -> None:
         "mrigen_http_request_seconds_bucket",
         "mrigen_samples_total",
         "mrigen_samples_ongoing",
+        "mrigen_stage_seconds_sum",
+        "mrigen_stage_seconds_count",
+        "mrigen_batch_places_total",
         "mrigen_model",
     }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jobs.serve.api import ModelInfo, Order
-from jobs.serve.files import SampleFile, sample_file
+from jobs.serve.files import Made, SampleFile, sample_file
 from mrigen.config import Config, load_config
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline
@@ -79,7 +79,7 @@ class FakeBackend:
     cancelled: int = 0
     is_ready: bool = True
 
-    async def make(self, order: Order) -> Sequence[SampleFile]:
+    async def make(self, order: Order) -> Made:
         self.orders.append(order)
         try:
             began = time.monotonic()
@@ -90,7 +90,8 @@ class FakeBackend:
             raise
         if self.error is not None:
             raise self.error
-        return fake_files(order)
+        places = 8 * math.ceil(order.count / 8)
+        return Made(fake_files(order), compute_s=0.15, encode_s=0.025, num_places=places)
 
     async def ready(self) -> bool:
         return self.is_ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -19,6 +20,7 @@ from serving_fakes import order_of
 
 from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, SampleBody
 from jobs.serve.figures import Figures
+from jobs.serve.files import Made
 from jobs.serve.keys import Client, Keys
 from jobs.serve.refusals import Refused
 from mrigen.config import SamplerConfig
@@ -249,15 +251,28 @@ def test_the_time_to_wait_is_that_of_what_is_ongoing_at_the_pace_of_the_last_min
     now = 1000.0
     monkeypatch.setattr("jobs.serve.figures.time.monotonic", lambda: now)
     figures = Figures(model)
-    order = order_of(model, count=4)
-    assert figures.retry_after_s() == 2
-    for _ in range(5):  # four samples a second
-        with figures.making(order):
-            now += 1
-    with figures.making(order), figures.making(order), figures.making(order):
+    order, made = order_of(model, count=4), Made([], compute_s=0.5, encode_s=0.25, num_places=8.0)
+
+    async def second() -> Made:
+        nonlocal now
+        now += 1
+        return made
+
+    async def scenario() -> None:
+        nonlocal now
+        assert figures.retry_after_s() == 2
+        for _ in range(5):  # four samples a second
+            await figures.noted(order, second())
+        waiting = [asyncio.create_task(figures.noted(order, asyncio.sleep(9, made))) for _ in range(3)]
+        await asyncio.sleep(0)
         assert figures.retry_after_s() == 3  # 12 samples, 20 made in 4 s since the first
-    now += 61
-    assert figures.retry_after_s() == 2
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        now += 61
+        assert figures.retry_after_s() == 2
+
+    asyncio.run(scenario())
 
 
 def test_slow_samples_are_504_and_their_work_ends(client_of: Callable[..., TestClient], backend: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
+from serving_fakes import FakeBackend
 
 from jobs.serve.api import ModelInfo
 from jobs.serve.keys import Client, Keys
@@ -127,7 +128,8 @@ def test_an_error_of_ours_is_logged_with_the_id_of_its_request(
     assert "secret path" in caplog.text
 
 
-def test_figures_are_in_prometheus_format(client: TestClient, model: ModelInfo) -> None:
+def test_figures_are_in_prometheus_format(client: TestClient, backend: FakeBackend, model: ModelInfo) -> None:
+    backend.delay_s = 0.2
     client.post("/v1/samples", json={**GOOD, "count": 3})
     client.post("/v1/samples", json={})
     client.get("/wp-admin")
@@ -141,6 +143,11 @@ def test_figures_are_in_prometheus_format(client: TestClient, model: ModelInfo) 
     }
     assert samples["mrigen_samples_total", "FLAIR", "Healthy"] == 3
     assert samples["mrigen_samples_ongoing",] == 0
+    assert samples["mrigen_stage_seconds_sum", "compute"] == 0.15
+    assert samples["mrigen_stage_seconds_sum", "encode"] == 0.025
+    stages = sum(samples["mrigen_stage_seconds_sum", stage] for stage in ("queue", "compute", "encode"))
+    assert 0.2 <= stages <= samples["mrigen_http_request_seconds_sum", "/v1/samples"]
+    assert (samples["mrigen_batch_places_total", "sample"], samples["mrigen_batch_places_total", "nothing"]) == (3, 5)
     assert not [key for key in samples if key[0].endswith("_created")]
     for route, status, method in [
         ("/v1/samples", "200", "POST"),
