@@ -35,8 +35,9 @@ ONGOING = 32
 """Requests that a replica of the model takes up at once; more of them wait in the front, up to a limit."""
 READY_FOR_S = 1.0
 """How long an answer of Serve about its replicas is believed."""
-FRONT_SPARE = 100
-"""Requests that the front takes besides those for samples: facts, health, and what it refuses."""
+FRONT_SPARE = 1000
+"""Requests that the front takes besides those for samples: facts, health, and what it refuses. As many wait for it
+while it is being replaced: what is above is refused by Ray Serve in plain text."""
 
 
 @dataclass(frozen=True, eq=False)

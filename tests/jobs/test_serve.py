@@ -77,6 +77,16 @@ def image_of(pipeline: Pipeline, cell: Cell, seed: int, index: int = 0, **settin
     return pipeline.sample([SampleRequest(cell, sample_seed(seed, cell, index), sampler)])[0].image
 
 
+def kill(deployment: str) -> str:
+    """SIGKILL of the process of one replica; gives its name."""
+    import ray
+
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    found = next(actor for actor in actors if f"{APP_NAME}#{deployment}#" in actor["name"])
+    ray.kill(ray.get_actor(found["name"], namespace=found["namespace"]), no_restart=True)
+    return str(found["name"])
+
+
 def num_places(client: httpx.Client) -> float:
     """Places of the batches that were computed for this front, by its metrics."""
     families = text_string_to_metric_families(client.get("/metrics").text)
@@ -239,24 +249,15 @@ def test_a_504_ends_the_work_of_the_replica(client: httpx.Client, pipeline: Pipe
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_killed_replica_is_replaced_and_gives_the_same_images(client: httpx.Client) -> None:
-    import ray
-
     body = {**FLAIR, "seed": 3, "format": "npy"}
     expected = client.post("/v1/samples", json=body).content
-
-    def kill_sampler() -> str:
-        actors = ray.util.list_named_actors(all_namespaces=True)
-        found = next(actor for actor in actors if "Sampler" in actor["name"] and APP_NAME in actor["name"])
-        ray.kill(ray.get_actor(found["name"], namespace=found["namespace"]), no_restart=True)
-        return str(found["name"])
-
     with ThreadPoolExecutor(4) as pool:
         busy = [
             pool.submit(client.post, "/v1/samples", json={**FLAIR, "seed": k, "count": 16, "num_steps": 100})
             for k in range(4)
         ]
         time.sleep(1)
-        first = kill_sampler()
+        first = kill("Sampler")
         statuses = {answer.result().status_code for answer in busy}
     assert statuses <= {200, 503}
     deadline = time.monotonic() + 120
@@ -266,7 +267,17 @@ def test_a_killed_replica_is_replaced_and_gives_the_same_images(client: httpx.Cl
         assert time.monotonic() < deadline
         time.sleep(0.5)
     assert answer.content == expected
-    assert kill_sampler() != first
+    assert kill("Sampler") != first
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_front_is_waited_for_and_not_answered_by_ray_serve(client: httpx.Client) -> None:
+    kill("Front")
+    limits = httpx.Limits(max_connections=None)
+    with httpx.Client(base_url=client.base_url, timeout=180, limits=limits) as crowd, ThreadPoolExecutor(250) as pool:
+        answers = list(pool.map(lambda _: crowd.get("/v1/healthz"), range(250)))
+    assert {(answer.status_code, answer.headers["content-type"]) for answer in answers} == {(200, "application/json")}
 
 
 @pytest.mark.ray
