@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from jobs.placement import Placement, usable_cpus
+from jobs.placement import Placement
 from mrigen.config import Config
 from mrigen.config.files import PRESETS
 from mrigen.errors import InputError
+from mrigen.process.cores import usable_cpus
 from mrigen.run import resolve_config
 from mrigen.storage import Location
 

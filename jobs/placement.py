@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,26 +13,11 @@ import click
 
 import mrigen
 from mrigen.errors import InputError
+from mrigen.process.cores import usable_cpus
 
 LOCAL_CPUS = 4
 """Logical CPUs of an embedded cluster on a smaller machine: Ray's libraries start helpers of one CPU
 each, and on two they starve the workers that they wait for."""
-
-
-def usable_cpus() -> int:
-    """Cores that this process may use: fewer than the machine's where it was pinned, or its container has a limit."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min(cores, _container_cpus(Path("/sys/fs/cgroup")))))
-
-
-def _container_cpus(cgroup: Path) -> float:
-    """The CPU time that a container may take, in cores, by control groups of version 2 or 1; infinite without limit."""
-    names = ("cpu.max",) if (cgroup / "cpu.max").exists() else ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
-    try:
-        quota, period = " ".join((cgroup / name).read_text() for name in names).split()
-    except (OSError, ValueError):
-        return math.inf
-    return math.inf if quota in ("max", "-1") else int(quota) / int(period)
 
 
 @dataclass(frozen=True)

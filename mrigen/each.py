@@ -1,14 +1,20 @@
 """The seam to whoever does the work: a stage says what is done with every item, an `Each` where.
 
-`one_by_one` does it in this process; `jobs.each_on_ray` has the one that does it on Ray Data.
+`one_by_one` does it in this process, `OnAllCores` in one for each core; `jobs.each_on_ray` has the one that does it on
+Ray Data.
 """
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+from mrigen.process.cores import usable_cpus
 from mrigen.process.threads import one_thread
 
 
@@ -80,3 +86,38 @@ class OneByOne:
 
 
 one_by_one = OneByOne()
+
+
+class OnAllCores(OneByOne):
+    """An `Each` that does work in a process for each core, without a progress bar; it must be fit to be pickled."""
+
+    def __call__(
+        self,
+        work: Callable[..., Any],
+        items: Sequence[Any],
+        title: str,
+        load: Callable[[], Any] | None = None,
+        tally: Tally | None = None,
+    ) -> Iterator[tuple[int, Any]]:
+        """As `Each` has it; in the order in which items are done."""
+        processes = multiprocessing.get_context("spawn")  # a fork would share the locks of torch's threads
+        loading = pickle.dumps(load)
+        with ProcessPoolExecutor(usable_cpus(), processes) as pool:
+            places = {pool.submit(_work_with, loading, work, item): place for place, item in enumerate(items)}
+            try:
+                for done in as_completed(places):
+                    yield places[done], done.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _work_with(loading: bytes, work: Callable[..., Any], item: Any) -> Any:
+    with one_thread():
+        return work(*_loaded(loading), item)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(loading: bytes) -> tuple[Any, ...]:
+    """What the work on many items shares, loaded once in each process."""
+    load = pickle.loads(loading)  # noqa: S301 (the caller's own)
+    return (load(),) if load else ()

@@ -48,7 +48,7 @@ def follow(volume: Volume, head: T1wHead) -> Mask:
     Raises VolumeError: of class `mask` if that is not found, or the two do not show the same brain.
     """
     try:
-        to_scan, apart = _to_scan(volume, head)
+        to_scan, apart = register_to_scan(volume, head)
     except VolumeError as error:
         raise VolumeError(f"not found on its T1w {head.path}: {error}", "mask") from None
     if apart > MAX_APART_MM:
@@ -63,7 +63,7 @@ def follow(volume: Volume, head: T1wHead) -> Mask:
     return brain_on_grid(Volume(head.brain.astype(np.float32), to_scan @ head.volume.affine), volume)
 
 
-def _to_scan(volume: Volume, head: T1wHead) -> tuple[Affine, float]:
+def register_to_scan(volume: Volume, head: T1wHead) -> tuple[Affine, float]:
     """The turn and shift from a T1w to a scan, and how many mm apart two starts put the brain's surface.
 
     Starts are where the headers say, and where the middles of both heads meet, each turned to all sides.

@@ -46,7 +46,7 @@ def command(
 
 def _train(folder: Location, config: Config, phantom: int | None, device: str, samples: int) -> None:
     from mrigen.cohort.order import CohortOrder
-    from mrigen.each import OneByOne
+    from mrigen.each import OnAllCores, OneByOne
     from mrigen.process.stopping import StopSignals
     from mrigen.stages.encode import encode_run
     from mrigen.stages.generate import generate_run
@@ -60,7 +60,7 @@ def _train(folder: Location, config: Config, phantom: int | None, device: str, s
     lines = _lines("train-vae", config.autoencoder.training.num_steps)
     with StopSignals() as stop:
         train_autoencoder(config, folder, accelerator, lines, stop)
-    encode_run(folder, config, OneByOne(device))
+    encode_run(folder, config, OnAllCores() if device == "cpu" else OneByOne(device))
     lines = _lines("train-ldm", config.denoiser.training.num_steps)
     with StopSignals() as stop:
         train_denoiser(config, folder, accelerator, lines, stop)
@@ -74,15 +74,15 @@ def _train(folder: Location, config: Config, phantom: int | None, device: str, s
 
 def _prepare_phantom(run: Location, config: Config, num_subjects: int) -> None:
     """Write a phantom cohort to `run/phantom` and prepare it into `run/data`, as the two verbs do on Ray."""
-    from mrigen.each import one_by_one
+    from mrigen.each import OnAllCores
     from mrigen.sources.options import Source
     from mrigen.sources.recognise import find_all_scans
     from mrigen.stages.phantom import phantom_run
     from mrigen.stages.prepare import prepare_run
 
-    tree = run / "phantom"
-    phantom_run(tree, one_by_one, subjects=num_subjects, seed=config.seed)
-    prepared = prepare_run(run, config, find_all_scans([Source(tree)]), one_by_one)
+    tree, each = run / "phantom", OnAllCores()
+    phantom_run(tree, each, subjects=num_subjects, seed=config.seed)
+    prepared = prepare_run(run, config, find_all_scans([Source(tree)]), each)
     print(f"prepared: {prepared.num_images} images of {num_subjects} phantom subjects")
 
 

@@ -12,8 +12,9 @@ import click
 import pytest
 
 from jobs.options import worker_options
-from jobs.placement import Placement, _container_cpus, _largest_share, connect, usable_cpus
+from jobs.placement import Placement, _largest_share, connect
 from mrigen.errors import InputError
+from mrigen.process.cores import _container_cpus, usable_cpus
 from tests.command import mrigen
 
 pytestmark = pytest.mark.ray

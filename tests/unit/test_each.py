@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
-from mrigen.each import one_by_one
+from mrigen.each import OnAllCores, one_by_one
 from mrigen.errors import InputError
 
 
@@ -41,3 +43,31 @@ def test_a_fault_of_the_user_comes_out_as_it_is() -> None:
 
     with pytest.raises(InputError, match="item 7 is bad"):
         list(one_by_one(work, [7], "test"))
+
+
+_LOADS: list[int] = []
+
+
+def _load() -> int:
+    _LOADS.append(1)
+    return 10
+
+
+def _product(shared: int, item: int) -> tuple[int, int, int, int]:
+    return shared * item, len(_LOADS), torch.get_num_threads(), os.getpid()
+
+
+def test_on_all_cores_each_process_loads_once_and_computes_on_one_thread() -> None:
+    results = dict(OnAllCores()(_product, range(1, 5), "test", _load))
+    assert {place: product for place, (product, *_) in results.items()} == {0: 10, 1: 20, 2: 30, 3: 40}
+    assert {(loads, threads) for _, loads, threads, _ in results.values()} == {(1, 1)}
+    assert os.getpid() not in {process for *_, process in results.values()}
+
+
+def _fails(item: int) -> int:
+    raise InputError(f"item {item} is bad")
+
+
+def test_a_fault_of_the_user_comes_out_of_all_cores_as_it_is() -> None:
+    with pytest.raises(InputError, match=r"^item 7 is bad$"):
+        list(OnAllCores()(_fails, [7], "test"))
