@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from scipy.special import ndtri, softmax
 from scipy.stats import binned_statistic
-from torchmetrics.functional.classification import multiclass_confusion_matrix
+from scipy.stats.contingency import crosstab
 
 from mrigen.metrics.resampling import LEVEL, Codes, Matrix, Weights, interval, owner_weights
 
@@ -74,5 +73,5 @@ def calibration_error(logits: Matrix, labels: Codes, num_bins: int = NUM_BINS) -
 
 def confusion(answers: Codes, labels: Codes, num_classes: int) -> list[list[int]]:
     """Counts of images by what they are (rows) and what they were taken for (columns)."""
-    counts = multiclass_confusion_matrix(torch.from_numpy(answers), torch.from_numpy(labels), num_classes)
-    return [[int(count) for count in row] for row in counts]
+    counts: list[list[int]] = crosstab(labels, answers, levels=(range(num_classes),) * 2).count.tolist()
+    return counts
