@@ -21,6 +21,9 @@ os.environ.pop("RAY_ADDRESS", None)
 
 import pytest
 
+# Whether bytes outlive a loss of power no test can see, and each file would wait for the disk.
+os.fsync = lambda _: None
+
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

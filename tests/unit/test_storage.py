@@ -110,20 +110,6 @@ def test_what_a_killed_writer_left_is_swept_away_and_no_more(tmp_path: Path) -> 
     Location(pafs.SubTreeFileSystem("/", pafs.LocalFileSystem()), str(tmp_path)).sweep()  # a store has none
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = Location.parse(tmp_path / "a")
-    file.write_bytes(b"old")
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        file.write_bytes(b"new")
-    assert file.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a"]
-
-
 def test_a_folder_is_deleted_with_all_below_it_and_uploaded_likewise(tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "x").mkdir(parents=True)
