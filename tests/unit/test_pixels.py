@@ -36,6 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("mrigen.stages.phantom.phantom_run", functools.partial(phantom_run, spacing_mm=8.0))
+        patched.setattr("mrigen.stages.prepare.write_data_page", lambda *_: None)
         command.main([str(folder), "--phantom", "4", "--preset", "tiny", *settings], standalone_mode=False)
     return folder
 

@@ -44,6 +44,12 @@ def html() -> str:
     return some_report_page()
 
 
+@pytest.fixture
+def no_interval_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For pages of which only the words count: drawing takes most of their time."""
+    monkeypatch.setattr("mrigen.report.evaluation.page.interval_plot", lambda *_, **__: b"plot")
+
+
 @pytest.fixture(scope="module")
 def page(html: str) -> Page:
     return Page(html)
@@ -114,7 +120,7 @@ def test_only_the_extractors_that_were_used_are_explained(page: Page) -> None:
     assert "autoencoder: latents" not in words
 
 
-def test_what_the_page_explains_is_what_this_run_has(page: Page) -> None:
+def test_what_the_page_explains_is_what_this_run_has(page: Page, no_interval_plots: None) -> None:
     def words_of(config: Config) -> str:
         return " ".join(Page(some_report_page(config=config)).words.split())
 
@@ -179,7 +185,7 @@ def test_intervals_are_apart_only_where_both_are_there() -> None:
     assert [told_apart(low.tested(p)) for p in (None, 0.009, 0.01)] == [None, True, False]
 
 
-def test_the_page_tells_how_many_images_a_cell_needs(html: str) -> None:
+def test_the_page_tells_how_many_images_a_cell_needs(html: str, no_interval_plots: None) -> None:
     figures = {f"{LEAD}/kid": Figure.of(0.2, 24, (0.0, 0.4))}
     for times in TIMES:
         figures[f"{LEAD}/{width_name('both', times)}"] = Figure.of(0.4 / times**0.5, round(24 * times))
