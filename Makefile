@@ -33,7 +33,7 @@ quickstart: $(STAMP)  ## Run the whole chain here, from a phantom cohort to an e
 doctor: $(STAMP)  ## Check this machine, and say what to mend.
 	@$(BIN)/mrigen doctor $(ARGS)
 
-test: $(STAMP)  ## Run the tests (about 6 minutes on two cores). ARGS="tests/unit -x" chooses some.
+test: $(STAMP)  ## Run the tests (3 to 4 minutes on two cores). ARGS="tests/unit -x" chooses some.
 	$(PYTEST) $(ARGS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes.
