@@ -48,7 +48,7 @@ class Chaos:
             "num_replicas": 2,
             "max_queued": 16,
             "request_timeout": 30,
-            "drain_s": 10,
+            "drain_s": 30,
             "max_num_steps": 50 + version,
         }
         serve.run(build_app(args), name=APP)

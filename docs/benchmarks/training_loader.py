@@ -1,16 +1,19 @@
 """Batches for the denoiser: the loader against a row-by-row one, and steps with and without prefetching.
 
     python docs/benchmarks/training_loader.py [--rows 1000 10000 100000] [--workers 4]
+    python docs/benchmarks/training_loader.py --alone --rows 10000 100000 1000000
 
 Rows are latents of the preset `quick` (4 x 16 x 16), in global batches of 32. A worker prepares its share of one;
 before, it made the whole batch, row by row, and kept its share. The two take turns in one process, on one thread, so
-that other work on the machine meets both alike: trust the ratios, not the rates.
+that other work on the machine meets both alike: trust the ratios, not the rates. `--alone` runs the loader alone, in a
+process for each number of rows, and tells the memory that it takes beyond the files that it maps.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -34,6 +37,7 @@ from mrigen.training.objective import Draw, denoiser_loss
 from mrigen.training.prefetch import prefetched
 
 FILE_ROWS = 1000
+ROWS_OF_SUBJECT = 50
 ROUNDS = 5
 SECONDS = 1.0
 
@@ -55,7 +59,8 @@ def write_latents(folder: Location, num_rows: int, config: Config) -> None:
         names = pa.array([f"row-{start + k}" for k in range(size)])
         labels = [pa.array([str(getattr(cell, name)) for cell in cells]) for name in ("pathology", "modality")]
         heights = pa.array(generator.uniform(-20, 46, size).astype(np.float32))
-        columns = [names, names, *labels, pa.array(["train"] * size), heights, *tensors]
+        subjects = pa.array([f"subject-{(start + k) // ROWS_OF_SUBJECT}" for k in range(size)])
+        columns = [names, subjects, *labels, pa.array(["train"] * size), heights, *tensors]
         write_table(pa.Table.from_arrays(columns, schema=schema), folder / f"part-{start:08d}.parquet")
 
 
@@ -139,13 +144,46 @@ def compare_steps(rows: TrainingRows, config: Config) -> tuple[float, float]:
     return without, prefetching
 
 
+def own_memory() -> int:
+    """Bytes that this process holds beside files that it maps."""
+    told = Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]
+    return 1024 * int(told)
+
+
+def alone(folder: Location, scratch: Path) -> None:
+    """Print a row of the table of the loader alone."""
+    torch.set_num_threads(1)
+    config, before, start = load_config("quick"), own_memory(), time.perf_counter()
+    rows = TrainingRows(folder, "train", ["mean", "logvar"], scratch)
+    opened, order = time.perf_counter() - start, rows.order()
+    size, statistics = config.denoiser.training.batch_size, statistics_of(config)
+
+    def draw(step: int) -> Draw:
+        places = Places.of_rank(0, 1, size, 0, step)
+        return Draw.of(rows, places.rows(order), places, config, statistics)
+
+    [batches] = best(draw)
+    print(f"| {len(rows)} | {opened:.1f} | {(own_memory() - before) / 1e6:.0f} | {batches * size:.0f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--alone", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     config = load_config("quick")
+    if arguments.alone:
+        print("| rows | opened in s | memory, MB | rows/s |\n| --- | --- | --- | --- |", flush=True)
+        for num_rows in arguments.rows:
+            with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
+                folder = Location.parse(Path(scratch) / "latents")
+                write_latents(folder, num_rows, config)
+                child = multiprocessing.get_context("spawn").Process(target=alone, args=(folder, Path(scratch)))
+                child.start()
+                child.join()
+        return
     size = config.denoiser.training.batch_size
     print("| rows | opened in s | workers | rows/s of all, row by row | now | ratio |")
     print("| --- | --- | --- | --- | --- | --- |")
