@@ -11,9 +11,11 @@ import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+from mrigen.errors import InputError
 from mrigen.process.cores import usable_cpus
 from mrigen.process.threads import one_thread
 
@@ -99,7 +101,7 @@ class OnAllCores(OneByOne):
         load: Callable[[], Any] | None = None,
         tally: Tally | None = None,
     ) -> Iterator[tuple[int, Any]]:
-        """As `Each` has it; in the order in which items are done."""
+        """As `Each` has it, in the order in which items are done. Raises InputError where a process was killed."""
         processes = multiprocessing.get_context("spawn")  # a fork would share the locks of torch's threads
         loading = pickle.dumps(load)
         with ProcessPoolExecutor(usable_cpus(), processes) as pool:
@@ -107,6 +109,8 @@ class OnAllCores(OneByOne):
             try:
                 for done in as_completed(places):
                     yield places[done], done.result()
+            except BrokenProcessPool:
+                raise InputError(f"{title}: a process was killed, as where memory is short: call it again") from None
             finally:
                 pool.shutdown(cancel_futures=True)
 

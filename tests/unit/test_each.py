@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import torch
@@ -71,3 +72,12 @@ def _fails(item: int) -> int:
 def test_a_fault_of_the_user_comes_out_of_all_cores_as_it_is() -> None:
     with pytest.raises(InputError, match=r"^item 7 is bad$"):
         list(OnAllCores()(_fails, [7], "test"))
+
+
+def _killed(item: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_told() -> None:
+    with pytest.raises(InputError, match=r"^test: a process was killed, as where memory is short: call it again$"):
+        list(OnAllCores()(_killed, [7], "test"))
