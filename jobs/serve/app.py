@@ -20,12 +20,13 @@ from jobs.serve.api import (
     SampleBody,
     place_order,
 )
-from jobs.serve.figures import RETRY_S, Figures
+from jobs.serve.figures import Figures
 from jobs.serve.files import MEDIA_TYPES, Made, SampleFile, archive, provenance_headers, stem
 from jobs.serve.guard import LEFT, Door, Guard, own_names
 from jobs.serve.keys import Keys, charged, key_of
+from jobs.serve.pace import Pace
 from jobs.serve.reading import read_body
-from jobs.serve.refusals import Refused, answer_of, problems
+from jobs.serve.refusals import RETRY_S, Refused, answer_of, problems
 from mrigen import __version__
 
 Result = TypeVar("Result")
@@ -58,6 +59,7 @@ def make_app(
     model: ModelInfo,
     *,
     request_timeout_s: float = 300.0,
+    num_workers: int = 1,
     keys: Keys | None = None,
     door: Door | None = None,
     jobs: APIRouter | None = None,
@@ -65,8 +67,9 @@ def make_app(
 ) -> FastAPI:
     """The web application around a backend and the model that it runs.
 
-    `keys` are those that clients must send, or None for none; `door` is closed by who stops the server; `jobs` are the
-    routes of jobs, where these are taken; `figures` are told to operators, with what others note there.
+    `num_workers` work for the backend at once; `keys` are those that clients must send, or None for none; `door` is
+    closed by who stops the server; `jobs` are the routes of jobs, where these are taken; `figures` are told to
+    operators, with what others note there.
     """
     app = FastAPI(
         title="mrigen",
@@ -78,7 +81,7 @@ def make_app(
         openapi_url=None,  # FastAPI writes bounds as floats
         redirect_slashes=False,  # to wherever the header Host says
     )
-    figures = figures or Figures(model)
+    figures, pace = figures or Figures(model), Pace(num_workers)
     names = own_names() if keys is None else None
     app.add_middleware(Guard, door=door or Door(), figures=figures, names=names)
 
@@ -119,13 +122,9 @@ def make_app(
         """
         order = place_order(await read_body(request, SampleBody, MAX_BODY_BYTES), model)
         request.state.order = {"cell": str(order.cell), "count": order.count, "num_steps": order.sampler.num_steps}
-        with charged(keys, key_of(request), order.count):
-            try:
-                made = await figures.noted(order, _while_wanted(request, backend.make(order), request_timeout_s))
-            except Refused as error:
-                if error.status == 429:
-                    error.retry_after_s = figures.retry_after_s()
-                raise
+        with charged(keys, key_of(request), order.count), pace.admitted(order, request_timeout_s):
+            made = await figures.noted(order, _while_wanted(request, backend.make(order), request_timeout_s))
+        pace.note(order, made)
         return await asyncio.to_thread(_answer, order, made.files)
 
     @guarded.get("/v1/model")

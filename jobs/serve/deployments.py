@@ -22,10 +22,10 @@ from jobs.serve.api import ModelInfo, Order
 from jobs.serve.app import make_app
 from jobs.serve.application import Args
 from jobs.serve.batching import Batcher
-from jobs.serve.figures import RETRY_S
 from jobs.serve.files import Made, sample_file
 from jobs.serve.keys import Keys
-from jobs.serve.refusals import Refused
+from jobs.serve.pace import evaluations
+from jobs.serve.refusals import RETRY_S, Refused
 from mrigen.storage import Location
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Sampler:
             draw,
             kind=lambda request: request.sampler.batch_key,
             size=lambda request: request.sampler.compute_batch,
-            cost=lambda request: request.sampler.num_steps * (1 + len(request.sampler.guidance_terms)),
+            cost=lambda request: evaluations(request.sampler),
         )
 
     async def make(self, order: Order) -> Made:
@@ -85,13 +85,15 @@ class Sampler:
             for index in range(order.count)
         ]
         drawn = await self._batcher.submit(requests)
+        batches = {batch for _, batch in drawn}
         began = time.monotonic()
         files = await asyncio.to_thread(
             lambda: [sample_file(sample, order, index) for index, (sample, _) in enumerate(drawn)]
         )
         return Made(
             files,
-            compute_s=sum(batch.seconds for batch in {batch for _, batch in drawn}),
+            compute_s=sum(batch.seconds for batch in batches),
+            num_batches=len(batches),
             encode_s=time.monotonic() - began,
             num_places=sum(batch.places_each for _, batch in drawn),
         )
@@ -151,9 +153,9 @@ class Front:
     """Speaks HTTP. Holds no model, so it starts fast and can be had many times."""
 
     def __init__(
-        self, sampler: DeploymentHandle, model: ModelInfo, request_timeout_s: float, keys: Keys | None
+        self, sampler: DeploymentHandle, model: ModelInfo, request_timeout_s: float, keys: Keys | None, num_workers: int
     ) -> None:
-        self._make: dict[str, Any] = {"request_timeout_s": request_timeout_s, "keys": keys}
+        self._make: dict[str, Any] = {"request_timeout_s": request_timeout_s, "keys": keys, "num_workers": num_workers}
         self._backend, self._model = SamplerHandle(sampler), model
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -200,4 +202,4 @@ def bind(args: Args, model: Location | None, info: ModelInfo, keys: Keys | None)
         graceful_shutdown_timeout_s=args.drain_s + 2,
         ray_actor_options={"num_cpus": 0.1},
     )(Front)
-    return front.bind(bind_sampler(args, model, info), info, args.request_timeout, keys)
+    return front.bind(bind_sampler(args, model, info), info, args.request_timeout, keys, args.num_replicas)

@@ -1,10 +1,8 @@
-"""Figures for operators, in Prometheus' format, and how long what waits will take."""
+"""Figures for operators, in Prometheus' format."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
 from collections.abc import Awaitable
 
 from prometheus_client import (
@@ -20,10 +18,6 @@ from jobs.serve.api import ModelInfo, Order
 from jobs.serve.files import Made
 from mrigen.labels import Cell
 
-RETRY_S = 2
-"""What a client is asked to wait where nothing is known yet."""
-MAX_RETRY_S = 60
-_WINDOW_S = 60.0
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
@@ -57,8 +51,6 @@ class Figures:
         )
         facts = Gauge("mrigen_model", "1; the labels name the model.", ["name", "sha256"], registry=self._registry)
         facts.labels(model.name, model.sha256).set(1)
-        self._num_ongoing = 0
-        self._made: deque[tuple[float, int]] = deque()
 
     def note_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """An answer was given."""
@@ -72,35 +64,19 @@ class Figures:
     async def noted(self, order: Order, making: Awaitable[Made]) -> Made:
         """What is made of an order, which counts as ongoing meanwhile, and as made unless it fails."""
         began = time.monotonic()
-        self._add(order.count)
+        self._ongoing.inc(order.count)
         try:
             made = await making
         finally:
-            self._add(-order.count)
-        ended = time.monotonic()
+            self._ongoing.dec(order.count)
         self.note_samples(order.cell, order.count)
-        self._made.append((ended, order.count))
-        queue_s = max(ended - began - made.compute_s - made.encode_s, 0.0)
+        queue_s = max(time.monotonic() - began - made.compute_s - made.encode_s, 0.0)
         for stage, seconds in (("queue", queue_s), ("compute", made.compute_s), ("encode", made.encode_s)):
             self._stages.labels(stage).observe(seconds)
         self._places.labels("sample").inc(order.count)
         self._places.labels("nothing").inc(made.num_places - order.count)
         return made
 
-    def retry_after_s(self) -> int:
-        """Seconds in which what is ongoing will have been made, by the pace of the last minute."""
-        now = time.monotonic()
-        while self._made and self._made[0][0] < now - _WINDOW_S:
-            self._made.popleft()
-        if len(self._made) < 2:
-            return RETRY_S
-        pace = sum(count for _, count in self._made) / max(now - self._made[0][0], 1e-3)
-        return min(max(math.ceil(self._num_ongoing / pace), 1), MAX_RETRY_S)
-
     def text(self) -> bytes:
         """All figures in Prometheus' text format."""
         return generate_latest(self._registry)
-
-    def _add(self, count: int) -> None:
-        self._num_ongoing += count
-        self._ongoing.set(self._num_ongoing)

@@ -50,6 +50,8 @@ class Made:
     files: Sequence[SampleFile]
     compute_s: float
     """Seconds of the compute batches that its samples were in, other orders' samples beside them."""
+    num_batches: int
+    """How many of them there were."""
     encode_s: float
     """Seconds in which its files were written."""
     num_places: float

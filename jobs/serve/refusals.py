@@ -7,6 +7,8 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+RETRY_S = 2
+"""What a client is asked to wait where nothing is known yet."""
 _REASONS = {
     401: "The API key is missing or wrong.",
     403: "A page of another origin asks.",

@@ -96,7 +96,8 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
         taking = _taking_jobs(jobs, args, keys, workers, figures) if jobs is not None else contextlib.nullcontext()
         with taking as routes:
             parts: dict[str, Any] = {"keys": keys, "door": door, "jobs": routes, "figures": figures}
-            web = make_app(sampler, info, request_timeout_s=args.request_timeout, **parts)
+            timeout_s, num_workers = args.request_timeout, args.num_replicas
+            web = make_app(sampler, info, request_timeout_s=timeout_s, num_workers=num_workers, **parts)
             DrainingServer(web, host, port, door=door, drain_s=args.drain_s, on_start=lambda: click.echo(words)).run()
             click.echo("Stopping ...", err=True)
         serve.delete(APP_NAME)

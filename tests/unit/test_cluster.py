@@ -231,7 +231,9 @@ def test_the_dashboard_asks_for_figures_that_a_server_has() -> None:
     model = describe(Pipeline.load(), "embedded", 50)
     figures, order = Figures(model), Order(all_cells()[0], 1, 7, model.defaults, None, "png")
     figures.note_request("/v1/samples", "POST", 200, 1.0)
-    asyncio.run(figures.noted(order, asyncio.sleep(0, Made([], compute_s=1.0, encode_s=0.1, num_places=8.0))))
+    asyncio.run(
+        figures.noted(order, asyncio.sleep(0, Made([], compute_s=1.0, num_batches=1, encode_s=0.1, num_places=8.0)))
+    )
     told = {
         (sample.name, *sample.labels)
         for family in text_string_to_metric_families(figures.text().decode())

@@ -90,8 +90,8 @@ class FakeBackend:
             raise
         if self.error is not None:
             raise self.error
-        places = 8 * math.ceil(order.count / 8)
-        return Made(fake_files(order), compute_s=0.15, encode_s=0.025, num_places=places)
+        batches = math.ceil(order.count / 8)
+        return Made(fake_files(order), compute_s=0.15, num_batches=batches, encode_s=0.025, num_places=8 * batches)
 
     async def ready(self) -> bool:
         return self.is_ready

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import json
+import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,8 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from serving_fakes import order_of
 
 from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, SampleBody
-from jobs.serve.figures import Figures
-from jobs.serve.files import Made
 from jobs.serve.keys import Client, Keys
 from jobs.serve.refusals import Refused
 from mrigen.config import SamplerConfig
@@ -245,34 +243,19 @@ def test_a_full_queue_is_429_with_the_time_to_wait(client: TestClient, backend: 
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
 
 
-def test_the_time_to_wait_is_that_of_what_is_ongoing_at_the_pace_of_the_last_minute(
-    model: ModelInfo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr("jobs.serve.figures.time.monotonic", lambda: now)
-    figures = Figures(model)
-    order, made = order_of(model, count=4), Made([], compute_s=0.5, encode_s=0.25, num_places=8.0)
-
-    async def second() -> Made:
-        nonlocal now
-        now += 1
-        return made
-
-    async def scenario() -> None:
-        nonlocal now
-        assert figures.retry_after_s() == 2
-        for _ in range(5):  # four samples a second
-            await figures.noted(order, second())
-        waiting = [asyncio.create_task(figures.noted(order, asyncio.sleep(9, made))) for _ in range(3)]
-        await asyncio.sleep(0)
-        assert figures.retry_after_s() == 3  # 12 samples, 20 made in 4 s since the first
-        for task in waiting:
-            task.cancel()
-        await asyncio.wait(waiting)
-        now += 61
-        assert figures.retry_after_s() == 2
-
-    asyncio.run(scenario())
+def test_what_could_not_be_made_in_time_is_refused_at_once(client_of: Callable[..., TestClient], backend: Any) -> None:
+    client, large = client_of(request_timeout_s=1.0), GOOD | {"count": 64}
+    assert post(client, GOOD).status_code == 200  # a batch of eight in 0.15 s, as the backend tells
+    with ThreadPoolExecutor(1) as thread:
+        backend.delay_s = 0.9
+        first = thread.submit(post, client, large)
+        while len(backend.orders) < 2:
+            time.sleep(0.01)
+        refused = post(client, large)
+        backend.delay_s = 0.0
+        assert (refused.status_code, len(backend.orders)) == (429, 2)
+        assert post(client, GOOD).status_code == 200
+        assert first.result().status_code == 200
 
 
 def test_slow_samples_are_504_and_their_work_ends(client_of: Callable[..., TestClient], backend: Any) -> None:
