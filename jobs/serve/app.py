@@ -78,7 +78,8 @@ def make_app(
         description="Every image is synthetic: no scan of a person, and not for diagnosis.",
         docs_url=None,  # FastAPI's page loads scripts from the network; ours does not
         redoc_url=None,
-        openapi_url=None,  # FastAPI writes bounds as floats
+        openapi_url=None,  # ours is of `_described`
+        generate_unique_id_function=lambda route: route.name,  # by which generated clients call it
         redirect_slashes=False,  # to wherever the header Host says
     )
     figures, pace = figures or Figures(model), Pace(num_workers)
@@ -114,7 +115,7 @@ def make_app(
     )
 
     @guarded.post("/v1/samples", **_samples_docs(model.limits))
-    async def samples(request: Request) -> Response:
+    async def draw_samples(request: Request) -> Response:
         """Draw samples of one pathology in one modality.
 
         One sample is answered as the file itself; more as a zip archive with an `index.json`. The `X-Mrigen-*`
@@ -137,7 +138,7 @@ def make_app(
         return Response(figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/livez")
-    @app.get("/v1/healthz", description="The same as `/v1/livez`, by its older name.")
+    @app.get("/v1/healthz", name="healthz", description="The same as `/v1/livez`, by its older name.")
     async def livez() -> Health:
         """Whether the server answers at all. Needs no API key."""
         return Health(model_sha256=model.sha256)
@@ -159,7 +160,7 @@ def make_app(
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
-        return JSONResponse(_exact(app.openapi()))
+        return JSONResponse(_described(app))
 
     if jobs is not None:
         guarded.include_router(jobs)
@@ -222,8 +223,20 @@ def _number_of(schema: dict[str, Any], field: str) -> dict[str, Any]:
     return next(part for part in parts if part["type"] != "null")
 
 
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The application in OpenAPI's words, its bodies by name, as generated clients call them."""
+    api: dict[str, Any] = _exact(app.openapi())
+    for operation in (operation for path in api["paths"].values() for operation in path.values()):
+        if "requestBody" in operation:
+            content = operation["requestBody"]["content"]["application/json"]
+            name = content["schema"]["title"]
+            api["components"]["schemas"][name] = content["schema"]
+            content["schema"] = {"$ref": f"#/components/schemas/{name}"}
+    return api
+
+
 def _exact(schema: Any) -> Any:
-    """The same with whole numbers as integers: 2^63 as a float reads as more than it is."""
+    """The same with whole numbers as integers: FastAPI writes bounds as floats, and 2^63 reads as more than it is."""
     if isinstance(schema, dict):
         return {name: _exact(value) for name, value in schema.items()}
     if isinstance(schema, list):

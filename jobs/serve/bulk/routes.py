@@ -51,7 +51,7 @@ def job_routes(store: JobStore, plan: Callable[[JobBody], CohortPlan], keys: Key
     known = problems(404)
 
     @routes.post("", status_code=202, openapi_extra=_BODY, responses=problems(405, 408, 413, 415, 422, 429, 503))
-    async def order(request: Request, response: Response) -> JobInfo:
+    async def order_job(request: Request, response: Response) -> JobInfo:
         """Order a data set, in the words of `mrigen generate`; its path is told in `Location`."""
         body = await read_body(request, JobBody, MAX_JOB_BYTES)
         planned = await asyncio.to_thread(plan, body)
@@ -62,17 +62,17 @@ def job_routes(store: JobStore, plan: Callable[[JobBody], CohortPlan], keys: Key
         return await asyncio.to_thread(_info, store, job)
 
     @routes.get("")
-    def jobs(request: Request) -> list[JobInfo]:
+    def list_jobs(request: Request) -> list[JobInfo]:
         """The jobs that this key has ordered, the oldest first."""
         return [_info(store, job) for job in store.of(key_of(request))]
 
     @routes.get("/{job_id}", responses=known)
-    def job(job_id: str, request: Request) -> JobInfo:
+    def get_job(job_id: str, request: Request) -> JobInfo:
         """How far a job is."""
         return _info(store, store.get(job_id, key_of(request)))
 
     @routes.delete("/{job_id}", status_code=204, responses=known)
-    def delete(job_id: str, request: Request) -> None:
+    def delete_job(job_id: str, request: Request) -> None:
         """Cancel a job, or remove one that has ended, with its samples."""
         store.delete(store.get(job_id, key_of(request)))
 
@@ -80,7 +80,8 @@ def job_routes(store: JobStore, plan: Callable[[JobBody], CohortPlan], keys: Key
         content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
         responses = {200: {"description": "The file.", "content": content}, **problems(404, 409)}
         docs: dict[str, Any] = {"response_class": Response, "description": pieces.__doc__, "responses": responses}
-        routes.add_api_route(f"/{{job_id}}/samples.{suffix}", _fetching(store, suffix), **docs)
+        path, name = f"/{{job_id}}/samples.{suffix}", f"fetch_job_{suffix}"
+        routes.add_api_route(path, _fetching(store, suffix), name=name, **docs)
     return routes
 
 

@@ -344,7 +344,10 @@ def test_a_compressed_body_is_415(client: TestClient, encoding: str) -> None:
 def test_openapi_describes_the_request_and_every_answer(client: TestClient) -> None:
     api = client.get("/openapi.json").json()
     operation = api["paths"]["/v1/samples"]["post"]
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert operation["requestBody"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/SampleBody"
+    }
+    schema = api["components"]["schemas"]["SampleBody"]
     assert set(schema["properties"]) == set(SampleBody.model_fields)
     assert schema["required"] == ["pathology", "modality"] == list(schema["properties"])[:2]
     assert schema["additionalProperties"] is False
