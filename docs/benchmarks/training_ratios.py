@@ -73,7 +73,7 @@ class Steps:
         torch.manual_seed(config.seed)
         self.model = Denoiser.build(config)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-5)
-        self.average = EMAModel(self.model.parameters(), decay=0.995)
+        self.average = EMAModel(self.model.parameters(), decay=0.995, foreach=True)
 
     def draw(self, step: int) -> Draw:
         places = Places.of_rank(0, 1, self.config.denoiser.training.batch_size, self.config.seed, step)
