@@ -42,6 +42,8 @@ class ProgressLine:
         """Say that `done` of the total is finished; `detail` is a few words, such as the loss."""
         self._done, self._detail = done, detail
         now = time.monotonic()
+        if self._seen and not 0 < self._seen[-1][1] <= done:  # the first told stood already, or was lost and came anew
+            self._seen.clear()
         self._seen.append((now, done))
         while len(self._seen) > 1 and self._seen[1][0] < now - RATE_OVER_S:
             self._seen.popleft()
