@@ -87,7 +87,7 @@ def test_a_head_with_a_mask_is_stripped_then_registered_and_shown_with_the_templ
     (shown,) = done.registered
     assert shown["overlap"] > 0.95
     page = (run / PAGE).read_bytes().decode()
-    assert "Every registered scan" in page
+    assert "Every registered scan in MNI space" in " ".join(page.split())
     assert shown["picture"] in page
 
 
