@@ -31,7 +31,7 @@ def find_folder_scans(folder: Location, files: Iterable[str], options: SourceOpt
 
     Raises InputError if the pattern is none, or nothing tells the pathology or the modality.
     """
-    pattern = _compile(options.pattern) if options.pattern else None
+    pattern = None if options.pattern is None else _compile(options.pattern)
     places = pattern.groupindex if pattern else {}
     table = UserLabels(named_table(folder, options.table), options) if options.table else None
     if not (options.pathology or table or "pathology" in places):

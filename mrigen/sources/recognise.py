@@ -153,8 +153,8 @@ def _claims(
 def _kind(place: Location, options: SourceOptions) -> str | None:
     """The kind that the options force, in its own spelling."""
     if options.kind is None:
-        return FOLDER if options.pattern else None
-    if options.pattern and options.kind.casefold() != FOLDER:
+        return None if options.pattern is None else FOLDER
+    if options.pattern is not None and options.kind.casefold() != FOLDER:
         raise InputError(f"{place}: a pattern is of the kind {FOLDER!r} alone, not {options.kind!r}")
     known = {name.casefold(): name for name in [BIDS, FOLDER, *(profile.name for profile in PROFILES)]}
     if options.kind.casefold() not in known:

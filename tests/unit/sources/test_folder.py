@@ -64,6 +64,7 @@ def test_masks_among_them_are_left_out_and_told(tmp_path: Path) -> None:
         ({"kind": "folder", "pathology": "MS"}, r"name its modality: by modality=, or \{modality\} in pattern="),
         ({"pattern": "{subjct}.nii"}, r"unknown place \{subjct\}; known are \{subject\}, \{session\}"),
         ({"pattern": "{modality}.nii", "pathology": "MS"}, r"it needs \{subject\}"),
+        ({"pattern": "", "pathology": "MS", "modality": "T1"}, r"pattern '': it needs \{subject\}"),
         ({"pattern": "{subject}.nii", "kind": "IXI"}, "a pattern is of the kind 'folder' alone, not 'IXI'"),
         ({}, "any folder of images with pathology= and modality= or pattern= as options"),
     ],
