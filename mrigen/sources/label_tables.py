@@ -178,12 +178,15 @@ class UserLabels:
 
 
 def named_table(place: Location, name: str) -> Location:
-    """The table that an option names: a name within the source, or a path. Raises InputError if it is missing."""
-    within, elsewhere = place / name, Location.parse(name)
-    for file in (within, elsewhere):
+    """The table that an option names: a name within the source, or beside it if that is a table itself, or a path.
+
+    Raises InputError if it is missing.
+    """
+    folder, elsewhere = place.parent if place.is_file() else place, Location.parse(name)
+    for file in (folder / name, elsewhere):
         if file.is_file():
             return file
-    raise InputError(f"table {name!r}: no such file in {place}, nor {elsewhere}")
+    raise InputError(f"table {name!r}: no such file in {folder}, nor {elsewhere}")
 
 
 def read_splits_table(file: Location, options: SourceOptions) -> dict[str, str]:

@@ -109,6 +109,14 @@ def test_a_run_remembers_them_and_a_table_says_otherwise(tmp_path: Path, no_data
     assert told[-1] == "split.tsv tells the split of 1 not found here, such as gone"
 
 
+def test_a_table_of_splits_may_lie_beside_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "scans.csv").write_text("path,subject,pathology,modality\nx.nii,a,MS,T1\n")
+    (tmp_path / "split.tsv").write_text("subject\tsplit\na\ttest\n")
+    assert [scan.split for scan in found(tmp_path / "scans.csv", split="split.tsv").scans] == ["test"]
+    with pytest.raises(InputError, match=rf"table 'gone.tsv': no such file in {tmp_path}, nor "):
+        found(tmp_path / "scans.csv", split="gone.tsv")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
