@@ -110,5 +110,12 @@ def resolve_config(run: Location | None, preset: str | None, file: str | None, o
 
 
 def store_config(run: Location, config: Config) -> None:
-    """Write the resolved configuration of a run, which its next stages take up."""
-    (run / CONFIG).write_json(config.model_dump(mode="json"))
+    """Write the resolved configuration of a run, which its next stages take up.
+
+    Raises InputError, and leaves it, if a file of something else has its name.
+    """
+    file = run / CONFIG
+    stood = file.read_json() if file.is_file() else {"data": {}}
+    if not isinstance(stood, dict) or not isinstance(stood.get("data"), dict):
+        raise InputError(f"{file} is not that of a run: name a folder that is new or empty")
+    file.write_json(config.model_dump(mode="json"))

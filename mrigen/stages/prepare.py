@@ -22,9 +22,6 @@ from mrigen.sources.recognise import FoundScans
 from mrigen.sources.scans import Rejected
 from mrigen.storage import Location
 
-_OURS = ("data", "quarantine", "phantom")
-"""What a run may hold before its settings are stored, beside sources."""
-
 
 def prepare_run(
     run: Location,
@@ -80,5 +77,5 @@ def _keep_apart(run: Location, found: FoundScans) -> None:
         sources = tuple(place.path for place in found.places)
         strangers = (file.path for file in run.files() if not file.path.startswith(sources))
         names = {path[len(run.path.rstrip("/")) + 1 :].partition("/")[0] for path in strangers}
-        if foreign := min((name for name in names if name not in _OURS and not name.startswith(".")), default=None):
+        if foreign := min((name for name in names if not name.startswith(".")), default=None):
             raise InputError(f"{run} holds {foreign} and is no run: name a folder that is new or empty")

@@ -18,7 +18,7 @@ from mrigen.labels import Cell, Modality, Pathology
 from mrigen.prepare.prepared_data import LATER_STAGES, PreparedData, sum_reports
 from mrigen.prepare.survey import ScanFacts
 from mrigen.report.data.words import warnings_of
-from mrigen.run import is_finished
+from mrigen.run import is_finished, store_config
 from mrigen.stages.prepare import prepare_run
 from mrigen.storage import Location
 from tests.fake_scans import found, scan_at, touch, write_bids
@@ -56,6 +56,7 @@ def test_files_of_earlier_scans_are_cleared_and_nothing_else(tmp_path: Path) -> 
     write_bids(tmp_path / "tree", {"a": "MS"}, ("T1w",))
     data = tmp_path / "run/data"
     (data / "_parts").mkdir(parents=True)
+    store_config(Location.parse(tmp_path / "run"), CONFIG)
     for name in ("part-old.parquet", "_parts/old.json", "notes.txt"):
         (data / name).touch()
     (file,) = prepare(tmp_path).files
@@ -97,6 +98,23 @@ def test_a_folder_of_other_files_is_no_run(tmp_path: Path) -> None:
     touch(tmp_path / "run", "notes.txt")
     tree = write_bids(tmp_path / "other/tree", {"a": "MS"}, ("T1w",))
     assert prepare_run(Location.parse(tree.parent), CONFIG, found(tree), one_by_one).num_images
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("data/part-0.parquet", "run holds data and is no run: name a folder that is new or empty"),
+        ("config.json", "run/config.json is not that of a run: name a folder that is new or empty"),
+    ],
+)
+def test_files_of_something_else_that_are_named_as_a_runs_are_left_alone(tmp_path: Path, name: str, words: str) -> None:
+    write_bids(tmp_path / "tree", {"a": "MS"}, ("T1w",))
+    file = tmp_path / "run" / name
+    file.parent.mkdir(parents=True)
+    file.write_text('{"data": "mine"}')
+    with pytest.raises(InputError, match=words):
+        prepare(tmp_path)
+    assert file.read_text() == '{"data": "mine"}'
 
 
 def test_a_run_lies_in_no_source(tmp_path: Path) -> None:
