@@ -171,8 +171,10 @@ class Location:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            free = f"{shutil.disk_usage(local.parent).free / 2**20:.1f} MB are free"
-            raise OSError(error.errno, f"{error.strerror}: {self} is not written, {free}") from None
+            written = temporary.stat().st_size if temporary.exists() else 0
+            needed = f"{self} needs more than {written / 1000:.0f} kB"
+            left = f"{shutil.disk_usage(local.parent).free / 1000:.0f} kB are left"
+            raise OSError(error.errno, f"{error.strerror}: {needed}, {left}") from None
         finally:
             temporary.unlink(missing_ok=True)
 

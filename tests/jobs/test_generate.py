@@ -298,7 +298,7 @@ def test_a_full_disk_is_told_and_once_there_is_space_the_job_goes_on(no_ray, tin
         patched.setattr(os, "fsync", full)
         assert mrigen(*command, "--out", out) == os.EX_IOERR
     told = capsys.readouterr().err.strip().splitlines()[-1]
-    where = rf"{out}/sub-Healthy\w+/anat/\S+ is not written, [0-9.]+ MB are free"
+    where = rf"{out}/sub-Healthy\w+/anat/\S+ needs more than [0-9]+ kB, [0-9]+ kB are left"
     assert re.fullmatch(rf"mrigen: error: \[Errno 28\] No space left on device: {where}", told)
     before = hashes(out)
     assert not any("/." in path for path in before)  # nor is anything half written left over

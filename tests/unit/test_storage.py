@@ -66,7 +66,7 @@ def test_a_full_disk_names_the_file_and_what_was_needed(tmp_path: Path, monkeypa
     file = Location.parse(tmp_path) / "data/part.parquet"
     file.write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", full)
-    told = rf"No space left on device: {tmp_path}/data/part\.parquet is not written, [0-9.]+ MB are free"
+    told = rf"No space left on device: {tmp_path}/data/part\.parquet needs more than 3146 kB, [0-9]+ kB are left"
     with pytest.raises(OSError, match=told):
         file.write_bytes(bytes(3 << 20))
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["part.parquet"]
