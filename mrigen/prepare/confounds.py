@@ -36,8 +36,8 @@ def refuse_mixed_heads(scans: Mapping[Traits, int]) -> None:
     """Raise InputError where stripped brains and whole heads are mixed."""
     if told := mixed_heads(scans):
         raise InputError(
-            f"{told}: strip all of them (--set data.head=strip, with brain masks or data.strip_command), "
-            "leave one kind out, or insist with --allow-mixed-heads"
+            f"{told}: strip all of them (--set data.head=strip, with pip install 'mrigen[strip]', brain masks or "
+            "data.strip_command), leave one kind out, or insist with --allow-mixed-heads"
         )
 
 
@@ -50,6 +50,8 @@ def mixed_heads(scans: Mapping[Traits, int]) -> str | None:
     if not (counts[True] and counts[False]):
         return None
     told = f"{_counted(counts[True])} skull-stripped, {_counted(counts[False])} with whole heads"
+    if len(counts[True] | counts[False]) < 2:
+        return f"{told}: a model would draw either, whatever is asked for"
     return f"{told}: a model would learn which pathology has no skull"
 
 
