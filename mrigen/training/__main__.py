@@ -25,7 +25,9 @@ LINE_EVERY_S = 5.0
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override one setting. Repeatable.")
 @click.option("--phantom", type=click.IntRange(4, 9999), metavar="N", help="Make RUN/data of N phantom subjects first.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
-@click.option("--samples", type=click.IntRange(min=0), default=1, show_default=True, help="Samples of every cell.")
+@click.option(
+    "--samples", type=click.IntRange(min=0), default=1, show_default=True, help="Samples of every trained cell."
+)
 def command(
     run: str,
     preset: str | None,
@@ -66,7 +68,7 @@ def _train(folder: Location, config: Config, phantom: int | None, device: str, s
         train_denoiser(config, folder, accelerator, lines, stop)
     if samples:
         out, model = folder / "samples", folder / "model"
-        order = CohortOrder(per_cell=samples, seed=config.seed, allow_untrained=True, redraws=0)
+        order = CohortOrder(per_cell=samples, seed=config.seed, redraws=0)
         generate_run(out, model, OneByOne(device), order)
         print(f"samples: {out}")
     print(f"model: {folder / 'model'}")

@@ -18,12 +18,13 @@ import pytest
 
 from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
-from mrigen.labels import all_cells
+from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, Sample, SampleRequest
 from mrigen.stages.generate import generate_run
 from mrigen.storage import Location
+from mrigen.training.__main__ import command as train_here
 from tests.command import mrigen
-from tests.fake_run import made_up_image, write_data
+from tests.fake_run import made_up_image, tiny_config, write_data
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/generate.md"
 BLOCKS = [block.replace("\n    ", "\n") for block in re.findall(r"(?<=\n\n    ).*(?:\n    .*)*", GUIDE.read_text())]
@@ -33,6 +34,12 @@ READERS = [block for block in BLOCKS if block.startswith("import ") and "mrigen"
 HOME = "/home/me"
 """Where the guide's user works."""
 DRAWN = Pipeline.sample
+OF_MINE = re.findall(
+    r"^    (mrigen (?:generate|evaluate|audit) .*runs/mine.*)$",
+    GUIDE.with_name("training.md").read_text() + GUIDE.read_text(),
+    re.MULTILINE,
+)
+"""What the guides do with a trained run of the user's."""
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +118,28 @@ def test_every_command_of_the_guide_prints_what_it_says(
         out = capsys.readouterr().out.replace(str(tmp_path), HOME)
         if printed:
             assert re.fullmatch(pattern_of(printed), told(out)), (command, out)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_guides_commands_do_with_one_pathology_and_two_modalities(
+    no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run, cells = Path("runs/mine"), {("Sclerosis", "T1w"), ("Sclerosis", "FLAIR")}
+    write_data(run, [Cell.parse(":".join(cell)) for cell in cells], {"train": 2, "test": 4, "val": 7})
+    (run / "config.json").write_text(tiny_config().model_dump_json())
+    train_here.main([str(run)], standalone_mode=False)
+    assert cells_of(run / "samples") == cells
+    shutil.rmtree(run / "samples")
+    monkeypatch.setattr(Pipeline, "sample", made_up)  # those of eight steps are no scans
+    assert len(OF_MINE) > 3
+    for command in OF_MINE:
+        assert mrigen(*shlex.split(command, comments=True)[1:]) == 0, command
+    assert cells_of(run / "samples") == cells_of(Path("out/balanced")) == cells_of(Path("out/checked")) == cells
+
+
+def cells_of(folder: Path) -> set[tuple[str, ...]]:
+    return {
+        tuple(row.values()) for row in pq.read_table(folder / "manifest", columns=["pathology", "modality"]).to_pylist()
+    }
