@@ -22,7 +22,7 @@ import torch
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.models.conditioning import CONDITIONS, Categorical, Conditions, Continuous
-from mrigen.quality import Limits, image_facts, limits_of
+from mrigen.quality import ImageLimits, image_facts, limits_of
 from mrigen.records import read_file, tensor_numpy, unpack_mask
 from mrigen.storage import Location
 
@@ -123,7 +123,7 @@ def training_sources(folder: Location, without: Collection[str] = ()) -> frozens
     return frozenset(source for table in tables for source in table["source"].unique().to_pylist())
 
 
-def training_limits(folder: Location, without: Collection[str] = ()) -> dict[Modality, Limits]:
+def training_limits(folder: Location, without: Collection[str] = ()) -> dict[Modality, ImageLimits]:
     """How large and bright the images of the `train` split in `folder` are, by modality; see `mrigen.quality`."""
     found: dict[Modality, dict[str, list[Array]]] = defaultdict(lambda: defaultdict(list))
     for file in folder.files(".parquet"):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mrigen.condition_classifier.fidelity import FIGURES, SIDES
 from mrigen.evaluation.extrapolation import ANSWERS, FLOOR, GENERATED, HEALTHY, NEAREST, CellScore, Extrapolation
-from mrigen.evaluation.summary import Evaluation, Row
+from mrigen.evaluation.summary import Evaluation, ScopeRow
 from mrigen.features.names import AUTOENCODER, MRI
 from mrigen.images.index import Group
 from mrigen.images.scopes import ScopeKind, all_scopes
@@ -111,7 +111,7 @@ def some_evaluation(changes: Mapping[str, Figure] | None = None) -> Evaluation:
         figures = some_figures(scope.kind)
         if scope.cell == EMPTY:
             figures = {name: Figure.missing(f"no images here {HOSTILE}") for name in figures}
-        rows.append(Row(scope, images, {**figures, **(changes or {})}))
+        rows.append(ScopeRow(scope, images, {**figures, **(changes or {})}))
     pictures = {
         (group, cell): [picture(n, g, k) for k in range(2)]
         for g, group in enumerate((Group.HELD_OUT, Group.GENERATED))
