@@ -104,7 +104,7 @@ def scan_images(
     if any(sigmas):
         scaled = ndimage.gaussian_filter(scaled, sigmas, mode="nearest", truncate=3.0)
     to_voxel = np.linalg.inv(volume.affine)
-    cells = (data.image_size, data.image_size, data.image_size if data.spatial_dims == 3 else 1)
+    cells = (*data.image_shape, 1)[:3]
     images, owed = [], 0.0
     for height in slice_heights(data, subject):
         affine = _image_affine(data, foreground.centre_mm, height)

@@ -124,9 +124,8 @@ class AutoencoderBatch:
     def of(cls, rows: TrainingRows, numbers: Array, places: Places, config: Config) -> AutoencoderBatch:
         """The rows of these numbers, which stand at `places`, cut to crops where the configuration says so."""
         settings = config.autoencoder
-        side = settings.crop_size or config.data.image_size
-        dims = config.data.spatial_dims
-        latent, spatial = (settings.latent_channels, *[side // settings.downsampling] * dims), (1, *[side] * dims)
+        shape = tuple(settings.crop_size or side for side in config.data.image_shape)
+        dims, latent, spatial = len(shape), settings.latent_shape(shape), (1, *shape)
         uniform, normal = places.draw(dims + 1, (math.prod(latent) + math.prod(spatial),))
         noise, texture_noise = torch.split(normal, [math.prod(latent), math.prod(spatial)], dim=1)
         levels = (settings.latent_noise * uniform[:, dims]).float().view(-1, *[1] * len(latent))
