@@ -29,7 +29,7 @@ from mrigen.metrics.resampling import ImageSet
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.records import read_table
 from mrigen.storage import Location
-from mrigen.training.data import TrainingRows, evenly_spaced
+from mrigen.training.rows import TrainingRows, evenly_spaced
 
 SAMPLERS: tuple[dict[str, Any], ...] = (
     {"solver": "ddim", "num_steps": 50},

@@ -23,10 +23,10 @@ from mrigen.records import prepared_parts
 from mrigen.run import deciding_settings, finish, is_finished, require_finished
 from mrigen.storage import Location
 from mrigen.training.checkpoints import Checkpoints
-from mrigen.training.data import Array, Places, TrainingRows, evenly_spaced
 from mrigen.training.fine_tuning import load_start
 from mrigen.training.journal import Journal, Report, Stop, never
 from mrigen.training.prefetch import prefetched, to_device
+from mrigen.training.rows import Array, Places, TrainingRows, evenly_spaced
 from mrigen.training.state import TrainingState
 
 NUM_PREVIEWS = 8

@@ -61,7 +61,7 @@ class TrainingRows:
         with contextlib.ExitStack() as stack:
             streams = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
             for file in files:
-                table = _of_split(read_file(file, ["split", "subject", *CONDITIONS, *tensors]), split, without)
+                table = of_split(read_file(file, ["split", "subject", *CONDITIONS, *tensors]), split, without)
                 types = {name: table.schema.field(name).type for name in tensors}
                 if not labels:
                     expected = types
@@ -108,7 +108,7 @@ class TrainingRows:
     def ids(self, rows: Array) -> list[str]:
         """Names of the images at `rows`, read from the files anew."""
         columns = ["split", "pathology", "modality", "id"]
-        tables = [_of_split(read_file(file, columns), self._split, self._without) for file in self._files]
+        tables = [of_split(read_file(file, columns), self._split, self._without) for file in self._files]
         return [str(name) for name in pa.concat_tables(tables)["id"].take(pa.array(rows)).to_pylist()]
 
     def conditions(self, rows: Array) -> Conditions:
@@ -119,7 +119,7 @@ class TrainingRows:
 def training_sources(folder: Location, without: Collection[str] = ()) -> frozenset[str]:
     """Data sets that the images of the `train` split in `folder` came from, cells named in `without` left out."""
     columns = ["split", "source", "pathology", "modality"]
-    tables = (_of_split(read_file(file, columns), "train", without) for file in folder.files(".parquet"))
+    tables = (of_split(read_file(file, columns), "train", without) for file in folder.files(".parquet"))
     return frozenset(source for table in tables for source in table["source"].unique().to_pylist())
 
 
@@ -127,7 +127,7 @@ def training_limits(folder: Location, without: Collection[str] = ()) -> dict[Mod
     """How large and bright the images of the `train` split in `folder` are, by modality; see `mrigen.quality`."""
     found: dict[Modality, dict[str, list[Array]]] = defaultdict(lambda: defaultdict(list))
     for file in folder.files(".parquet"):
-        table = _of_split(read_file(file, ["split", "pathology", "modality", "image"]), "train", without)
+        table = of_split(read_file(file, ["split", "pathology", "modality", "image"]), "train", without)
         names = np.array(table["modality"].to_pylist())
         facts = image_facts(tensor_numpy(table["image"])) if len(table) else {}
         for modality in Modality:
@@ -153,7 +153,7 @@ def _write_pixels(table: pa.Table, name: str, stream: BinaryIO) -> None:
             chunk.to_numpy_ndarray().tofile(stream)
 
 
-def _of_split(table: pa.Table, split: str, without: Collection[str]) -> pa.Table:
+def of_split(table: pa.Table, split: str, without: Collection[str]) -> pa.Table:
     """The rows of `split` whose cell is not in `without`."""
     cell = pc.binary_join_element_wise(table["pathology"], table["modality"], ":")
     left_out = pc.is_in(cell, pa.array(list(without), pa.string()))
