@@ -85,7 +85,7 @@ def test_the_process_of_a_job_tells_how_it_ended(
 
     job = Job(id="job-1", key=None, order=JobBody(), num_samples=1, created=datetime.now(UTC))
     monkeypatch.setattr(job_process, "generate_run", generate)
-    monkeypatch.setattr(job_process, "_end_with_the_server", lambda: None)
+    monkeypatch.setattr(job_process, "end_with_the_server", lambda: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO(job_process.line_for(job, "/jobs", None, Placement())))
     with pytest.raises(SystemExit) as ended:
         job_process.main()
