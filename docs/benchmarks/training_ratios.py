@@ -39,7 +39,8 @@ from mrigen.training.checkpoints import Checkpoints
 from mrigen.training.journal import Report, Stop
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss
-from mrigen.training.rows import Places, TrainingRows
+from mrigen.training.places import Places
+from mrigen.training.rows import TrainingRows
 from mrigen.training.state import TrainingState
 
 Seconds = tuple[float, float]

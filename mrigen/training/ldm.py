@@ -27,8 +27,9 @@ from mrigen.training.fine_tuning import load_start
 from mrigen.training.journal import Journal, Report, Stop, never
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss, squared_errors
+from mrigen.training.places import Places, evenly_spaced
 from mrigen.training.prefetch import prefetched
-from mrigen.training.rows import Places, TrainingRows, evenly_spaced, training_limits, training_sources
+from mrigen.training.rows import TrainingRows, training_limits, training_sources
 from mrigen.training.state import TrainingState
 
 NUM_VALIDATION = 512

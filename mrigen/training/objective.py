@@ -13,8 +13,9 @@ from mrigen.diffusion.process import PREDICTIONS, NoiseSchedule, add_noise, loss
 from mrigen.models.codec import Posterior
 from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
 from mrigen.models.latent_space import LatentStatistics
+from mrigen.training.places import Array, Places
 from mrigen.training.prefetch import to_device
-from mrigen.training.rows import Array, Places, TrainingRows
+from mrigen.training.rows import TrainingRows
 
 
 @dataclass(frozen=True)

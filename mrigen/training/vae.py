@@ -25,8 +25,9 @@ from mrigen.storage import Location
 from mrigen.training.checkpoints import Checkpoints
 from mrigen.training.fine_tuning import load_start
 from mrigen.training.journal import Journal, Report, Stop, never
+from mrigen.training.places import Array, Places, evenly_spaced
 from mrigen.training.prefetch import prefetched, to_device
-from mrigen.training.rows import Array, Places, TrainingRows, evenly_spaced
+from mrigen.training.rows import TrainingRows
 from mrigen.training.state import TrainingState
 
 NUM_PREVIEWS = 8

@@ -27,7 +27,8 @@ from mrigen.storage import Location
 from mrigen.training.latents import read_statistics
 from mrigen.training.ldm import validation_losses
 from mrigen.training.objective import Draw, denoiser_loss
-from mrigen.training.rows import Places, TrainingRows
+from mrigen.training.places import Places
+from mrigen.training.rows import TrainingRows
 from mrigen.training.vae import AutoencoderBatch, crop_corners, cropped
 from tests.fake_run import SIZE, tiny_config, write_autoencoder, write_data
 
