@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 import ray
-import torch
 from ray import cloudpickle
 from ray.experimental import internal_kv
 
@@ -21,6 +20,7 @@ from jobs.progress import ProgressLine
 from mrigen.each import Tally
 from mrigen.errors import InputError, Stopped
 from mrigen.process.stopping import StopSignals
+from mrigen.process.threads import one_thread
 
 REPORTED = (InputError, OSError)
 MAX_BLOCKS = 1024
@@ -36,7 +36,6 @@ class Worker:
     """
 
     def __init__(self, work: Callable[..., Any], load: Callable[[], Any] | None, stop_key: bytes) -> None:
-        torch.set_num_threads(1)  # as `mrigen.each.Each` promises
         self._work, self._load, self._stop_key = work, load, stop_key
         self._shared: tuple[Any, ...] = ()
 
@@ -47,9 +46,10 @@ class Worker:
             if internal_kv._internal_kv_exists(self._stop_key):
                 return
             try:
-                if self._load is not None and not self._shared:
-                    self._shared = (self._load(),)
-                result = self._work(*self._shared, item)
+                with one_thread():
+                    if self._load is not None and not self._shared:
+                        self._shared = (self._load(),)
+                    result = self._work(*self._shared, item)
                 yield {"place": place, "result": cloudpickle.dumps(result), "fault": None}
             except REPORTED as error:
                 yield {"place": place, "result": None, "fault": cloudpickle.dumps(error)}

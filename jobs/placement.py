@@ -51,7 +51,7 @@ class Placement:
 
         on_cluster = bool(self.cluster)
         nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-        share = 1 if self.use_gpu else _largest_share(nodes if on_cluster else [usable_cpus()], self.num_workers)
+        share = 1 if self.use_gpu else largest_share(nodes if on_cluster else [usable_cpus()], self.num_workers)
         cpus = self.cpus_per_worker or share
         least = self.least_workers or self.num_workers
         if _num_fitting(nodes, cpus) < least:
@@ -68,7 +68,7 @@ def _num_fitting(nodes: Iterable[int], cpus: int) -> int:
     return sum(node // cpus for node in nodes)
 
 
-def _largest_share(nodes: Sequence[int], num_workers: int) -> int:
+def largest_share(nodes: Sequence[int], num_workers: int) -> int:
     """The most cores that each of so many workers can have, each on one of the nodes; 1 if they do not fit."""
     sizes = range(max(nodes, default=0), 1, -1)
     return next((size for size in sizes if _num_fitting(nodes, size) >= num_workers), 1)

@@ -29,7 +29,7 @@ from mrigen.process.stopping import StopSignals
 from mrigen.run import is_finished, store_config
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
-from mrigen.training.fine_tuning import Stage, begun_from, bring
+from mrigen.training.fine_tuning import TrainingStage, begun_from, bring
 from mrigen.training.journal import Report, Stop
 
 Loop = Callable[[Config, Location, Accelerator, Report, Stop], None]
@@ -80,7 +80,7 @@ class Board:
 
 def train(
     loop: Loop,
-    stage: Stage,
+    stage: TrainingStage,
     num_steps: int,
     config: Config,
     run: Location,
@@ -105,7 +105,9 @@ def train(
             _train(loop, stage, num_steps, config, run, placement)
 
 
-def _train(loop: Loop, stage: Stage, num_steps: int, config: Config, run: Location, placement: Placement) -> None:
+def _train(
+    loop: Loop, stage: TrainingStage, num_steps: int, config: Config, run: Location, placement: Placement
+) -> None:
     connect(placement)
     cpus, most = placement.worker_cpus(), placement.num_workers
     # On the driver's node: what is lost with another one is made good by Ray Train.

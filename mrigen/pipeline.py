@@ -210,8 +210,7 @@ class Pipeline:
             self.config.diffusion.prediction,
             before_step,
         )
-        shape = (1, *[self.config.data.image_size] * self.config.data.spatial_dims)
-        texture_noise = sample_noise(seeds, shape, TEXTURE_STEP).to(self.device)
+        texture_noise = sample_noise(seeds, (1, *self.config.data.image_shape), TEXTURE_STEP).to(self.device)
         with computed:
             images = self._codec.decode(self.model.statistics.restored(latents), texture_noise)
         return images[:, 0].clamp(-1.0, 1.0).float().cpu().numpy()

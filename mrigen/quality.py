@@ -17,7 +17,7 @@ SATURATED_SHARE = 0.5
 LEAST_MARGIN = 0.02
 QUANTILES = (0.005, 0.995)
 
-Limits = Mapping[str, tuple[float, float]]
+ImageLimits = Mapping[str, tuple[float, float]]
 """For `area`, the share of foreground, and `intensity`, its mean: quantiles of training images."""
 
 
@@ -37,7 +37,7 @@ def limits_of(facts: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[float
     return {name: (low, high) for name, (low, high) in low_high.items()}
 
 
-def fault_of(image: NDArray[Any], limits: Limits | None) -> str | None:
+def fault_of(image: NDArray[Any], limits: ImageLimits | None) -> str | None:
     """Why an image (*spatial) in [-1, 1] is none: `not finite`, `empty`, `saturated`, `area` or `intensity`.
 
     The latter two lie further from the quantiles of training images than half of what these span; without `limits` they

@@ -106,13 +106,14 @@ def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     for field in schema:
         values = [row[field.name] for row in rows]
         if isinstance(field.type, pa.FixedShapeTensorType):
-            columns.append(_tensor_column(values, field))
+            columns.append(tensor_column(values, field))
         else:
             columns.append(pa.array(values, field.type))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _tensor_column(values: list[np.ndarray[Any, Any]], field: pa.Field) -> pa.Array:
+def tensor_column(values: Sequence[np.ndarray[Any, Any]] | np.ndarray[Any, Any], field: pa.Field) -> pa.Array:
+    """Arrays, one a row, as the column `field`. Raises ValueError if one has another shape than the field tells."""
     shape = tuple(field.type.shape)
     for value in values:
         if value.shape != shape:

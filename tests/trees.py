@@ -43,12 +43,12 @@ class Tree:
 
     folder: Path
     pathology: str = ""
-    # of the scans that are added next
+    """Of the scans that are added next."""
     scans: list[ExpectedScan] = field(default_factory=list)
     masks: list[str] = field(default_factory=list)
-    # lesion masks and other labels
+    """Lesion masks and other labels."""
     names_only: bool = False
-    # files of images are empty
+    """Files of images are empty."""
 
     def scan(
         self,

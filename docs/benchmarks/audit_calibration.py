@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrigen.audit.decision import MIN_DISTANCE, Share, excess_p_value
+from mrigen.audit.decision import MIN_DISTANCE, Proportion, excess_p_value
 from mrigen.audit.likeness import align, unit_features, unit_spectrum
 from mrigen.config import Config
 from mrigen.features.efficientnet import FeatureExtractor
@@ -75,7 +75,7 @@ def deal(
         (ratio_made < low, ratio < low),
         ((near_made > high) & (ratio_made < low), (near > high) & (ratio < low)),
     ):
-        shares = Share(int(of_samples.sum()), len(samples)), Share(int(of_held_out.sum()), len(held_out))
+        shares = Proportion(int(of_samples.sum()), len(samples)), Proportion(int(of_held_out.sum()), len(held_out))
         p_values.append(excess_p_value([shares]))
     return p_values
 

@@ -19,7 +19,7 @@ from mrigen.metrics.resampling import ImageSet, interval, seeded
 from mrigen.models.conditioning import Conditions
 from mrigen.records import read_table
 from mrigen.storage import Location
-from mrigen.training.data import TrainingRows
+from mrigen.training.rows import TrainingRows
 
 BATCH, FEATURE_SIZE, NUM_BOOTSTRAPS = 32, 128, 200
 

@@ -29,7 +29,8 @@ from mrigen.metrics.resampling import ImageSet
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.records import read_table
 from mrigen.storage import Location
-from mrigen.training.data import TrainingRows, evenly_spaced
+from mrigen.training.places import evenly_spaced
+from mrigen.training.rows import TrainingRows
 
 SAMPLERS: tuple[dict[str, Any], ...] = (
     {"solver": "ddim", "num_steps": 50},

@@ -32,9 +32,10 @@ from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.records import latent_schema, write_table
 from mrigen.storage import Location
-from mrigen.training.data import Places, RowOrder, TrainingRows
 from mrigen.training.objective import Draw, denoiser_loss
+from mrigen.training.places import Places, RowOrder
 from mrigen.training.prefetch import prefetched
+from mrigen.training.rows import TrainingRows
 
 FILE_ROWS = 1000
 ROWS_OF_SUBJECT = 50

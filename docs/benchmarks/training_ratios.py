@@ -36,10 +36,11 @@ from mrigen.model_folder.files import load_codec
 from mrigen.models.denoiser import Denoiser
 from mrigen.storage import Location
 from mrigen.training.checkpoints import Checkpoints
-from mrigen.training.data import Places, TrainingRows
 from mrigen.training.journal import Report, Stop
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss
+from mrigen.training.places import Places
+from mrigen.training.rows import TrainingRows
 from mrigen.training.state import TrainingState
 
 Seconds = tuple[float, float]

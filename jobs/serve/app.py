@@ -20,10 +20,10 @@ from jobs.serve.api import (
     SampleBody,
     place_order,
 )
-from jobs.serve.figures import Figures
 from jobs.serve.files import MEDIA_TYPES, Made, SampleFile, archive, provenance_headers, stem
 from jobs.serve.guard import LEFT, Door, Guard, own_names
 from jobs.serve.keys import Keys, charged, key_of
+from jobs.serve.meter import Meter
 from jobs.serve.pace import Pace
 from jobs.serve.reading import read_body
 from jobs.serve.refusals import RETRY_S, Refused, answer_of, problems
@@ -63,12 +63,12 @@ def make_app(
     keys: Keys | None = None,
     door: Door | None = None,
     jobs: APIRouter | None = None,
-    figures: Figures | None = None,
+    meter: Meter | None = None,
 ) -> FastAPI:
     """The web application around a backend and the model that it runs.
 
     `num_workers` work for the backend at once; `keys` are those that clients must send, or None for none; `door` is
-    closed by who stops the server; `jobs` are the routes of jobs, where these are taken; `figures` are told to
+    closed by who stops the server; `jobs` are the routes of jobs, where these are taken; the `meter` is told to
     operators, with what others note there.
     """
     app = FastAPI(
@@ -82,9 +82,9 @@ def make_app(
         generate_unique_id_function=lambda route: route.name,  # by which generated clients call it
         redirect_slashes=False,  # to wherever the header Host says
     )
-    figures, pace = figures or Figures(model), Pace(num_workers)
+    meter, pace = meter or Meter(model), Pace(num_workers)
     names = own_names() if keys is None else None
-    app.add_middleware(Guard, door=door or Door(), figures=figures, names=names)
+    app.add_middleware(Guard, door=door or Door(), meter=meter, names=names)
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> JSONResponse:
@@ -124,7 +124,7 @@ def make_app(
         order = place_order(await read_body(request, SampleBody, MAX_BODY_BYTES), model)
         request.state.order = {"cell": str(order.cell), "count": order.count, "num_steps": order.sampler.num_steps}
         with charged(keys, key_of(request), order.count), pace.admitted(order, request_timeout_s):
-            made = await figures.noted(order, _while_wanted(request, backend.make(order), request_timeout_s))
+            made = await meter.noted(order, _while_wanted(request, backend.make(order), request_timeout_s))
         pace.note(order, made)
         return await asyncio.to_thread(_answer, order, made.files)
 
@@ -135,7 +135,7 @@ def make_app(
 
     @guarded.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(meter.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/livez")
     @app.get("/v1/healthz", name="healthz", description="The same as `/v1/livez`, by its older name.")

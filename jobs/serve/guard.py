@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobs.serve.figures import Figures
+from jobs.serve.meter import Meter
 from jobs.serve.reading import shown
 from jobs.serve.refusals import Refused, answer_of
 
@@ -79,8 +79,8 @@ def check_origin(headers: Headers, names: frozenset[str]) -> None:
 class Guard:
     """ASGI middleware, outermost: no answer goes out without it. `names` is None where a key is asked for."""
 
-    def __init__(self, app: ASGIApp, *, door: Door, figures: Figures, names: frozenset[str] | None) -> None:
-        self._app, self._door, self._figures, self._names = app, door, figures, names
+    def __init__(self, app: ASGIApp, *, door: Door, meter: Meter, names: frozenset[str] | None) -> None:
+        self._app, self._door, self._meter, self._names = app, door, meter, names
         self._log = access_log()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +127,7 @@ class Guard:
         finally:
             seconds = time.perf_counter() - started
             route = getattr(inside.get("route"), "path", "other")
-            self._figures.note_request(route, scope["method"], status, seconds)
+            self._meter.note_request(route, scope["method"], status, seconds)
             if scope["path"] not in QUIET or status >= 500:
                 self._log.info(
                     json.dumps(

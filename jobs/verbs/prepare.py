@@ -50,11 +50,9 @@ def command(
     """
     from jobs import showing
     from jobs.each_on_ray import EachOnRay
-    from mrigen.prepare.splits import read_splits, with_splits
-    from mrigen.prepare.survey import survey_sources
     from mrigen.sources.options import parse_options, read_sources
     from mrigen.sources.recognise import find_all_scans
-    from mrigen.stages.prepare import prepare_run
+    from mrigen.stages.prepare import prepare_run, survey_run
 
     *named, run = places if len(places) > 1 or not dry_run else (*places, "")
     if not named:
@@ -67,9 +65,8 @@ def command(
     fault, prepared = "", None
     try:
         if folder is None:
-            facts, rejected = survey_sources(found, config.data, each, on_rejected)
-            stored = read_splits(Location.parse(run), config.data) if run else {}
-            showing.print_survey(with_splits(facts, stored, config.data), rejected, config.data)
+            facts, rejected = survey_run(Location.parse(run) if run else None, config, found, each, on_rejected)
+            showing.print_survey(facts, rejected, config.data)
             if facts:
                 return
             _end(f"nothing to use in {', '.join(named)}")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
     from jobs.serve.bulk.store import Job
-    from jobs.serve.figures import Figures
+    from jobs.serve.meter import Meter
 
 APP_NAME = "mrigen"
 
@@ -71,9 +71,9 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
 
     from jobs.serve.app import make_app
     from jobs.serve.deployments import SamplerHandle, bind_sampler
-    from jobs.serve.figures import Figures
     from jobs.serve.greeting import greeting
     from jobs.serve.guard import Door
+    from jobs.serve.meter import Meter
     from jobs.serve.server import DrainingServer
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -92,10 +92,10 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
             )
         words = greeting(info, base_url(host, port), keyed=keys is not None)
         workers = Placement(job_workers, args.use_gpu, ray.get_runtime_context().gcs_address)
-        figures = Figures(info)
-        taking = _taking_jobs(jobs, args, keys, workers, figures) if jobs is not None else contextlib.nullcontext()
+        meter = Meter(info)
+        taking = _taking_jobs(jobs, args, keys, workers, meter) if jobs is not None else contextlib.nullcontext()
         with taking as routes:
-            parts: dict[str, Any] = {"keys": keys, "door": door, "jobs": routes, "figures": figures}
+            parts: dict[str, Any] = {"keys": keys, "door": door, "jobs": routes, "meter": meter}
             timeout_s, num_workers = args.request_timeout, args.num_replicas
             web = make_app(sampler, info, request_timeout_s=timeout_s, num_workers=num_workers, **parts)
             DrainingServer(web, host, port, door=door, drain_s=args.drain_s, on_start=lambda: click.echo(words)).run()
@@ -108,26 +108,24 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
 
 
 @contextlib.contextmanager
-def _taking_jobs(
-    folder: str, args: Args, keys: Keys | None, workers: Placement, figures: Figures
-) -> Iterator[APIRouter]:
+def _taking_jobs(folder: str, args: Args, keys: Keys | None, workers: Placement, meter: Meter) -> Iterator[APIRouter]:
     """The routes of jobs; within, those that wait in the folder are done."""
     from jobs.serve.bulk.body import plan_job
+    from jobs.serve.bulk.job_process import line_for
     from jobs.serve.bulk.routes import job_routes
     from jobs.serve.bulk.runner import JobRunner, Process, start_process
     from jobs.serve.bulk.store import JobStore
-    from jobs.serve.bulk.work import line_for
     from mrigen.pipeline import Pipeline
     from mrigen.storage import Location
 
     def start(job: Job) -> Process:
-        return start_process(["-m", "jobs.serve.bulk.work"], line_for(job, folder, args.model, workers))
+        return start_process(["-m", "jobs.serve.bulk.job_process"], line_for(job, folder, args.model, workers))
 
     location = Location.parse(folder)
     store = JobStore(location, args.max_queued)
     model = Location.parse(args.model) if args.model is not None else None
     pipeline = Pipeline.load(model)
-    with JobRunner(store, start, figures):
+    with JobRunner(store, start, meter):
         plan = functools.partial(plan_job, pipeline=pipeline, model=model, max_num_steps=args.max_num_steps)
         yield job_routes(store, plan, keys)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from mrigen.audit.likeness import MIN_DEVIATION, unit_features, unit_spectrum
 from mrigen.audit.pairing import AuditPlan
 from mrigen.config import Config
-from mrigen.features.efficientnet import FeatureExtractor
+from mrigen.features.efficientnet import COMPUTE_BATCH, FeatureExtractor
 from mrigen.images.index import Group, in_file_order
 from mrigen.images.labelled import read_pixels
 from mrigen.preprocess import mirrors
@@ -30,7 +30,6 @@ from mrigen.storage import Location
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
 
-COMPUTE_BATCH = 32
 CACHE_BYTES = 512 * 2**20
 """Features and pixels of blocks that a worker keeps for the next search."""
 

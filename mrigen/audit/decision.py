@@ -72,7 +72,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """`count` of `n` with the Wilson interval (1927) at 95 %."""
 
     count: int
@@ -83,8 +83,8 @@ class Share:
         """Ends of the interval; 0 to 1 for none of none."""
         return wilson(self.count / self.n, self.n) if self.n else (0.0, 1.0)
 
-    def __add__(self, other: Share) -> Share:
-        return Share(self.count + other.count, self.n + other.n)
+    def __add__(self, other: Proportion) -> Proportion:
+        return Proportion(self.count + other.count, self.n + other.n)
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,10 @@ class CellAudit:
     held_out: tuple[Query, ...]
     limits: CopyLimits | None = None
     reason: str | None = None
-    flagged: Share = Share(0, 0)
-    matches: Share = Share(0, 0)
-    held_out_matches: Share = Share(0, 0)
-    unlike: Share = Share(0, 0)
+    flagged: Proportion = Proportion(0, 0)
+    matches: Proportion = Proportion(0, 0)
+    held_out_matches: Proportion = Proportion(0, 0)
+    unlike: Proportion = Proportion(0, 0)
     p_value: float | None = None
     adjusted: float | None = None
     """The p-value after Holm (1979) over the cells."""
@@ -164,10 +164,10 @@ class Audit:
     """All cells, and the decision over those that allow one; `p_value` is None if none does."""
 
     cells: tuple[CellAudit, ...]
-    flagged: Share
-    matches: Share
-    held_out_matches: Share
-    unlike: Share
+    flagged: Proportion
+    matches: Proportion
+    held_out_matches: Proportion
+    unlike: Proportion
     p_value: float | None
     significance: float
     detectable: int | None
@@ -207,10 +207,10 @@ def decide_cell(
     audit = replace(
         audit,
         limits=limits,
-        flagged=Share(sum(map(limits.flags, sound)), len(sound)),
-        matches=Share(sum(map(limits.is_match, sound)), len(sound)),
-        held_out_matches=Share(sum(map(limits.is_match, able)), len(able)),
-        unlike=Share(sum(map(limits.is_unlike, sound)), len(sound)),
+        flagged=Proportion(sum(map(limits.flags, sound)), len(sound)),
+        matches=Proportion(sum(map(limits.is_match, sound)), len(sound)),
+        held_out_matches=Proportion(sum(map(limits.is_match, able)), len(able)),
+        unlike=Proportion(sum(map(limits.is_unlike, sound)), len(sound)),
     )
     return replace(audit, p_value=excess_p_value([(audit.matches, audit.held_out_matches)]))
 
@@ -234,14 +234,14 @@ def decide(cells: Iterable[CellAudit], settings: AuditConfig) -> Audit:
     shares = ("flagged", "matches", "held_out_matches", "unlike")
     return Audit(
         cells,
-        **{name: sum((getattr(cell, name) for cell in decided), Share(0, 0)) for name in shares},
+        **{name: sum((getattr(cell, name) for cell in decided), Proportion(0, 0)) for name in shares},
         p_value=excess_p_value(strata) if strata else None,
         significance=settings.significance,
         detectable=_detectable(strata, settings.significance),
     )
 
 
-def excess_p_value(strata: Sequence[tuple[Share, Share]]) -> float:
+def excess_p_value(strata: Sequence[tuple[Proportion, Proportion]]) -> float:
     """One-sided exact p-value that the first share of each pair is no larger than the second, over all strata.
 
     In each stratum the total of both counts is held fixed, which makes the first hypergeometric; the sum over the
@@ -264,7 +264,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _detectable(strata: Sequence[tuple[Share, Share]], significance: float) -> int | None:
+def _detectable(strata: Sequence[tuple[Proportion, Proportion]], significance: float) -> int | None:
     """See `Audit.detectable`; found by bisection."""
     most = sum(first.n for first, _ in strata)
     counts = range(1, most + 1)
@@ -272,12 +272,12 @@ def _detectable(strata: Sequence[tuple[Share, Share]], significance: float) -> i
     return counts[found] if found < most else None
 
 
-def _spread(strata: Sequence[tuple[Share, Share]], count: int) -> list[tuple[Share, Share]]:
+def _spread(strata: Sequence[tuple[Proportion, Proportion]], count: int) -> list[tuple[Proportion, Proportion]]:
     """The strata with `count` matches in the place of those of the samples, in proportion to how many there are."""
     total, before, spread = sum(first.n for first, _ in strata), 0, []
     for first, second in strata:
         after = before + first.n
-        spread.append((Share(count * after // total - count * before // total, first.n), second))
+        spread.append((Proportion(count * after // total - count * before // total, first.n), second))
         before = after
     return spread
 

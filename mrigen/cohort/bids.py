@@ -6,17 +6,17 @@ import json
 from collections.abc import Iterator, Sequence
 
 from mrigen.bids_names import bids_path
-from mrigen.cohort.plan import Row
+from mrigen.cohort.plan import SampleRow
 from mrigen.pipeline import Sample
 from mrigen.volume import SYNTHETIC_DESCRIPTION, nifti_bytes
 
 
-def image_path(row: Row) -> str:
+def image_path(row: SampleRow) -> str:
     """Where a sample's image stands in the data set."""
     return bids_path(row.subject, row.kind.cell.modality, description="synth")
 
 
-def bids_files(rows: Sequence[Row], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
+def bids_files(rows: Sequence[SampleRow], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
     """Path and content of every file."""
     for row, sample in zip(rows, samples, strict=True):
         path = image_path(row)

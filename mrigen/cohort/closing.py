@@ -180,7 +180,7 @@ def _write_participants(
                 file.write(line.encode())
 
 
-def _size(count: int) -> str:
+def size_class(count: int) -> str:
     """The number of samples, in the classes of dataset cards: `1K<n<10K`."""
     low = max(1_000, 10 ** (len(str(count)) - 1))
     units = {10**9: "B", 10**6: "M", 10**3: "K"}
@@ -206,7 +206,7 @@ def _card(
     untrained = [str(cell) for cell in counts if not trained[cell]]
     return _CARD.format(
         num_samples=counts.total(),
-        size=_size(counts.total()),
+        size=size_class(counts.total()),
         num_rejected=sum(rejections.counts.values()),
         or_gate=", or was rejected by a gate," if plan.gates else "",
         gates="".join(_GATES[name] for name in plan.gates),

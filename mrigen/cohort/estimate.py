@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from mrigen.cohort.plan import CohortPlan, Row
+from mrigen.cohort.plan import CohortPlan, SampleRow
 from mrigen.cohort.shard import shard_files
 from mrigen.errors import InputError
 from mrigen.pipeline import Pipeline
@@ -67,7 +67,7 @@ def estimated(pipeline: Pipeline, plan: CohortPlan, missing: Sequence[int], out:
     return Estimate(count, size / len(rows), files / len(rows), free_bytes, free_files)
 
 
-def typical_rows(plan: CohortPlan, missing: Sequence[int]) -> list[Row]:
+def typical_rows(plan: CohortPlan, missing: Sequence[int]) -> list[SampleRow]:
     """A batch of samples from all over the missing shards; where there are none, from the first. Persons stay whole."""
     shards, together = missing or [0], len(plan.modalities) or 1
     num_persons = max(1, plan.sampler.compute_batch // together)

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from mrigen.cohort.plan import Row
+from mrigen.cohort.plan import SampleRow
 from mrigen.pipeline import Sample
 from mrigen.records import table_bytes
 
 _COLUMNS = ("pathology", "modality", "trained_cell", "slice_mm", "seed", "model_sha256")
 
 
-def huggingface_files(rows: Sequence[Row], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
+def huggingface_files(rows: Sequence[SampleRow], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
     """Path and content of the file; images are nested lists of float16 in [-1, 1]."""
     told = [sample.provenance() for sample in samples]
     images = np.stack([sample.image for sample in samples]).astype(np.float16)

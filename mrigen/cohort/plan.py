@@ -30,7 +30,7 @@ PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
-class Row:
+class SampleRow:
     """One sample of a plan: the `index`-th of its kind."""
 
     id: str
@@ -190,7 +190,7 @@ class CohortPlan:
         persons = {str(kind.cell.pathology): (kind, count) for kind, count in quotas if self.modalities}
         return {kind.label: (kind, count) for kind, count in quotas} | persons
 
-    def request(self, row: Row, redraw: int = 0) -> SampleRequest:
+    def request(self, row: SampleRow, redraw: int = 0) -> SampleRequest:
         """What the pipeline is asked for a row of it; one that was rejected `redraw` times, by another seed."""
         height = self.slice_mm if row.kind.slice_mm is None else row.kind.slice_mm
         whose = row.kind.cell.pathology if self.modalities else row.kind
@@ -218,12 +218,12 @@ class CohortPlan:
                 start = stop
         return sorted(found)
 
-    def shard(self, number: int) -> list[Row]:
+    def shard(self, number: int) -> list[SampleRow]:
         """The samples of one shard."""
         at = bisect.bisect_right(self._ends, number)
         step = self.steps[at]
         return [
-            Row(f"{kind.label}{index:07d}", number, kind, index, f"{self._whose(kind)}{index:07d}")
+            SampleRow(f"{kind.label}{index:07d}", number, kind, index, f"{self._whose(kind)}{index:07d}")
             for kind, index in step.shard(number - (self._ends[at] - step.num_shards))
         ]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mrigen.cohort.plan import Row
+from mrigen.cohort.plan import SampleRow
 from mrigen.pictures import sample_png
 from mrigen.pipeline import Sample
 
 
-def preview_files(rows: Sequence[Row], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
+def preview_files(rows: Sequence[SampleRow], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
     """Path and content of every file; of a volume its middle slice, and what is no number is black."""
     for row, sample in zip(rows, samples, strict=True):
         image = sample.image if sample.image.ndim == 2 else sample.image[:, :, sample.image.shape[2] // 2]

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from mrigen.cohort.bids import bids_files, image_path
 from mrigen.cohort.huggingface import huggingface_files
-from mrigen.cohort.plan import CohortPlan, Row
+from mrigen.cohort.plan import CohortPlan, SampleRow
 from mrigen.cohort.previews import preview_files
 from mrigen.cohort.webdataset import webdataset_files
 from mrigen.config import SamplerConfig
@@ -29,7 +29,7 @@ from mrigen.quality import fault_of
 from mrigen.records import read_file, sample_schema, table_bytes, to_table
 from mrigen.storage import Location
 
-Writer = Callable[[Sequence[Row], Sequence[Sample]], Iterator[tuple[str, bytes]]]
+Writer = Callable[[Sequence[SampleRow], Sequence[Sample]], Iterator[tuple[str, bytes]]]
 """Gives path and content of every file that a shard has in a format."""
 
 Gate = Callable[[Sequence[Sample]], Sequence[str | None]]
@@ -107,7 +107,7 @@ def _publish(files: Iterable[tuple[str, bytes]], part: Location, folder: Locatio
 
 
 def shard_files(
-    pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row], gates: Sequence[Gate] = ()
+    pipeline: Pipeline, plan: CohortPlan, rows: Sequence[SampleRow], gates: Sequence[Gate] = ()
 ) -> Iterator[tuple[str, bytes]]:
     """Generate the samples of the rows of a shard: path and content of every file, the part of the manifest last."""
     drawn, rejections = _draw(pipeline, plan, rows, gates)
@@ -134,7 +134,7 @@ def shard_files(
 
 
 def _draw(
-    pipeline: Pipeline, plan: CohortPlan, rows: Sequence[Row], gates: Sequence[Gate]
+    pipeline: Pipeline, plan: CohortPlan, rows: Sequence[SampleRow], gates: Sequence[Gate]
 ) -> tuple[dict[str, Sample], list[dict[str, Any]]]:
     """The sample of each row, by its id in the order of the rows, and a row for every one that was rejected; with one
     image of a person the others are."""
@@ -217,7 +217,7 @@ def _facts(schema: pa.Schema) -> dict[str, Any]:
     return facts
 
 
-def _record(row: Row, sample: Sample, hashes: Mapping[str, str]) -> dict[str, Any]:
+def _record(row: SampleRow, sample: Sample, hashes: Mapping[str, str]) -> dict[str, Any]:
     """A sample's row of the manifest."""
     provenance, image = sample.provenance(), sample.image.astype(np.float16)
     path = image_path(row) if image_path(row) in hashes else None

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mrigen.cohort.plan import Row
+from mrigen.cohort.plan import SampleRow
 from mrigen.pipeline import Sample
 
 
-def webdataset_files(rows: Sequence[Row], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
+def webdataset_files(rows: Sequence[SampleRow], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
     """Path and content of the file; images are float16 (*spatial) in [-1, 1]. The same samples give the same bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:

@@ -81,9 +81,8 @@ class Config(Section):
     def latent_shape(self) -> tuple[int, ...]:
         """Shape (C, *spatial) of what the denoiser works on."""
         if self.codec == "pixels":
-            return (1, *[self.data.image_size] * self.data.spatial_dims)
-        side = self.data.image_size // self.autoencoder.downsampling
-        return (self.autoencoder.latent_channels, *[side] * self.data.spatial_dims)
+            return (1, *self.data.image_shape)
+        return self.autoencoder.latent_shape(self.data.image_shape)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

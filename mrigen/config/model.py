@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, Self
 
@@ -48,6 +48,11 @@ class DataConfig(Section):
     """Share of the subjects of each pathology held out to watch training."""
     test_fraction: float = Field(0.2, ge=0.0, lt=1.0)
     """Likewise, for evaluation."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Pixels along each axis of an image."""
+        return (self.image_size,) * self.spatial_dims
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -137,6 +142,10 @@ class AutoencoderConfig(Section):
     def downsampling(self) -> int:
         """Pixels along a side that one latent position stands for."""
         return int(2 ** (len(self.block_channels) - (self.network == "kl")))
+
+    def latent_shape(self, image_shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape (C, *spatial) of the latent of an image of that shape."""
+        return (self.latent_channels, *(side // self.downsampling for side in image_shape))
 
     def adversarial_share(self, step: int) -> float:
         """How much of `adversarial_weight` counts at a step, from 0 to 1."""

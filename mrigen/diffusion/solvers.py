@@ -24,7 +24,7 @@ class Level(NamedTuple):
 
 CLEAN = Level(1.0, 0.0, math.inf)
 
-Step = Callable[["Tensor", Sequence["Tensor"], Sequence[Level], "Tensor | None"], "Tensor"]
+StepFunction = Callable[["Tensor", Sequence["Tensor"], Sequence[Level], "Tensor | None"], "Tensor"]
 """`step(noisy, estimates, levels, noise)` -> the latents one level further.
 
 `estimates` are the last clean latents that the network saw in noisy ones, at most `num_estimates` of them, and the
@@ -37,7 +37,7 @@ latents' shape, or None for a solver that asks for none.
 class Solver:
     """One way to integrate; diffusers' schedulers are the oracles in the tests."""
 
-    step: Step
+    step: StepFunction
     order: int
     """The error falls as num_steps ** -order: of the end point, or, with noise, of the spread."""
     num_estimates: int = 1

@@ -33,8 +33,6 @@ PAIRS: Mapping[str, tuple[Group, Group]] = {
 """What is held against what: the first side stands for the real images of a comparison."""
 SIDES = (Group.HELD_OUT, Group.EXTERNAL, Group.GENERATED)
 _BACKGROUND = -0.94
-_LARGER = 1.25
-"""Foregrounds whose sizes differ by more than this may be heads on one side and brains on the other."""
 
 
 @dataclass(frozen=True)
@@ -86,24 +84,6 @@ class ExternalTest:
                 for row in self.rows
             ],
         }
-
-    @property
-    def warnings(self) -> list[str]:
-        """In what the two real sides differ that no model could mend."""
-        own, other = self.sides[Group.HELD_OUT], self.sides[Group.EXTERNAL]
-        found = []
-        if max(own.foreground, other.foreground) > _LARGER * min(own.foreground, other.foreground):
-            fills = [f"{100 * side.foreground:.0f} %" for side in (own, other)]
-            found.append(
-                f"The foreground fills {fills[0]} of the own images and {fills[1]} of the external ones: see whether "
-                "these are whole heads on one side, or cut otherwise."
-            )
-        if other.lowest_mm < own.lowest_mm - 1 or other.highest_mm > own.highest_mm + 1:
-            found.append(
-                f"External slices lie at {other.lowest_mm:.0f} to {other.highest_mm:.0f} mm, the own ones at "
-                f"{own.lowest_mm:.0f} to {own.highest_mm:.0f} mm: a part of the gap is a matter of heights."
-            )
-        return found
 
 
 def shared_cells(plan: EvaluationPlan) -> dict[Group, set[Cell]]:

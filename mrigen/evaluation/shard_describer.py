@@ -19,6 +19,7 @@ from mrigen.config import Config
 from mrigen.diffusion.sampling import sample_noise
 from mrigen.evaluation.planning import EvaluationPlan, ImageShard
 from mrigen.evaluation.shard_files import SHARD_SCHEMA, ShardFiles
+from mrigen.features.efficientnet import COMPUTE_BATCH
 from mrigen.features.networks import Networks
 from mrigen.images.index import Group, ImageRow, hash_order
 from mrigen.labels import Modality
@@ -28,7 +29,6 @@ from mrigen.records import read_image_file, tensor_numpy, unpack_mask, write_tab
 
 Pixels = np.ndarray[Any, np.dtype[np.float32]]
 
-COMPUTE_BATCH = 32
 _RESTORED = ("psnr", "ssim", "mae", "lesion_pixels", "lesion_mae", "error_sum", "restored_features")
 
 

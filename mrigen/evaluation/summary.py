@@ -33,7 +33,7 @@ NO_LESIONS = "no lesion in these images, by their masks"
 
 
 @dataclass(frozen=True)
-class Row:
+class ScopeRow:
     """One row of the report. `images` counts the images of its cells by group, and the held-out subjects.
 
     Figures are named `GROUP/NAME`: `autoencoder-quality/psnr_db`, and `kid_restored` by the leading extractor;
@@ -73,7 +73,7 @@ class Evaluation:
     """A hash of the held-out images."""
     extractors: Sequence[str]
     identities: Mapping[str, str]
-    rows: Sequence[Row]
+    rows: Sequence[ScopeRow]
     pictures: Mapping[tuple[Group, Cell], Sequence[Slice]]
     error_maps: Mapping[Modality, Slice]
     classifier: Mapping[str, Any] | None = None
@@ -85,7 +85,7 @@ class Evaluation:
     num_broken_samples: int = 0
     """Generated images that hold values that are not finite."""
 
-    def of_kind(self, *kinds: ScopeKind) -> list[Row]:
+    def of_kind(self, *kinds: ScopeKind) -> list[ScopeRow]:
         """The rows of some kinds, in their order."""
         return [row for row in self.rows if row.scope.kind in kinds]
 
@@ -123,7 +123,7 @@ def summarise(
         figures["autoencoder-quality/kid_restored"] = figures.pop(
             f"{lead}/kid_restored", Figure.missing(nothing_restored)
         )
-        rows.append(Row(scope, _counts(scope, described), figures))
+        rows.append(ScopeRow(scope, _counts(scope, described), figures))
     return Evaluation(
         images.split,
         plan.held_out,

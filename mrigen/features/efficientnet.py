@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from mrigen.models.efficientnet_lite import as_rgb, load_efficientnet_lite
 
+COMPUTE_BATCH = 32
+"""Images that a worker takes features of at once."""
+
 
 class FeatureExtractor(nn.Module):
     """Images (B, 1, S, S) in [-1, 1] -> features (B, 1280): globally pooled EfficientNet-Lite0 (Tan and Le 2019).

@@ -71,9 +71,8 @@ class PretrainedFeatures:
 def load_pretrained(name: str, weights: Location) -> PretrainedFeatures:
     """The extractor `name` with the weights of a safetensors file; docs/evaluation.md tells how one is made.
 
-    Raises:
-        InputError: if there is no such file, it is no safetensors file, or a tensor is missing, too much, or of another
-            shape or type than in the published weights.
+    Raises InputError if there is no such file, it is no safetensors file, or a tensor is missing, too much, or of
+    another shape or type than in the published weights.
     """
     tensors = _read(name, weights)
     kind = _kind(name, tensors)

@@ -14,8 +14,16 @@ from mrigen.metrics.kernel import MIN_UNITS, kid, permutation_test, permutation_
 from mrigen.metrics.precision import support_figures
 from mrigen.metrics.resampling import ImageSet, interval, owner_sums, owner_weights, seeded
 
-DISTANCES = ("kid", "fid", "fid_infinity", "precision", "recall", "density", "coverage")
-
+DISTANCES = {
+    "kid": "KID",
+    "fid": "FID",
+    "fid_infinity": "FID at infinity",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+}
+"""All of them by name, with their titles."""
 MIN_IMAGES = 10
 """Below this many images on either side there is no figure: it would say more about N than about the images."""
 MAX_IMAGES = 2000

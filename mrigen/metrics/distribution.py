@@ -44,11 +44,11 @@ def frechet(real: Tensor, fake: Tensor) -> Frechet:
     if not bool(torch.isfinite(real).all() and torch.isfinite(fake).all()):
         raise ValueError("features are not finite")
     if min(len(real), len(fake)) < real.shape[1]:
-        return _by_inner_products(real.double(), fake.double())
-    return _by_covariances(real.double(), fake.double())
+        return by_inner_products(real.double(), fake.double())
+    return by_covariances(real.double(), fake.double())
 
 
-def _by_inner_products(real: Tensor, fake: Tensor) -> Frechet:
+def by_inner_products(real: Tensor, fake: Tensor) -> Frechet:
     """With centred, scaled features X_i (S_i = X_i^T X_i), tr((S_1 S_2)^(1/2)) is the sum of the singular values
     of A = X_1 X_2^T, and image i's share q of it is [(A A^T)^(1/2)]_ii."""
     shift = real.mean(0) - fake.mean(0)
@@ -61,7 +61,7 @@ def _by_inner_products(real: Tensor, fake: Tensor) -> Frechet:
     return Frechet(float(value), _slopes(centred[0], shift, shares[0]), _slopes(centred[1], -shift, shares[1]))
 
 
-def _by_covariances(real: Tensor, fake: Tensor) -> Frechet:
+def by_covariances(real: Tensor, fake: Tensor) -> Frechet:
     """With R = S_1^(1/2) and M = R S_2 R: tr((S_1 S_2)^(1/2)) = tr M^(1/2), and the two transport maps are
     R^-1 M^(1/2) R^-1 and R M^(-1/2) R."""
     (real_mean, first), (fake_mean, second) = _moments(real), _moments(fake)

@@ -34,11 +34,11 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality
 from mrigen.model_folder.card import model_card, shows_brains_alone
 from mrigen.models.autoencoder import NETWORKS, Autoencoder
-from mrigen.models.codec import Codec, Pixels
+from mrigen.models.codec import Codec, PixelCodec
 from mrigen.models.conditioning import Conditioner
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.quality import Limits
+from mrigen.quality import ImageLimits
 from mrigen.storage import Location
 
 SUMS = "SHA256SUMS"
@@ -60,7 +60,7 @@ class TrainingFacts:
     slice_mm: np.ndarray[Any, np.dtype[np.float32]]
     subjects: Collection[str]
     sources: Collection[str]
-    limits: Mapping[Modality, Limits]
+    limits: Mapping[Modality, ImageLimits]
     subject_digests: Collection[str] = ()
 
 
@@ -77,7 +77,7 @@ class Model:
     """Data sets that the training images came from; none where the folder does not tell."""
     slice_mm_quantiles: tuple[float, ...]
     """Quantiles, from the least to the greatest, of the slice heights in the training images."""
-    image_limits: Mapping[Modality, Limits]
+    image_limits: Mapping[Modality, ImageLimits]
     """What `mrigen.quality` holds generated images against; empty where the folder does not tell."""
     sha256: str
 
@@ -113,7 +113,7 @@ def load_autoencoder(folder: Path) -> Autoencoder:
 def load_codec(config: Config, vae: Location) -> Codec:
     """The codec of a run, for inference; an autoencoder is in its `vae`. Raises InputError if that is not whole."""
     if config.codec == "pixels":
-        return Pixels()
+        return PixelCodec()
     with vae.as_local() as folder:
         return load_autoencoder(folder)
 

@@ -48,7 +48,7 @@ class Codec(nn.Module, ABC):
         """A name for all that its latents depend on, as hex or a word."""
 
 
-class Pixels(Codec):
+class PixelCodec(Codec):
     """The identity: the denoiser works on the images."""
 
     def encode(self, images: Tensor) -> Posterior:

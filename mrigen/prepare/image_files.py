@@ -63,7 +63,7 @@ def make_image_file(run: Location, data: DataConfig, places: Sequence[Location],
             registered.append({"path": scan.path, "overlap": prepared.overlap, "picture": picture})
         histograms.add(Cell(scan.pathology, scan.modality), prepared.raw_intensities, prepared.scaled_intensities)
     if rows:
-        write_table(to_table(rows, image_schema([data.image_size] * data.spatial_dims)), image_file)
+        write_table(to_table(rows, image_schema(data.image_shape)), image_file)
     report = {
         "key": key,
         "file": image_file.name if rows else None,

@@ -43,7 +43,7 @@ def _digest(tree: object) -> str:
 
 def scans_per_group(data: DataConfig) -> int:
     """As many scans as make a file of a handy size: fewer where each gives a large volume."""
-    pixels = math.prod([data.image_size] * data.spatial_dims)
+    pixels = math.prod(data.image_shape)
     low, high = data.slice_range_mm
     images = 1 if data.spatial_dims == 3 else 1 + int((high - low) / data.slice_step_mm)
     return max(1, min(MAX_SCANS, MAX_FILE_BYTES // (2 * pixels * images)))

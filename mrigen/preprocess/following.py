@@ -15,8 +15,9 @@ from mrigen.preprocess.contents import check_contents
 from mrigen.preprocess.foreground import Mask, find_foreground
 from mrigen.preprocess.intensity import correlation_ratio
 from mrigen.preprocess.masks import area_mean, brain_on_grid, on_grid
-from mrigen.preprocess.registration import GRID_MM, Affine, align, apart_mm, centre_of, on_straight_grid, turned_starts
+from mrigen.preprocess.registration import GRID_MM, align, apart_mm, centre_of, on_straight_grid, turned_starts
 from mrigen.volume import Volume, VolumeError
+from mrigen.volume.scan import Affine
 
 MAX_APART_MM = 2.0
 """How far apart the ends of two starts may put the brain's surface, and a scan on its T1w's grid what lies there."""
@@ -77,8 +78,8 @@ def register_to_scan(volume: Volume, head: T1wHead) -> tuple[Affine, float]:
     places = (middle, middle + foreground.centre_mm - t1w.centre_mm)
     starts = [start for place in places for start in turned_starts(middle, place)]
     moving = on_straight_grid(volume, foreground.mask, _BEYOND_MM)
-    judge = functools.partial(shared_structure, volume, head)
-    return align(fixed, around, moving, starts, num_climbed=_CLIMBED, judge=judge)
+    score = functools.partial(shared_structure, volume, head)
+    return align(fixed, around, moving, starts, num_climbed=_CLIMBED, score=score)
 
 
 def shared_structure(volume: Volume, head: T1wHead, to_scan: Affine) -> float:

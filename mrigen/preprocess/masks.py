@@ -12,7 +12,7 @@ from scipy import ndimage
 from mrigen.preprocess.foreground import Mask, voxel_litres
 from mrigen.volume import Volume, VolumeError
 
-Share = NDArray[np.float32]
+Shares = NDArray[np.float32]
 
 MIN_LITRES, MAX_LITRES = 0.3, 2.2
 """A mask outside of this is not that of a brain; those of children's brains are within."""
@@ -46,7 +46,7 @@ def brain_on_grid(mask: Volume, volume: Volume) -> Mask:
     return brain
 
 
-def area_mean(values: NDArray[Any], to_values: NDArray[np.float64], shape: tuple[int, ...]) -> Share:
+def area_mean(values: NDArray[Any], to_values: NDArray[np.float64], shape: tuple[int, ...]) -> Shares:
     """Mean of `values` (X, Y, Z) over each cell of a grid of `shape`, three axes, which `to_values` leads to them from.
 
     Taken at as many points of the cell as it is voxels long, linear between voxels, so that totals stay; 0 beyond them.
@@ -62,7 +62,7 @@ def area_mean(values: NDArray[Any], to_values: NDArray[np.float64], shape: tuple
     return mean / np.float32(counts.prod())
 
 
-def lesions_on_grid(labels: Volume, volume: Volume) -> Share:
+def lesions_on_grid(labels: Volume, volume: Volume) -> Shares:
     """Labels of lesions (any of 0.5 and above) -> the share of each voxel of a scan that is lesion, float32.
 
     Labels that are all 0 say that there is no lesion.
@@ -77,7 +77,7 @@ def lesions_on_grid(labels: Volume, volume: Volume) -> Share:
     return lesions
 
 
-def mask_of_shares(shares: Share, owed: float = 0.0) -> tuple[Mask, float]:
+def mask_of_shares(shares: Shares, owed: float = 0.0) -> tuple[Mask, float]:
     """The share of each pixel that is lesion -> a mask, in which every lesion has as many pixels as its shares sum up
     to, its fullest ones; what rounding leaves over goes to the next. `owed` is what earlier masks left over; gives what
     this one does.

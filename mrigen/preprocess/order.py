@@ -13,7 +13,7 @@ from mrigen.preprocess.brain_mask import find_brain, needs_brain
 from mrigen.preprocess.contents import check_contents
 from mrigen.preprocess.foreground import Foreground, Mask, box_centre, find_foreground
 from mrigen.preprocess.intensity import normalise, some_intensities
-from mrigen.preprocess.masks import Share
+from mrigen.preprocess.masks import Shares
 from mrigen.preprocess.outline import outlined_png
 from mrigen.preprocess.registration import register
 from mrigen.preprocess.sampling import TrainingImage, scan_images
@@ -38,7 +38,7 @@ class PreparedScan:
 
 
 def prepare_images(
-    volume: Volume, data: DataConfig, *, subject: str, brain: Mask | None = None, lesions: Share | None = None
+    volume: Volume, data: DataConfig, *, subject: str, brain: Mask | None = None, lesions: Shares | None = None
 ) -> PreparedScan:
     """Make the images of one scan; `brain` (X, Y, Z) is where its brain is, as `find_brain` tells, `lesions` the share
     of each voxel that is lesion, where that is known.

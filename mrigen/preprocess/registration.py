@@ -22,8 +22,7 @@ from mrigen.preprocess.itk import LPS, itk_image, simpleitk
 from mrigen.preprocess.masks import on_grid
 from mrigen.preprocess.template import BRAIN_CENTRE_MM, load_template
 from mrigen.volume import Volume, VolumeError
-
-Affine = NDArray[np.float64]
+from mrigen.volume.scan import Affine
 
 GRID_MM = 2
 """Scans are registered on a grid of this spacing, and coarser ones before."""
@@ -117,13 +116,13 @@ def align(
     starts: Sequence[Affine],
     *,
     num_climbed: int = 2,
-    judge: Callable[[Affine], float] | None = None,
+    score: Callable[[Affine], float] | None = None,
 ) -> tuple[Affine, float]:
     """The map from `fixed` to `moving` space under which the two are most alike `around` the brain of `fixed`.
 
     `num_climbed` starts go to their ends: those which are most alike, of poses that differ. Gives the best end, made
-    finer, and how many mm apart it and the nearest other end put the brain's surface. With a `judge` of ends the map is
-    rigid, and the best end is that which it finds best, not that which is most alike.
+    finer, and how many mm apart it and the nearest other end put the brain's surface. With a `score` of ends the map is
+    rigid, and the best end is that of the highest score, not that which is most alike.
 
     Raises VolumeError if the optimiser finds no way.
     """
@@ -134,7 +133,7 @@ def align(
     method = _method(sitk, 4, levels[4][2])
     first, then = (
         (sitk.VersorRigid3DTransform, sitk.VersorRigid3DTransform)
-        if judge
+        if score
         else (sitk.Similarity3DTransform, functools.partial(sitk.AffineTransform, 3))
     )
     poses = [_set(first(), start, middle) for start in starts]
@@ -165,7 +164,7 @@ def align(
             climb(pose, 4)
             end = _set(then(), _map(pose), middle)
             likeness = -climb(end, 2)
-            ends.append((judge(_map(end)) if judge else likeness, end))
+            ends.append((score(_map(end)) if score else likeness, end))
         ends.sort(key=lambda end: -end[0])
         best = ends[0][1]
         apart = min(apart_mm(_map(best), _map(end), centre) for _, end in ends[1:])

@@ -17,10 +17,9 @@ from scipy import ndimage
 from mrigen.config import DataConfig
 from mrigen.preprocess.foreground import Foreground, Mask, find_foreground
 from mrigen.preprocess.intensity import normalise, smoothing_sigmas
-from mrigen.preprocess.masks import Share, area_mean, mask_of_shares
+from mrigen.preprocess.masks import Shares, area_mean, mask_of_shares
 from mrigen.volume import Volume
-
-Affine = NDArray[np.float64]
+from mrigen.volume.scan import Affine
 
 IMAGE_AXES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """Which RAS+ axes (0: right, 1: front, 2: up) a slice's first and second axis and its normal run along."""
@@ -88,7 +87,7 @@ def scan_images(
     subject: str,
     foreground: Foreground | None = None,
     scaled: NDArray[np.float32] | None = None,
-    lesions: Share | None = None,
+    lesions: Shares | None = None,
 ) -> list[TrainingImage]:
     """The training images of one scan: its slices from the lowest position up, or itself as one volume.
 
@@ -105,7 +104,7 @@ def scan_images(
     if any(sigmas):
         scaled = ndimage.gaussian_filter(scaled, sigmas, mode="nearest", truncate=3.0)
     to_voxel = np.linalg.inv(volume.affine)
-    cells = (data.image_size, data.image_size, data.image_size if data.spatial_dims == 3 else 1)
+    cells = (*data.image_shape, 1)[:3]
     images, owed = [], 0.0
     for height in slice_heights(data, subject):
         affine = _image_affine(data, foreground.centre_mm, height)

@@ -80,7 +80,7 @@ def leased(folder: Location) -> Iterator[None]:
 
 
 def _refuse_or_take_over(folder: Location, own: Location) -> None:
-    names = [name for name in _leases(folder) if name != own.name]
+    names = [name for name in leases_in(folder) if name != own.name]
     silent = {name: content for name in names if (content := _content(folder / name)) is not None}
     undecided = [name for name, content in silent.items() if not _is_dead(folder, json.loads(content))]
     for name in undecided:
@@ -98,12 +98,13 @@ def _refuse_or_take_over(folder: Location, own: Location) -> None:
     for name, content in silent.items():
         _log.warning("%s: taken over from %s, which is gone", folder, _name(json.loads(content)))
         (folder / name).delete()
-    for name in _leases(folder, "..lease-"):  # half written, amid a kill
+    for name in leases_in(folder, "..lease-"):  # half written, amid a kill
         if own.name not in name:
             (folder / name).delete()
 
 
-def _leases(folder: Location, prefix: str = ".lease-") -> list[str]:
+def leases_in(folder: Location, prefix: str = ".lease-") -> list[str]:
+    """Names of the leases on a folder."""
     infos = folder.filesystem.get_file_info(pafs.FileSelector(folder.path))
     return [info.base_name for info in infos if info.base_name.startswith(prefix)]
 
@@ -120,7 +121,7 @@ def _is_dead(folder: Location, driver: dict[str, Any]) -> bool:
 
     Raises InputError if it surely lives.
     """
-    if driver["machine"] != _machine():
+    if driver["machine"] != this_machine():
         return False
     try:
         process = psutil.Process(driver["pid"])
@@ -148,10 +149,16 @@ def _this_driver() -> dict[str, Any]:
     except (KeyError, OSError):  # a container's user may have no name
         user = str(os.getuid())
     started = psutil.Process().create_time()
-    return {"user": user, "host": socket.gethostname(), "pid": os.getpid(), "started": started, "machine": _machine()}
+    return {
+        "user": user,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": started,
+        "machine": this_machine(),
+    }
 
 
-def _machine() -> str:
+def this_machine() -> str:
     """Where a process has its number: this boot of this machine, and this container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -43,9 +43,8 @@ def evaluate_run(
     held out of training stand to lazy answers; `command` is shown on the page. What a killed evaluation left is taken
     up again.
 
-    Raises:
-        InputError: for a folder that is not what `mrigen prepare` or `mrigen generate` left, for networks that cannot
-            be read, or for `extrapolation` where no classifier can be trained.
+    Raises InputError for a folder that is not what `mrigen prepare` or `mrigen generate` left, for networks that cannot
+    be read, or for `extrapolation` where no classifier can be trained.
     """
     made, out = samples or run / "samples", result_folder(out or run / "report", "metrics.json")
     real = index_real(run / "data", split)

@@ -14,7 +14,7 @@ from mrigen.evaluation.rounds import describe_images
 from mrigen.evaluation.shard_files import ShardFiles
 from mrigen.features.networks import find_networks
 from mrigen.images.index import Group, ImageIndex, index_generated, index_real, joined
-from mrigen.report.external.page import external_lines, external_page, external_verdict
+from mrigen.report.external.page import external_lines, external_page, external_verdict, external_warnings
 from mrigen.report.notices import model_notices, notices
 from mrigen.report.provenance import comparison_facts
 from mrigen.report.publish import Published, publish, result_folder
@@ -67,7 +67,7 @@ def external_run(
         *(f"External data: {text}" for text in notices(external.provenance)),
         *model_notices(run / "model", generated.provenance, names),
         *told,
-        *found.warnings,
+        *external_warnings(found),
     ]
     facts = comparison_facts(config, own.provenance, generated.provenance)
     facts["External images from"] = ", ".join(map(str, external.provenance["source"]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from mrigen.cohort.closing import Rejections, close_cohort, is_closed
 from mrigen.cohort.estimate import Estimate, estimated, typical_rows
 from mrigen.cohort.order import CohortOrder, Quotas
-from mrigen.cohort.plan import CohortPlan, Row, planned, write_plan
+from mrigen.cohort.plan import CohortPlan, SampleRow, planned, write_plan
 from mrigen.cohort.shard import (
     FORMATS,
     Gate,
@@ -115,7 +115,7 @@ def _tell_time(tell: Callable[[Estimate], None], ahead: Estimate, seconds: float
     tell(replace(ahead, seconds=seconds))
 
 
-def _timed(plan: CohortPlan, loaded: _Loaded, rows: Sequence[Row]) -> float:
+def _timed(plan: CohortPlan, loaded: _Loaded, rows: Sequence[SampleRow]) -> float:
     """Seconds of a sample."""
     pipeline, gates = loaded
     for _ in range(2):

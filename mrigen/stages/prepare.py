@@ -14,13 +14,24 @@ from mrigen.prepare.image_files import make_image_file
 from mrigen.prepare.prepared_data import PreparedData, close_data, open_data, sum_reports, write_quarantine
 from mrigen.prepare.scan_groups import read_groups, regroup_scans, scans_per_group
 from mrigen.prepare.splits import read_splits, with_splits
-from mrigen.prepare.survey import OnRejected, ignore, survey_sources, with_t1w
+from mrigen.prepare.survey import OnRejected, ScanFacts, ignore, survey_sources, with_t1w
 from mrigen.preprocess import check_extras, check_strip_command
 from mrigen.report.data.page import write_data_page
 from mrigen.run import CONFIG, is_finished, store_config
 from mrigen.sources.recognise import FoundScans
-from mrigen.sources.scans import Rejected
+from mrigen.sources.scans import Rejected, Scan
 from mrigen.storage import Location
+
+
+def survey_run(
+    run: Location | None, config: Config, found: FoundScans, each: Each, on_rejected: OnRejected = ignore
+) -> tuple[dict[Scan, ScanFacts], list[Rejected]]:
+    """What `prepare_run` would use, with the split of each scan, and leave out; nothing is written.
+
+    Without a `run` no subject has a split that it keeps.
+    """
+    facts, rejected = survey_sources(found, config.data, each, on_rejected)
+    return with_splits(facts, read_splits(run, config.data) if run else {}, config.data), rejected
 
 
 def prepare_run(

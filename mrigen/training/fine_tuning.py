@@ -18,11 +18,11 @@ from mrigen.storage import Location
 
 EMBEDDED = "embedded"
 
-Stage = Literal["vae", "ldm"]
+TrainingStage = Literal["vae", "ldm"]
 
-_SECTIONS: dict[Stage, str] = {"vae": "autoencoder", "ldm": "denoiser"}
+_SECTIONS: dict[TrainingStage, str] = {"vae": "autoencoder", "ldm": "denoiser"}
 _LATENTS = ("codec", "autoencoder.latent_channels")
-_ALIKE: dict[Stage, tuple[str, ...]] = {
+_ALIKE: dict[TrainingStage, tuple[str, ...]] = {
     "vae": (
         *_LATENTS,
         "autoencoder.network",
@@ -46,7 +46,7 @@ _ALIKE: dict[Stage, tuple[str, ...]] = {
 """Settings by which the weights of one model mean something in another."""
 
 
-def begun_from(model: str, config: Config, stage: Stage) -> Config:
+def begun_from(model: str, config: Config, stage: TrainingStage) -> Config:
     """The configuration, which now names the model (folder, URI or `embedded`) that the weights of `stage` begin with.
 
     Raises InputError if there is none, or if its weights do not fit: with the settings that make them fit.

@@ -7,7 +7,7 @@ a sample, which would bake its noise in for good.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,10 @@ from mrigen.errors import InputError
 from mrigen.model_folder.files import STATISTICS, load_codec
 from mrigen.models.codec import Codec
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.records import latent_schema, read_file, tensor_numpy, to_table, write_table
+from mrigen.records import latent_schema, read_file, tensor_column, tensor_numpy, write_table
 from mrigen.run import finish
 from mrigen.storage import Location
+from mrigen.training.rows import of_split
 
 ENCODE_BATCH = 32
 SMALLEST_LOGVAR = -11.0
@@ -35,11 +36,10 @@ def encode_table(codec: Codec, images: pa.Table, device: str = "cpu") -> pa.Tabl
     posteriors = [codec.encode(part.to(device)) for part in torch.split(pixels, ENCODE_BATCH)]
     means = torch.cat([p.mean for p in posteriors]).cpu().numpy()
     logvars = torch.cat([p.logvar for p in posteriors]).clamp(min=SMALLEST_LOGVAR).cpu().numpy()
-    kept = ("id", "subject", "pathology", "modality", "split", "slice_mm")
-    rows = images.select(kept).to_pylist()
-    for row, mean, logvar in zip(rows, means, logvars, strict=True):
-        row["mean"], row["logvar"] = mean, logvar
-    return to_table(rows, latent_schema(means.shape[1:]))
+    made = {"mean": means, "logvar": logvars}
+    schema = latent_schema(means.shape[1:])
+    columns = [tensor_column(made[one.name], one) if one.name in made else images[one.name] for one in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def encode_file(codec: Codec, source: Location, target: Location, device: str) -> pa.Table:
@@ -67,18 +67,12 @@ class LatentSums:
     squares: tuple[float, ...]
 
     @classmethod
-    def of(cls, latents: pa.Table, held_out: Iterable[str] = ()) -> LatentSums:
+    def of(cls, latents: pa.Table, held_out: Collection[str] = ()) -> LatentSums:
         """Sums over the training rows of a latent table, without the cells that are held out.
 
         The expected square of a latent is mean^2 + variance of its posterior.
         """
-        excluded = set(held_out)
-        names = zip(latents["pathology"].to_pylist(), latents["modality"].to_pylist(), strict=True)
-        keep = [
-            split == "train" and f"{pathology}:{modality}" not in excluded
-            for split, (pathology, modality) in zip(latents["split"].to_pylist(), names, strict=True)
-        ]
-        latents = latents.filter(pa.array(keep, pa.bool_()))
+        latents = of_split(latents, "train", held_out)
         mean = tensor_numpy(latents["mean"]).astype(np.float64)
         square = mean**2 + np.exp(tensor_numpy(latents["logvar"]).astype(np.float64))
         axes = (0, *range(2, mean.ndim))

@@ -23,12 +23,13 @@ from mrigen.models.latent_space import LatentStatistics
 from mrigen.run import deciding_settings, finish, is_finished
 from mrigen.storage import Location
 from mrigen.training.checkpoints import Checkpoints
-from mrigen.training.data import Places, TrainingRows, evenly_spaced, training_limits, training_sources
 from mrigen.training.fine_tuning import load_start
 from mrigen.training.journal import Journal, Report, Stop, never
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss, squared_errors
+from mrigen.training.places import Places, evenly_spaced
 from mrigen.training.prefetch import prefetched
+from mrigen.training.rows import TrainingRows, training_limits, training_sources
 from mrigen.training.state import TrainingState
 
 NUM_VALIDATION = 512

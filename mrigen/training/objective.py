@@ -13,8 +13,9 @@ from mrigen.diffusion.process import PREDICTIONS, NoiseSchedule, add_noise, loss
 from mrigen.models.codec import Posterior
 from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
 from mrigen.models.latent_space import LatentStatistics
-from mrigen.training.data import Array, Places, TrainingRows
+from mrigen.training.places import Array, Places
 from mrigen.training.prefetch import to_device
+from mrigen.training.rows import TrainingRows
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ class Draw:
         return Draw(x0, noise, timesteps, self.conditions.map(lambda _, values: to_device(values, device)))
 
 
-Predict = Callable[[Tensor, Tensor, Conditions], Tensor]
+Network = Callable[[Tensor, Tensor, Conditions], Tensor]
 
 
-def squared_errors(predict: Predict, draw: Draw, schedule: NoiseSchedule, config: Config) -> Tensor:
+def squared_errors(predict: Network, draw: Draw, schedule: NoiseSchedule, config: Config) -> Tensor:
     """Weighted squared error of what the network predicts (B, C, *spatial)."""
     alpha, sigma = schedule.at(draw.timesteps, draw.x0)
     predicted = predict(add_noise(draw.x0, draw.noise, alpha, sigma), draw.timesteps, draw.conditions)
@@ -71,6 +72,6 @@ def squared_errors(predict: Predict, draw: Draw, schedule: NoiseSchedule, config
     return loss_weight(alpha, sigma, config.diffusion) * (predicted - target).square()
 
 
-def denoiser_loss(predict: Predict, draw: Draw, schedule: NoiseSchedule, config: Config) -> Tensor:
+def denoiser_loss(predict: Network, draw: Draw, schedule: NoiseSchedule, config: Config) -> Tensor:
     """Mean of the `squared_errors`, a scalar."""
     return squared_errors(predict, draw, schedule, config).mean()

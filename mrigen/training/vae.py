@@ -23,10 +23,11 @@ from mrigen.records import prepared_parts
 from mrigen.run import deciding_settings, finish, is_finished, require_finished
 from mrigen.storage import Location
 from mrigen.training.checkpoints import Checkpoints
-from mrigen.training.data import Array, Places, TrainingRows, evenly_spaced
 from mrigen.training.fine_tuning import load_start
 from mrigen.training.journal import Journal, Report, Stop, never
+from mrigen.training.places import Array, Places, evenly_spaced
 from mrigen.training.prefetch import prefetched, to_device
+from mrigen.training.rows import TrainingRows
 from mrigen.training.state import TrainingState
 
 NUM_PREVIEWS = 8
@@ -124,9 +125,8 @@ class AutoencoderBatch:
     def of(cls, rows: TrainingRows, numbers: Array, places: Places, config: Config) -> AutoencoderBatch:
         """The rows of these numbers, which stand at `places`, cut to crops where the configuration says so."""
         settings = config.autoencoder
-        side = settings.crop_size or config.data.image_size
-        dims = config.data.spatial_dims
-        latent, spatial = (settings.latent_channels, *[side // settings.downsampling] * dims), (1, *[side] * dims)
+        shape = tuple(settings.crop_size or side for side in config.data.image_shape)
+        dims, latent, spatial = len(shape), settings.latent_shape(shape), (1, *shape)
         uniform, normal = places.draw(dims + 1, (math.prod(latent) + math.prod(spatial),))
         noise, texture_noise = torch.split(normal, [math.prod(latent), math.prod(spatial)], dim=1)
         levels = (settings.latent_noise * uniform[:, dims]).float().view(-1, *[1] * len(latent))

@@ -12,9 +12,9 @@ import click
 import pytest
 
 from jobs.options import worker_options
-from jobs.placement import Placement, _largest_share, connect
+from jobs.placement import Placement, connect, largest_share
 from mrigen.errors import InputError
-from mrigen.process.cores import _container_cpus, usable_cpus
+from mrigen.process.cores import container_cpus, usable_cpus
 from tests.command import mrigen
 
 pytestmark = pytest.mark.ray
@@ -64,7 +64,7 @@ def test_workers_are_as_eager_as_the_driver(ray_cluster: None) -> None:
     ],
 )
 def test_workers_share_what_the_nodes_have(nodes: list[int], num_workers: int, cpus: int) -> None:
-    assert _largest_share(nodes, num_workers) == cpus
+    assert largest_share(nodes, num_workers) == cpus
 
 
 def test_workers_are_sized_by_the_cluster_or_by_the_user(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, files: dict[str, str], 
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert _container_cpus(tmp_path) == cpus
+    assert container_cpus(tmp_path) == cpus
 
 
 @pytest.mark.ray

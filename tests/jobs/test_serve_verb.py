@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from jobs.placement import Placement
-from jobs.serve.bulk import work
+from jobs.serve.bulk import job_process
 from jobs.serve.bulk.body import JobBody
 from jobs.serve.bulk.store import Job
 from mrigen.client import Client, JobFailed
@@ -84,11 +84,11 @@ def test_the_process_of_a_job_tells_how_it_ended(
         raise fault
 
     job = Job(id="job-1", key=None, order=JobBody(), num_samples=1, created=datetime.now(UTC))
-    monkeypatch.setattr(work, "generate_run", generate)
-    monkeypatch.setattr(work, "_end_with_the_server", lambda: None)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(work.line_for(job, "/jobs", None, Placement())))
+    monkeypatch.setattr(job_process, "generate_run", generate)
+    monkeypatch.setattr(job_process, "end_with_the_server", lambda: None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(job_process.line_for(job, "/jobs", None, Placement())))
     with pytest.raises(SystemExit) as ended:
-        work.main()
+        job_process.main()
     assert (ended.value.code, capsys.readouterr().out) == (status, told)
 
 

@@ -18,9 +18,9 @@ from jobs import serve
 from jobs.cli import VERBS, cli
 from jobs.serve.api import Order, describe
 from jobs.serve.application import Args
-from jobs.serve.figures import Figures
 from jobs.serve.files import Made
 from jobs.serve.keys import KEY_VARIABLE
+from jobs.serve.meter import Meter
 from mrigen import __version__
 from mrigen.labels import all_cells
 from mrigen.pipeline import Pipeline
@@ -229,14 +229,14 @@ def test_the_dockerfile_copies_what_is_there_and_runs_as_a_user() -> None:
 
 def test_the_dashboard_asks_for_figures_that_a_server_has() -> None:
     model = describe(Pipeline.load(), "embedded", 50)
-    figures, order = Figures(model), Order(all_cells()[0], 1, 7, model.defaults, None, "png")
-    figures.note_request("/v1/samples", "POST", 200, 1.0)
+    meter, order = Meter(model), Order(all_cells()[0], 1, 7, model.defaults, None, "png")
+    meter.note_request("/v1/samples", "POST", 200, 1.0)
     asyncio.run(
-        figures.noted(order, asyncio.sleep(0, Made([], compute_s=1.0, num_batches=1, encode_s=0.1, num_places=8.0)))
+        meter.noted(order, asyncio.sleep(0, Made([], compute_s=1.0, num_batches=1, encode_s=0.1, num_places=8.0)))
     )
     told = {
         (sample.name, *sample.labels)
-        for family in text_string_to_metric_families(figures.text().decode())
+        for family in text_string_to_metric_families(meter.text().decode())
         for sample in family.samples
     }
     labels = {name: set(rest) for name, *rest in told}

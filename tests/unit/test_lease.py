@@ -58,7 +58,7 @@ def test_a_second_driver_is_refused_by_the_name_of_the_first_and_nothing_is_left
 def test_the_lease_of_a_process_that_is_gone_is_taken_over_at_once(folder, caplog):
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
-    left = leave(folder, machine=lease._machine(), pid=done.pid)
+    left = leave(folder, machine=lease.this_machine(), pid=done.pid)
     (folder / f".{left.name}.1234.tmp").write_bytes(b"{")  # it was killed as it wrote its lease anew
     began = time.monotonic()
     with leased(folder):
@@ -68,7 +68,7 @@ def test_the_lease_of_a_process_that_is_gone_is_taken_over_at_once(folder, caplo
 
 
 def test_a_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(folder, quick, caplog):
-    leave(folder, machine=lease._machine(), pid=os.getpid())
+    leave(folder, machine=lease.this_machine(), pid=os.getpid())
     with leased(folder):
         assert caplog.messages[-1].endswith("which is gone")
 
@@ -105,7 +105,7 @@ def interrupts():
 def test_who_was_taken_for_dead_stops(folder, quick, interrupts):
     def work() -> None:
         with leased(folder):
-            [name] = lease._leases(folder)
+            [name] = lease.leases_in(folder)
             (folder / name).delete()
             time.sleep(30)
 
@@ -117,14 +117,14 @@ def test_who_was_taken_for_dead_stops(folder, quick, interrupts):
 
 def test_a_lease_lives_on_by_its_beats(folder, quick):
     with leased(folder):
-        [name] = lease._leases(folder)
+        [name] = lease.leases_in(folder)
         first = (folder / name).read_bytes()
         time.sleep(0.5)
         assert (folder / name).read_bytes() != first
 
 
 def test_warnings_are_seen_without_logging_set_up(tmp_path):
-    leave(Location.parse(tmp_path), machine=lease._machine(), pid=2**22 + 1)
+    leave(Location.parse(tmp_path), machine=lease.this_machine(), pid=2**22 + 1)
     code = "from mrigen.process.lease import *\nwith leased(Location.parse(sys.argv[1])): pass"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}", str(tmp_path)], capture_output=True, text=True, check=True

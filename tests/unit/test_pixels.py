@@ -15,7 +15,7 @@ from mrigen.errors import InputError
 from mrigen.features.networks import find_networks
 from mrigen.labels import Cell
 from mrigen.model_folder.files import load_model
-from mrigen.models.codec import Pixels
+from mrigen.models.codec import PixelCodec
 from mrigen.pipeline import Pipeline, SampleRequest
 from mrigen.records import read_table, tensor_numpy
 from mrigen.run import deciding_settings
@@ -58,7 +58,7 @@ def test_there_is_no_autoencoder_and_who_asks_for_it_is_told_why(run):
 
 def test_samples_are_images_in_the_scale_of_the_training_images(run):
     model = load_model(run / "model")
-    assert isinstance(model.codec, Pixels)
+    assert isinstance(model.codec, PixelCodec)
     images = tensor_numpy(read_table(Location.parse(run / "data"))["image"])
     kept = np.asarray(read_table(Location.parse(run / "data"))["split"]) == "train"
     assert model.statistics.mean == pytest.approx([images[kept].mean()], abs=1e-4)
@@ -86,6 +86,6 @@ def test_the_codec_is_part_of_what_decides_a_stage():
 
 def test_pixels_come_back_as_they_were():
     images = torch.rand(2, 1, 8, 8)
-    posterior = Pixels().encode(images)
-    assert torch.equal(Pixels().decode(posterior.mean), images)
+    posterior = PixelCodec().encode(images)
+    assert torch.equal(PixelCodec().decode(posterior.mean), images)
     torch.testing.assert_close(posterior.sample(torch.randn(2, 1, 8, 8)), images, atol=1e-5, rtol=0)

@@ -8,7 +8,7 @@ import pytest
 from mrigen.labels import Cell, Modality
 from mrigen.quality import fault_of, image_facts, limits_of
 from mrigen.storage import Location
-from mrigen.training.data import training_limits
+from mrigen.training.rows import training_limits
 from tests.fake_run import made_up_image, write_data
 
 TRAINING = np.stack([made_up_image(number) for number in range(200)])

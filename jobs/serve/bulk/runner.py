@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from jobs.serve.bulk.store import Job, JobStore
-from jobs.serve.figures import Figures
+from jobs.serve.meter import Meter
 
 Process = subprocess.Popen[str]
 POLL_S = 0.2
@@ -29,8 +29,8 @@ class JobRunner:
     where the disk is full: then it is started again later.
     """
 
-    def __init__(self, store: JobStore, start: Callable[[Job], Process], figures: Figures) -> None:
-        self._store, self._start, self._figures = store, start, figures
+    def __init__(self, store: JobStore, start: Callable[[Job], Process], meter: Meter) -> None:
+        self._store, self._start, self._meter = store, start, meter
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
@@ -74,7 +74,7 @@ class JobRunner:
         self._store.end(job, fault)
         if fault is None:
             for cell, count in self._store.counts(job).items():
-                self._figures.note_samples(cell, count)
+                self._meter.note_samples(cell, count)
 
 
 def start_process(command: Sequence[str], first_line: str) -> Process:

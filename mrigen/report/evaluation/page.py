@@ -12,7 +12,7 @@ from mrigen.images.index import Group
 from mrigen.images.scopes import ScopeKind
 from mrigen.metrics.accuracy import NUM_BINS
 from mrigen.metrics.clinical import DARK_FLUID
-from mrigen.metrics.comparison import MAX_IMAGES, MIN_IMAGES
+from mrigen.metrics.comparison import DISTANCES, MAX_IMAGES, MIN_IMAGES
 from mrigen.metrics.image_quality import ms_ssim_betas
 from mrigen.metrics.infinity import NUM_SIZES
 from mrigen.metrics.kernel import MIN_UNITS
@@ -27,15 +27,6 @@ from mrigen.report.evaluation.widths import width_section
 from mrigen.report.figure_text import Notes
 from mrigen.report.rendering import data_uri, embedded_slice, render
 
-_DISTANCES = {
-    "kid": "KID",
-    "fid": "FID",
-    "fid_infinity": "FID at infinity",
-    "precision": "Precision",
-    "recall": "Recall",
-    "density": "Density",
-    "coverage": "Coverage",
-}
 _DIVERSITY = [
     Column("MS-SSIM, generated", "diversity/ms_ssim_generated"),
     Column("MS-SSIM, real", "diversity/ms_ssim_real"),
@@ -113,7 +104,7 @@ def _distribution_tables(evaluation: Evaluation, extractor: str, notes: Notes) -
     tables = {"extractor": extractor, "reason": None}
     if extractor not in evaluation.extractors:
         return {**tables, "reason": evaluation.rows[0].figures[f"{extractor}/kid"].reason}
-    columns = [Column(title, f"{extractor}/{name}", f"{extractor}/{name}_floor") for name, title in _DISTANCES.items()]
+    columns = [Column(title, f"{extractor}/{name}", f"{extractor}/{name}_floor") for name, title in DISTANCES.items()]
     narrow = [column for column in columns if not column.name.endswith("fid_infinity")]
     return {
         **tables,

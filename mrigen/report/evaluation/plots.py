@@ -11,7 +11,7 @@ from PIL import Image
 
 from mrigen.evaluation.described_cells import Slice
 from mrigen.evaluation.extrapolation import FLOOR, GENERATED, HEALTHY, NEAREST, Extrapolation
-from mrigen.evaluation.summary import Row
+from mrigen.evaluation.summary import ScopeRow
 from mrigen.labels import Modality
 from mrigen.metrics.figure import Figure
 from mrigen.report.plots import BLUE, BROWN, FAINT, GRID, RED, png, tidy
@@ -25,7 +25,7 @@ _ANSWERS = {
 
 
 def interval_plot(
-    rows: Sequence[Row], panels: Sequence[tuple[str, str, str]], *, real_label: str = "real against real"
+    rows: Sequence[ScopeRow], panels: Sequence[tuple[str, str, str]], *, real_label: str = "real against real"
 ) -> bytes | None:
     """One line a row, one panel for each (title, figure of generated images, figure of real ones): dots with their
     intervals. None where no figure has a value."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mrigen.evaluation.summary import Row
+from mrigen.evaluation.summary import ScopeRow
 from mrigen.images.scopes import ScopeKind
 from mrigen.report.figure_text import Notes
 
@@ -23,7 +23,7 @@ class Column:
     real: str | None = None
 
 
-def figure_table(rows: Sequence[Row], columns: Sequence[Column], notes: Notes) -> dict[str, Any]:
+def figure_table(rows: Sequence[ScopeRow], columns: Sequence[Column], notes: Notes) -> dict[str, Any]:
     """Rows of figures, as the macro `figure_table` takes them; with the N that all figures of a row share, if they
     do."""
     shown = []

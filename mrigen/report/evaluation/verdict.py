@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mrigen.condition_classifier.fidelity import TARGETS
-from mrigen.evaluation.summary import FIDELITY, Evaluation, Row
+from mrigen.evaluation.summary import FIDELITY, Evaluation, ScopeRow
 from mrigen.images.scopes import ScopeKind
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.kernel import MIN_UNITS
@@ -46,12 +46,12 @@ def verdict(evaluation: Evaluation) -> list[str]:
     return [*ordered[: MOST - len(asked)], *asked]
 
 
-def _named_first(row: Row) -> str:
+def _named_first(row: ScopeRow) -> str:
     """The first extractor of the configuration, be it usable or not."""
     return next(name.removesuffix("/kid") for name in row.figures if name.endswith("/kid"))
 
 
-def _told(rows: Sequence[Row], lead: str) -> Iterator[Said]:
+def _told(rows: Sequence[ScopeRow], lead: str) -> Iterator[Said]:
     tested = [row for row in rows if told_apart(_figure(row, lead, "kid")) is not None]
     if not tested:
         needs = f"has the {MIN_UNITS} held-out subjects that the test needs"
@@ -69,7 +69,7 @@ def _told(rows: Sequence[Row], lead: str) -> Iterator[Said]:
     )
 
 
-def _distance(pooled: Row, lead: str, kind: str) -> Iterator[Said]:
+def _distance(pooled: ScopeRow, lead: str, kind: str) -> Iterator[Said]:
     figure, floor = _figure(pooled, lead, "kid"), _figure(pooled, lead, "kid_floor")
     if figure.value is None:
         yield 1, f"Over all {kind} there is no KID: {figure.reason}."
@@ -87,7 +87,7 @@ def _distance(pooled: Row, lead: str, kind: str) -> Iterator[Said]:
     yield int(told is True or apart(figure, floor)), sentence + "."
 
 
-def _farthest(rows: Sequence[Row], lead: str) -> str:
+def _farthest(rows: Sequence[ScopeRow], lead: str) -> str:
     """The cells with the greatest KID among those that are clearly above their floor."""
     excess = []
     for row in rows:
@@ -98,7 +98,9 @@ def _farthest(rows: Sequence[Row], lead: str) -> str:
     return f"; farthest by KID: {names}" if names else ""
 
 
-def _support(cells: Sequence[Row], modalities: Sequence[Row], pooled: Sequence[Row], lead: str) -> Iterator[Said]:
+def _support(
+    cells: Sequence[ScopeRow], modalities: Sequence[ScopeRow], pooled: Sequence[ScopeRow], lead: str
+) -> Iterator[Said]:
     """Precision and coverage where they are worst: of cells, or of modalities where no cell has enough images.
 
     Pathologies and all together may blame, never praise: there a blob lies between the images of many cells and looks
@@ -126,7 +128,7 @@ def _support(cells: Sequence[Row], modalities: Sequence[Row], pooled: Sequence[R
         yield against, "At worst, " + ", and ".join(shares) + "."
 
 
-def _diversity(rows: Sequence[Row]) -> Iterator[Said]:
+def _diversity(rows: Sequence[ScopeRow]) -> Iterator[Said]:
     pairs = [(row.figures["diversity/ms_ssim_generated"], row.figures["diversity/ms_ssim_real"]) for row in rows]
     known = [(made, real) for made, real in pairs if made.low is not None and real.low is not None]
     if not known:
@@ -140,7 +142,7 @@ def _diversity(rows: Sequence[Row]) -> Iterator[Said]:
     )
 
 
-def _fidelity(trained: Row) -> Iterator[Said]:
+def _fidelity(trained: ScopeRow) -> Iterator[Said]:
     """Accuracy on generated images beside that on held-out real ones."""
     figures = {target: _figure(trained, FIDELITY, target) for target in TARGETS}
     reasons = {figure.reason for figure in figures.values()}
@@ -164,7 +166,7 @@ def _fidelity(trained: Row) -> Iterator[Said]:
         yield BROKEN if less and _under_half(made, real) else int(less), sentence + "."
 
 
-def _autoencoder(row: Row) -> Iterator[Said]:
+def _autoencoder(row: ScopeRow) -> Iterator[Said]:
     figure = row.figures["autoencoder-quality/psnr_db"]
     if figure.value is not None:
         decibels = figure_and_interval("psnr_db", figure)
@@ -185,5 +187,5 @@ def _overlap(first: Figure, second: Figure) -> str:
     return ", and the intervals do not overlap" if apart(first, second) else ", and the intervals overlap"
 
 
-def _figure(row: Row, extractor: str, name: str) -> Figure:
+def _figure(row: ScopeRow, extractor: str, name: str) -> Figure:
     return row.figures.get(f"{extractor}/{name}", _NOTHING)

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import LogLocator
 
-from mrigen.evaluation.summary import Evaluation, Row
+from mrigen.evaluation.summary import Evaluation, ScopeRow
 from mrigen.images.scopes import ScopeKind
 from mrigen.labels import Modality, Pathology
 from mrigen.metrics.kernel import SIDES, TIMES, width_name
@@ -51,12 +51,12 @@ def images_for(curve: Curve, width: float) -> str:
     return f"{math.ceil(low * (high / low) ** share - 1e-9):,}"
 
 
-def _curve(row: Row, lead: str, side: str) -> Curve:
+def _curve(row: ScopeRow, lead: str, side: str) -> Curve:
     found = (row.figures.get(f"{lead}/{width_name(side, times)}") for times in TIMES)
     return [(figure.n, figure.value) for figure in found if figure is not None and figure.value]
 
 
-def _plot(cells: Sequence[Row], lead: str) -> bytes:
+def _plot(cells: Sequence[ScopeRow], lead: str) -> bytes:
     """A panel for each pathology, a colour for each modality."""
     shown = [one for one in Pathology if any(row.scope.cells[0].pathology is one for row in cells)]
     plot = Plot(figsize=(2.9 * len(shown) + 1.2, 3.1), dpi=110, layout="constrained")

@@ -20,6 +20,8 @@ _SIDES = dict(zip(SIDES, ("Own held-out", "External", "Samples"), strict=True))
 _PAIRS = dict(zip(PAIRS, ("Samples to own", "Samples to external", "Own to external"), strict=True))
 _LOOKS = dict(zip(PAIRS, ((RED, "o"), (YELLOW, "D"), (BLUE, "s")), strict=True))
 _FIGURES = {"kid": "KID", "fid": "FID"}
+_LARGER = 1.25
+"""Foregrounds whose sizes differ by more than this may be heads on one side and brains on the other."""
 
 
 def external_page(
@@ -91,6 +93,24 @@ def external_verdict(found: ExternalTest) -> str:
     else:
         larger = "the gap between the data sets is the larger part, which this model cannot close"
     return f"{told}; own and external images lie {text[2]} apart: {larger}."
+
+
+def external_warnings(found: ExternalTest) -> list[str]:
+    """In what the two real sides differ that no model could mend."""
+    own, other = found.sides[Group.HELD_OUT], found.sides[Group.EXTERNAL]
+    told = []
+    if max(own.foreground, other.foreground) > _LARGER * min(own.foreground, other.foreground):
+        fills = [f"{100 * side.foreground:.0f} %" for side in (own, other)]
+        told.append(
+            f"The foreground fills {fills[0]} of the own images and {fills[1]} of the external ones: see whether "
+            "these are whole heads on one side, or cut otherwise."
+        )
+    if other.lowest_mm < own.lowest_mm - 1 or other.highest_mm > own.highest_mm + 1:
+        told.append(
+            f"External slices lie at {other.lowest_mm:.0f} to {other.highest_mm:.0f} mm, the own ones at "
+            f"{own.lowest_mm:.0f} to {own.highest_mm:.0f} mm: a part of the gap is a matter of heights."
+        )
+    return told
 
 
 def external_lines(found: ExternalTest) -> str:

@@ -14,7 +14,7 @@ from mrigen.config import Config
 from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
 from mrigen.evaluation.answered_images import ScoredImages
-from mrigen.features.efficientnet import FeatureExtractor
+from mrigen.features.efficientnet import COMPUTE_BATCH, FeatureExtractor
 from mrigen.features.names import EFFICIENTNET, MRI
 from mrigen.images.labelled import LabelledImages
 from mrigen.labels import Cell
@@ -27,7 +27,6 @@ from mrigen.studies.ablation.shards import AblationPlan, AblationShard
 
 EXTRACTORS = (EFFICIENTNET, MRI)
 """Whose features images are compared by, the leading one first."""
-COMPUTE_BATCH = 32
 
 SHARD_SCHEMA = pa.schema(
     [

@@ -18,7 +18,7 @@ from mrigen.metrics.resampling import LEVEL, Codes, Matrix, Weights
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ReadersMean:
     """A mean over readers, its standard error, and the degrees of freedom of that."""
 
     value: float
@@ -54,7 +54,7 @@ class Estimate:
         return figure if null is None else figure.tested(self.p_value(null))
 
 
-def over_readers(values: Weights, covariance: Matrix) -> Estimate:
+def over_readers(values: Weights, covariance: Matrix) -> ReadersMean:
     """The mean of the readers' figures (J,); `covariance` (J, J) is that of their errors from the cases alone.
 
     With one reader it holds for that one. The error is never smaller than that for these readers as they are, which few
@@ -62,12 +62,12 @@ def over_readers(values: Weights, covariance: Matrix) -> Estimate:
     """
     count = len(values)
     if count == 1:
-        return Estimate(float(values[0]), math.sqrt(covariance[0, 0]))
+        return ReadersMean(float(values[0]), math.sqrt(covariance[0, 0]))
     shared = max(float(covariance[~np.eye(count, dtype=bool)].mean()), 0.0)
     between = float(np.var(values, ddof=1))
     spread = max(between + count * shared, float(covariance.diagonal().mean()) + (count - 1) * shared)
     freedom = (count - 1) * (spread / between) ** 2 if between > 0 else math.inf
-    return Estimate(float(values.mean()), math.sqrt(spread / count), freedom)
+    return ReadersMean(float(values.mean()), math.sqrt(spread / count), freedom)
 
 
 def mean_covariance(components: Matrix, owners: Codes) -> Matrix:

@@ -17,7 +17,7 @@ from mrigen.studies.reader_study.answers import Reading, rating
 from mrigen.studies.reader_study.design import StudyKey
 from mrigen.studies.reader_study.detection import Detection, ReaderFigures, roc_points, shares
 from mrigen.studies.reader_study.power import CHANCE
-from mrigen.studies.reader_study.readers import Estimate, over_readers
+from mrigen.studies.reader_study.readers import ReadersMean, over_readers
 
 DRAWS = 2000
 _SHARE = (0.0, 1.0)
@@ -143,7 +143,7 @@ def _both(found: ReaderFigures) -> tuple[Weights, Matrix]:
     return found.values, found.covariance
 
 
-def _of_one(found: ReaderFigures, place: int) -> Estimate:
+def _of_one(found: ReaderFigures, place: int) -> ReadersMean:
     return over_readers(found.values[[place]], found.covariance[place : place + 1, place : place + 1])
 
 

@@ -11,8 +11,8 @@ from mrigen.audit.decision import (
     CellAudit,
     CopyLimits,
     Neighbour,
+    Proportion,
     Query,
-    Share,
     decide,
     decide_cell,
     excess_p_value,
@@ -47,20 +47,20 @@ def decided(samples: list[Query], held_out: list[Query] | None = None, cell: Cel
 
 
 def test_the_interval_is_wilsons() -> None:
-    assert Share(8, 10).interval == wilson(0.8, 10)
-    assert Share(0, 0).interval == (0.0, 1.0)
+    assert Proportion(8, 10).interval == wilson(0.8, 10)
+    assert Proportion(0, 0).interval == (0.0, 1.0)
 
 
 def test_one_stratum_is_fishers_exact_test() -> None:
     for a, b in ((3, 0), (5, 2), (0, 4), (12, 12)):
         truth = fisher_exact([[a, 12 - a], [b, 12 - b]], alternative="greater").pvalue
-        assert excess_p_value([(Share(a, 12), Share(b, 12))]) == pytest.approx(truth)
+        assert excess_p_value([(Proportion(a, 12), Proportion(b, 12))]) == pytest.approx(truth)
 
 
 def test_strata_are_convolved() -> None:
-    strata = [(Share(3, 6), Share(1, 5)), (Share(2, 4), Share(0, 7))]
+    strata = [(Proportion(3, 6), Proportion(1, 5)), (Proportion(2, 4), Proportion(0, 7))]
 
-    def chances(first: Share, second: Share) -> dict[int, float]:
+    def chances(first: Proportion, second: Proportion) -> dict[int, float]:
         total = first.count + second.count
         return {
             k: math.comb(first.n, k) * math.comb(second.n, total - k) / math.comb(first.n + second.n, total)
@@ -75,7 +75,7 @@ def test_strata_are_convolved() -> None:
 
 def test_the_test_is_exact_for_an_order_statistic() -> None:
     # 3 or more of 12 samples beyond the highest of 12 held-out images: the three highest of all 24 are samples.
-    assert excess_p_value([(Share(3, 12), Share(0, 12))]) == pytest.approx(12 * 11 * 10 / (24 * 23 * 22))
+    assert excess_p_value([(Proportion(3, 12), Proportion(0, 12))]) == pytest.approx(12 * 11 * 10 / (24 * 23 * 22))
 
 
 def test_holm() -> None:
@@ -137,8 +137,8 @@ def test_the_smallest_number_that_fails_is_that() -> None:
     audit = decide([decided(people(seed=1))], SETTINGS)
     second = audit.held_out_matches
     assert audit.detectable is not None
-    assert excess_p_value([(Share(audit.detectable, 100), second)]) < 0.01
-    assert excess_p_value([(Share(audit.detectable - 1, 100), second)]) >= 0.01
+    assert excess_p_value([(Proportion(audit.detectable, 100), second)]) < 0.01
+    assert excess_p_value([(Proportion(audit.detectable - 1, 100), second)]) >= 0.01
     assert decide([decided([query(0.7, 0.7)], people(12))], SETTINGS).detectable is None
 
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from mrigen.cohort.closing import Rejections, _size, close_cohort
+from mrigen.cohort.closing import Rejections, close_cohort, size_class
 from mrigen.cohort.estimate import estimated, typical_rows
 from mrigen.cohort.order import Kind
 from mrigen.cohort.plan import CohortPlan, planned, write_plan
@@ -328,4 +328,4 @@ def test_a_cohort_with_a_shard_missing_is_not_closed(pipeline, tmp_path):
     ("count", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (2_000_000, "1M<n<10M")]
 )
 def test_the_card_tells_the_size_as_hubs_read_it(count, size):
-    assert _size(count) == size
+    assert size_class(count) == size

@@ -15,7 +15,7 @@ from mrigen.evaluation.figure_tasks import ComparedImages
 from mrigen.evaluation.planning import EvaluationPlan, plan_evaluation
 from mrigen.evaluation.rounds import compute_figures
 from mrigen.evaluation.shard_describer import ShardDescriber
-from mrigen.evaluation.summary import Evaluation, Row
+from mrigen.evaluation.summary import Evaluation, ScopeRow
 from mrigen.features.networks import find_networks
 from mrigen.images.index import ImageIndex, index_generated, index_real
 from mrigen.storage import Location
@@ -47,5 +47,5 @@ def figures_of(
     return compute_figures(lambda: images, plan, one_by_one, **known)
 
 
-def row_named(evaluation: Evaluation, name: object) -> Row:
+def row_named(evaluation: Evaluation, name: object) -> ScopeRow:
     return next(row for row in evaluation.rows if row.name == str(name))

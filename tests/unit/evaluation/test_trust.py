@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mrigen.config import Config, load_config
-from mrigen.evaluation.summary import Evaluation, Row
+from mrigen.evaluation.summary import Evaluation, ScopeRow
 from mrigen.images.scopes import ScopeKind
 from mrigen.labels import Cell, Pathology, all_cells
 from mrigen.volume import read_volume
@@ -76,12 +76,12 @@ def evaluating(cohort: Cohort, run: Path, config: Config) -> Evaluate:
     return evaluate
 
 
-def compared(evaluation: Evaluation) -> list[Row]:
+def compared(evaluation: Evaluation) -> list[ScopeRow]:
     """The rows that have images: all cells together, modalities, pathologies, cells."""
     return [row for row in evaluation.rows if row.images["generated"]]
 
 
-def told(row: Row) -> set[str]:
+def told(row: ScopeRow) -> set[str]:
     """The figures that tell the samples of a row from real images."""
     return caught_by(row.figures, sorted({name.partition("/")[0] for name in row.figures if name.endswith("/kid")}))
 
@@ -96,7 +96,7 @@ def of(extractor: str, *names: str) -> set[str]:
     return {f"{extractor}/{name}" for name in names}
 
 
-def check_floor(row: Row, extractor: str) -> None:
+def check_floor(row: ScopeRow, extractor: str) -> None:
     """KID lies within the interval of its floor, which holds 0, and its test finds no difference."""
     figure, floor = row.figures[f"{extractor}/kid"], row.figures[f"{extractor}/kid_floor"]
     assert figure.n == floor.n

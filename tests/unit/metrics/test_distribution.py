@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from mrigen.metrics.distribution import BLOCK, Frechet, _by_covariances, _by_inner_products, frechet
+from mrigen.metrics.distribution import BLOCK, Frechet, by_covariances, by_inner_products, frechet
 
 
 def exact_sample(n: int, mean: Tensor, covariance: Tensor, seed: int) -> Tensor:
@@ -24,7 +24,7 @@ def some_covariance(d: int, seed: int) -> Tensor:
 
 
 def ways(real: Tensor, fake: Tensor) -> list[Frechet]:
-    return [_by_covariances(real.double(), fake.double()), _by_inner_products(real.double(), fake.double())]
+    return [by_covariances(real.double(), fake.double()), by_inner_products(real.double(), fake.double())]
 
 
 def both(real: Tensor, fake: Tensor) -> list[float]:

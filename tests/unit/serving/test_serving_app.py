@@ -22,6 +22,7 @@ from jobs.serve.api import MAX_BODY_BYTES, ModelInfo, SampleBody
 from jobs.serve.keys import Client, Keys
 from jobs.serve.refusals import Refused
 from mrigen.config import SamplerConfig
+from mrigen.diffusion.solvers import SOLVERS
 
 GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
 JSON = {"Content-Type": "application/json"}
@@ -109,6 +110,7 @@ def body_with(**changes: Any) -> bytes:
     return json.dumps(GOOD | changes).encode()
 
 
+*FIRST, LAST = SOLVERS
 BAD: list[tuple[str, bytes, str]] = [
     ("empty", b"", "empty"),
     ("no end", b'{"pathology": "', "not JSON: Unterminated string starting at character 14"),
@@ -143,7 +145,7 @@ BAD: list[tuple[str, bytes, str]] = [
     ("too many digits", b'{"pathology": "Healthy", "modality": "PD", "seed": ' + b"9" * 5000 + b"}", "digits"),
     ("too many steps", body_with(num_steps=101), "num_steps: 101 is more than 100"),
     ("too much guidance", body_with(guidance_scale=51), "guidance_scale: must be less than or equal to 50"),
-    ("unknown solver", body_with(solver="euler"), "solver: must be 'ddim', 'dpmpp-2m' or 'ddpm'"),
+    ("unknown solver", body_with(solver="euler"), f"solver: must be {', '.join(map(repr, FIRST))} or {LAST!r}"),
     ("unknown format", body_with(format="dicom"), "format: must be 'nifti', 'png' or 'npy'"),
     ("slice below", body_with(slice_mm=-20.5), "slice_mm: -20.5 lies outside -20 to 46"),
     ("text as permission", body_with(allow_untrained="yes"), "allow_untrained"),

@@ -27,9 +27,9 @@ from jobs.serve.bulk.body import MAX_JOB_BYTES, JobBody, in_json_words, plan_job
 from jobs.serve.bulk.routes import job_routes
 from jobs.serve.bulk.runner import JobRunner, Process, start_process
 from jobs.serve.bulk.store import Job, JobStore
-from jobs.serve.figures import Figures
 from jobs.serve.keys import Client as KeyClient
 from jobs.serve.keys import Keys
+from jobs.serve.meter import Meter
 from jobs.serve.refusals import Refused
 from mrigen.cohort.plan import read_plan
 from mrigen.cohort.shard import manifest_part
@@ -49,16 +49,16 @@ def serve(tmp_path: Path, backend: FakeBackend, model: ModelInfo) -> Iterator[Cl
 
         def serve(code: str = "input()", max_waiting: int = 3, **options: Any) -> TestClient:
             stack.close()
-            store, figures = JobStore(Location.parse(tmp_path), max_waiting), Figures(model)
+            store, meter = JobStore(Location.parse(tmp_path), max_waiting), Meter(model)
 
             def start(job: Job) -> Process:
                 (store.samples(job) / SUCCESS).write_json({"cells": {"Healthy:T1w": 3}})
                 return start_process(["-c", code], job.id)
 
-            stack.enter_context(JobRunner(store, start, figures))
+            stack.enter_context(JobRunner(store, start, meter))
             plan = functools.partial(plan_job, pipeline=FakePipeline(), model=None, max_num_steps=100)
             routes = job_routes(store, plan, options.get("keys"))
-            app = make_app(backend, model, jobs=routes, figures=figures, **options)
+            app = make_app(backend, model, jobs=routes, meter=meter, **options)
             return stack.enter_context(TestClient(app, "http://127.0.0.1"))
 
         yield serve

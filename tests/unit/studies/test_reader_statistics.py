@@ -10,7 +10,7 @@ from mrigen.errors import InputError
 from mrigen.studies.reader_study.agreement import cohen_kappa, fleiss_kappa
 from mrigen.studies.reader_study.detection import Detection, roc_points, shares
 from mrigen.studies.reader_study.power import Readers
-from mrigen.studies.reader_study.readers import Estimate, mean_covariance, over_readers
+from mrigen.studies.reader_study.readers import ReadersMean, mean_covariance, over_readers
 
 ONE = np.ones((1, 1))
 
@@ -47,7 +47,7 @@ def test_readers_who_agree_by_chance_are_no_surer_than_their_cases_allow() -> No
     found = over_readers(np.array([0.6, 0.6, 0.6]), np.diag([0.01] * 3))
     assert found.error == pytest.approx(0.1 / np.sqrt(3))
     assert found.freedom == np.inf
-    assert over_readers(np.array([0.6]), ONE * 0.01) == Estimate(0.6, 0.1)
+    assert over_readers(np.array([0.6]), ONE * 0.01) == ReadersMean(0.6, 0.1)
 
 
 def test_an_area_has_the_variance_of_delong() -> None:
@@ -130,13 +130,13 @@ def test_the_kappas_of_published_tables() -> None:
 
 def test_equivalence_is_shown_where_the_90_percent_interval_lies_within_the_margin() -> None:
     for value in np.linspace(0.3, 0.7, 41):
-        estimate = Estimate(float(value), 0.03, 7.5)
+        estimate = ReadersMean(float(value), 0.03, 7.5)
         low, high = estimate.interval(0.9) or (0, 0)
         shown = (estimate.equivalence_p(0.5, 0.1) or 0) < 0.05
         assert shown == (low > 0.4 and high < 0.6)
-    assert Estimate(0.5, 0.03).p_value(0.5) == pytest.approx(1.0)
-    assert Estimate(0.5 + 1.959964 * 0.03, 0.03).p_value(0.5) == pytest.approx(0.05, abs=1e-6)
-    assert Estimate(0.5, 0.0).interval() is None
+    assert ReadersMean(0.5, 0.03).p_value(0.5) == pytest.approx(1.0)
+    assert ReadersMean(0.5 + 1.959964 * 0.03, 0.03).p_value(0.5) == pytest.approx(0.05, abs=1e-6)
+    assert ReadersMean(0.5, 0.0).interval() is None
 
 
 @pytest.mark.parametrize(("readers", "images", "sd", "correlation"), [(3, 120, 0.05, 0.1), (6, 80, 0.0, 0.0)])

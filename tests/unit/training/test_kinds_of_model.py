@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from mrigen.diffusion.solvers import SOLVERS
 from mrigen.each import one_by_one
 from mrigen.labels import Cell, all_cells
 from mrigen.pipeline import Pipeline, SampleRequest
@@ -36,7 +37,7 @@ def test_it_trains_is_read_back_and_samples_by_every_solver(tmp_path, settings):
     assert all(math.isfinite(loss) for loss in losses)
     pipeline = Pipeline.load(tmp_path / "model")
     assert pipeline.config.diffusion == config.diffusion
-    for solver in ("ddim", "dpmpp-2m", "ddpm"):
+    for solver in SOLVERS:
         sampler = config.sampler.model_copy(update={"solver": solver})
         [sample] = pipeline.sample([SampleRequest(Cell.parse("Healthy:T1w"), 1, sampler)])
         assert sample.image.shape == (SIZE, SIZE)

@@ -24,10 +24,11 @@ from mrigen.records import pack_mask
 from mrigen.run import finish
 from mrigen.stages.encode import encode_run
 from mrigen.storage import Location
-from mrigen.training.data import Places, TrainingRows
 from mrigen.training.latents import read_statistics
 from mrigen.training.ldm import validation_losses
 from mrigen.training.objective import Draw, denoiser_loss
+from mrigen.training.places import Places
+from mrigen.training.rows import TrainingRows
 from mrigen.training.vae import AutoencoderBatch, crop_corners, cropped
 from tests.fake_run import SIZE, tiny_config, write_autoencoder, write_data
 

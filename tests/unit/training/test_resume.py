@@ -29,8 +29,8 @@ from mrigen.stages.encode import encode_run
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.checkpoints import Checkpoints
-from mrigen.training.data import RowOrder
 from mrigen.training.ldm import train_denoiser
+from mrigen.training.places import RowOrder
 from mrigen.training.state import TrainingState
 from mrigen.training.vae import train_autoencoder
 from tests.fake_run import SIZE, tiny_config, write_autoencoder, write_data

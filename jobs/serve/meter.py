@@ -1,4 +1,4 @@
-"""Figures for operators, in Prometheus' format."""
+"""What is told to operators, in Prometheus' format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mrigen.labels import Cell
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
-class Figures:
+class Meter:
     """What this server has answered, in a registry of its own; labels are few and never a client's words."""
 
     def __init__(self, model: ModelInfo) -> None:

@@ -31,7 +31,7 @@ def main() -> None:
     """Do what the first line of standard input tells. Exit status 2 and a line on standard output for bad input, 74 for
     a full disk."""
     order, folder, job_id, model, placement = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    threading.Thread(target=end_with_the_server, daemon=True).start()
     body, out, answer = JobBody.model_validate(order), samples_of(Location.parse(folder), job_id), sys.stdout
     of_model = Location.parse(model) if model is not None else None
     with contextlib.redirect_stdout(sys.stderr):  # Ray passes on what its workers print
@@ -47,7 +47,8 @@ def main() -> None:
             sys.exit(os.EX_IOERR)
 
 
-def _end_with_the_server() -> None:
+def end_with_the_server() -> None:
+    """Wait until the server is gone, and end this process."""
     os.read(0, 1)  # nothing comes: this returns once the server is gone
     os._exit(1)
 

@@ -16,7 +16,8 @@ from mrigen.labels import Cell, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.records import image_schema, read_table, tensor_numpy, write_table
 from mrigen.storage import Location
-from mrigen.training.data import Places, RowOrder, TrainingRows, evenly_spaced
+from mrigen.training.places import Places, RowOrder, evenly_spaced
+from mrigen.training.rows import TrainingRows
 from tests.fake_run import write_data
 
 CELLS = all_cells()[:4]

@@ -1,18 +1,12 @@
-"""Training rows: their order, the random numbers of each, and the rows themselves, memory-mapped.
-
-No number of workers and no restart changes any of it: all is a function of the seed, the step and a row's place in the
-global batch, so that a worker reads and draws its own share only.
-"""
+"""Training rows: labels in memory, tensors in files that are mapped."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +16,11 @@ import torch
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
 from mrigen.models.conditioning import CONDITIONS, Categorical, Conditions, Continuous
-from mrigen.quality import Limits, image_facts, limits_of
+from mrigen.quality import ImageLimits, image_facts, limits_of
 from mrigen.records import read_file, tensor_numpy, unpack_mask
 from mrigen.storage import Location
+from mrigen.training.places import Array, RowOrder
 
-Array = np.ndarray[Any, Any]
 LESIONS = "lesions"
 """The column of packed masks."""
 
@@ -61,7 +55,7 @@ class TrainingRows:
         with contextlib.ExitStack() as stack:
             streams = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
             for file in files:
-                table = _of_split(read_file(file, ["split", "subject", *CONDITIONS, *tensors]), split, without)
+                table = of_split(read_file(file, ["split", "subject", *CONDITIONS, *tensors]), split, without)
                 types = {name: table.schema.field(name).type for name in tensors}
                 if not labels:
                     expected = types
@@ -108,7 +102,7 @@ class TrainingRows:
     def ids(self, rows: Array) -> list[str]:
         """Names of the images at `rows`, read from the files anew."""
         columns = ["split", "pathology", "modality", "id"]
-        tables = [_of_split(read_file(file, columns), self._split, self._without) for file in self._files]
+        tables = [of_split(read_file(file, columns), self._split, self._without) for file in self._files]
         return [str(name) for name in pa.concat_tables(tables)["id"].take(pa.array(rows)).to_pylist()]
 
     def conditions(self, rows: Array) -> Conditions:
@@ -119,15 +113,15 @@ class TrainingRows:
 def training_sources(folder: Location, without: Collection[str] = ()) -> frozenset[str]:
     """Data sets that the images of the `train` split in `folder` came from, cells named in `without` left out."""
     columns = ["split", "source", "pathology", "modality"]
-    tables = (_of_split(read_file(file, columns), "train", without) for file in folder.files(".parquet"))
+    tables = (of_split(read_file(file, columns), "train", without) for file in folder.files(".parquet"))
     return frozenset(source for table in tables for source in table["source"].unique().to_pylist())
 
 
-def training_limits(folder: Location, without: Collection[str] = ()) -> dict[Modality, Limits]:
+def training_limits(folder: Location, without: Collection[str] = ()) -> dict[Modality, ImageLimits]:
     """How large and bright the images of the `train` split in `folder` are, by modality; see `mrigen.quality`."""
     found: dict[Modality, dict[str, list[Array]]] = defaultdict(lambda: defaultdict(list))
     for file in folder.files(".parquet"):
-        table = _of_split(read_file(file, ["split", "pathology", "modality", "image"]), "train", without)
+        table = of_split(read_file(file, ["split", "pathology", "modality", "image"]), "train", without)
         names = np.array(table["modality"].to_pylist())
         facts = image_facts(tensor_numpy(table["image"])) if len(table) else {}
         for modality in Modality:
@@ -153,7 +147,7 @@ def _write_pixels(table: pa.Table, name: str, stream: BinaryIO) -> None:
             chunk.to_numpy_ndarray().tofile(stream)
 
 
-def _of_split(table: pa.Table, split: str, without: Collection[str]) -> pa.Table:
+def of_split(table: pa.Table, split: str, without: Collection[str]) -> pa.Table:
     """The rows of `split` whose cell is not in `without`."""
     cell = pc.binary_join_element_wise(table["pathology"], table["modality"], ":")
     left_out = pc.is_in(cell, pa.array(list(without), pa.string()))
@@ -174,90 +168,3 @@ def _values(column: pa.ChunkedArray, condition: Categorical | Continuous) -> tor
 def _mapped(path: Path, shape: tuple[int, ...]) -> Array:
     # An empty file cannot be mapped.
     return np.asarray(np.memmap(path, np.float16, "r", shape=shape)) if shape[0] else np.empty(shape, np.float16)
-
-
-class RowOrder:
-    """The endless order of training rows: in each epoch as many rows as there are, anew permuted by seed and epoch."""
-
-    def __init__(self, num_rows: int, weights: Array | None = None) -> None:
-        """Each row comes once an epoch, or by `weights` (num_rows,) as often as its share tells, rounded up or down."""
-        self._num_rows, self._weights = num_rows, weights
-        self._epoch = functools.lru_cache(maxsize=2)(self._drawn)
-
-    def batch(self, batch_size: int, seed: int, step: int) -> Array:
-        """Rows of the global batch of `step`: a window of the order."""
-        epochs, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), self._num_rows)
-        return np.concatenate([self._epoch(seed, int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
-
-    def _drawn(self, seed: int, epoch: int) -> Array:
-        generator = np.random.default_rng([seed, epoch])
-        order = generator.permutation(self._num_rows)
-        if self._weights is None:
-            return order
-        # Systematic sampling: equal steps through the cumulated shares, from a random start.
-        edges = np.cumsum(self._weights) / np.sum(self._weights) * self._num_rows
-        marks = np.arange(self._num_rows) + generator.random()
-        return np.minimum(np.searchsorted(edges, marks, side="right"), self._num_rows - 1)[order]
-
-
-def evenly_spaced(num_rows: int, most: int) -> Array:
-    """At most `most` of the rows, every k-th."""
-    return np.arange(0, num_rows, max(1, -(-num_rows // most)))
-
-
-@dataclass(frozen=True)
-class Places:
-    """Places in the global batch of one step, and the random numbers that belong to each."""
-
-    seed: int
-    step: int
-    batch_size: int
-    taken: range
-
-    @classmethod
-    def of_rank(cls, rank: int, world: int, batch_size: int, seed: int, step: int) -> Places:
-        """What worker `rank` of `world` computes: every `world`-th place."""
-        return cls(seed, step, batch_size, range(rank, batch_size, world))
-
-    def rows(self, order: RowOrder) -> Array:
-        """The training rows at these places."""
-        return order.batch(self.batch_size, self.seed, self.step)[self.taken]
-
-    def parts(self, size: int | None) -> list[Places]:
-        """The same places, at most `size` together."""
-        size = size or len(self.taken)
-        return [replace(self, taken=self.taken[first : first + size]) for first in range(0, len(self.taken), size)]
-
-    def strata(self) -> Array:
-        """For each place another of `batch_size` strata, by a permutation of the step that all workers share."""
-        philox, at_place = _philox(self.seed, self.step)
-        philox.state = at_place(self.batch_size)  # the first that is no row's
-        return np.random.Generator(philox).permutation(self.batch_size)[self.taken]
-
-    def draw(self, num_uniforms: int, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """For each place uniform numbers in [0, 1), float64 (B, num_uniforms), and standard normal ones (B, *shape)."""
-        uniform = np.empty((len(self.taken), num_uniforms))
-        normal = np.empty((len(self.taken), *shape), np.float32)
-        philox, at_place = _philox(self.seed, self.step)
-        generator = np.random.Generator(philox)
-        for i, place in enumerate(self.taken):
-            philox.state = at_place(place)
-            generator.random(out=uniform[i])
-            generator.standard_normal(dtype=np.float32, out=normal[i])
-        return torch.from_numpy(uniform), torch.from_numpy(normal)
-
-
-def _philox(seed: int, step: int) -> tuple[np.random.Philox, Callable[[int], Any]]:
-    """The counter-based generator (Salmon et al. 2011) of one step, and its state at the start of a place.
-
-    A place is the highest word of the counter, so that each has 2^192 blocks of its own. Setting the state is a quarter
-    of the cost of a new generator.
-    """
-    philox = np.random.Philox(key=np.array([seed, step], np.uint64))
-    start = philox.state
-
-    def at_place(place: int) -> Any:
-        start["state"]["counter"] = np.array([0, 0, 0, place], np.uint64)
-        return start
-
-    return philox, at_place
