@@ -26,10 +26,9 @@ from mrigen.config import Config, parse_config
 from mrigen.errors import InputError, Stopped
 from mrigen.process.lease import leased
 from mrigen.process.stopping import StopSignals
-from mrigen.run import is_finished, store_config
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
-from mrigen.training.fine_tuning import TrainingStage, begun_from, bring
+from mrigen.training.fine_tuning import TrainingStage, begin
 from mrigen.training.journal import Report, Stop
 
 Loop = Callable[[Config, Location, Accelerator, Report, Stop], None]
@@ -87,22 +86,15 @@ def train(
     placement: Placement,
     start: str | None = None,
 ) -> None:
-    """Store the configuration, run `loop` on every worker of `placement` and show its progress, unless the stage that
-    it makes is finished. The weights begin with those of the model `start`, as `begun_from` takes it.
+    """Run `loop` on every worker of `placement` and show its progress, unless the stage that it makes is finished.
 
-    Raises InputError and OSError as the loop raised them; InputError before any worker starts if `stage` was begun
-    under other settings or another driver works in `run`; Stopped after SIGTERM or Ctrl-C. A worker that dies is
+    Raises InputError and OSError as the loop raised them; before any worker starts as `begin`, or InputError if another
+    driver works in `run`; Stopped after SIGTERM or Ctrl-C. A worker that dies is
     replaced and resumes.
     """
     with leased(run):
-        if start is not None:
-            config = begun_from(start, config, stage)
-        finished = is_finished(run, config, stage)
-        store_config(run, config)
-        if not finished:
-            if start is not None:
-                bring(start, run / stage)
-            _train(loop, stage, num_steps, config, run, placement)
+        if (begun := begin(run, config, stage, start)) is not None:
+            _train(loop, stage, num_steps, begun, run, placement)
 
 
 def _train(

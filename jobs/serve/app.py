@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -169,7 +170,9 @@ def make_app(
 
 
 def _html(name: str) -> HTMLResponse:
-    return HTMLResponse((Path(__file__).parent / name).read_text(encoding="utf-8"))
+    palette = (resources.files("mrigen.report") / "palette.css").read_text(encoding="utf-8")
+    page = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    return HTMLResponse(page.replace("PALETTE", palette, 1))
 
 
 async def _while_wanted(request: Request, making: Awaitable[Result], timeout_s: float) -> Result:

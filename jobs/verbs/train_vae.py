@@ -19,13 +19,11 @@ def command(run: str, start: str | None, settings: Settings, placement: Placemen
     held-out images in RUN/vae/previews.
     """
     from jobs.train_workers import train
-    from mrigen.run import store_config
     from mrigen.training.vae import train_autoencoder
 
     folder, config = settings.of_run(run)
-    if config.codec == "pixels":
-        store_config(folder, config)
-        click.echo("nothing to train: with the codec `pixels` the denoiser works on the images themselves")
-        return
     train(train_autoencoder, "vae", config.autoencoder.training.num_steps, config, folder, placement, start)
-    click.echo(f"autoencoder: {folder / 'vae'}")
+    if config.codec == "pixels":
+        click.echo("nothing to train: with the codec `pixels` the denoiser works on the images themselves")
+    else:
+        click.echo(f"autoencoder: {folder / 'vae'}")

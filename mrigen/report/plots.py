@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Plot
 
 from mrigen.metrics.figure import Figure
 
-# Plots lie on white; the colours of pages, light and dark, are variables of `style.css`.
+# Plots lie on white; the colours of pages, light and dark, are variables of `palette.css`.
 BLUE, RED, YELLOW, GREEN = "#3b82c4", "#d1495b", "#edae49", "#66a182"
 """Apart on light and on dark ground and in most kinds of colour blindness, beside different marks."""
 BROWN = "#b9770e"

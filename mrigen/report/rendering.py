@@ -58,10 +58,10 @@ def render(template: str, *, plane: str | None = None, **values: Any) -> str:
         lstrip_blocks=True,
     )
     assert environment.loader is not None
-    style, _, _ = environment.loader.get_source(environment, "style.css")
+    sources = [environment.loader.get_source(environment, name)[0] for name in ("palette.css", "style.css")]
     return environment.get_template(template).render(
         version=__version__,
-        style=style,
+        style="".join(sources),
         untrained_text=UNTRAINED_TEXT,
         **({"orientation": ORIENTATION_TEXTS[plane]} if plane else {}),
         **values,

@@ -14,6 +14,7 @@ import yaml
 from mrigen.config import Config, TrainingConfig, parse_config
 from mrigen.errors import InputError
 from mrigen.model_folder.files import SUMS, Model, load_model, training_subjects
+from mrigen.run import is_finished, store_config
 from mrigen.storage import Location
 
 EMBEDDED = "embedded"
@@ -44,6 +45,21 @@ _ALIKE: dict[TrainingStage, tuple[str, ...]] = {
     ),
 }
 """Settings by which the weights of one model mean something in another."""
+
+
+def begin(run: Location, config: Config, stage: TrainingStage, start: str | None = None) -> Config | None:
+    """The configuration that the stage is trained by, which the run keeps from now on; None if it is finished.
+
+    The weights begin with those of the model `start`, as `begun_from` takes it. Raises InputError as that, or if the
+    stage was begun under other settings.
+    """
+    if start is not None:
+        config = begun_from(start, config, stage)
+    finished = is_finished(run, config, stage)
+    store_config(run, config)
+    if start is not None and not finished:
+        bring(start, run / stage)
+    return None if finished else config
 
 
 def begun_from(model: str, config: Config, stage: TrainingStage) -> Config:
