@@ -26,6 +26,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
 from mrigen.model_folder.files import Model, load_model
 from mrigen.models.conditioning import Conditions
+from mrigen.models.denoiser import Denoiser
 from mrigen.preprocess import slice_affine
 from mrigen.process.threads import one_thread
 from mrigen.storage import Location
@@ -93,6 +94,7 @@ class Pipeline:
         self.device = torch.device(device)
         self._codec = model.codec.to(self.device)
         self._denoiser = model.denoiser.to(self.device)
+        self._early = model.early.to(self.device) if model.early else None
         self._schedule = model.schedule
 
     @classmethod
@@ -144,8 +146,11 @@ class Pipeline:
     def sample(self, requests: Sequence[SampleRequest], before_step: Callable[[], None] = lambda: None) -> list[Sample]:
         """Answer requests, in their order. Those of one `SamplerConfig.batch_key` share batches.
 
-        `before_step` is called before each step of each batch; what it raises ends the work.
+        `before_step` is called before each step of each batch; what it raises ends the work. Raises InputError if
+        guidance by an early state of the denoiser is asked for, and the model keeps none.
         """
+        if self._early is None and any(request.sampler.leads_from_early for request in requests):
+            raise InputError("sampler.guide early: the model keeps no early state, as denoiser.early_share has it do")
         images: dict[int, NDArray[np.float32]] = {}
         groups: dict[Hashable, list[int]] = {}
         for position, request in enumerate(requests):
@@ -185,15 +190,21 @@ class Pipeline:
         ]
         computed = torch.autocast(self.device.type, torch.bfloat16, enabled=sampler.precision == "bf16")
 
-        def network(latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:
+        def network(
+            latents: Tensor, timestep: int, conditions: Conditions, denoiser: Denoiser = self._denoiser
+        ) -> Tensor:
             timesteps = torch.full((len(latents),), timestep, device=self.device)
             with computed:
-                predicted: Tensor = self._denoiser(latents, timesteps, conditions)
+                predicted: Tensor = denoiser(latents, timesteps, conditions)
             return predicted.float()
 
         def predict(latents: Tensor, timestep: int) -> Tensor:
             if not guidance_acts(sampler, timestep, self._schedule.num_timesteps):
                 return network(latents, timestep, conditions)
+            if sampler.leads_from_early:
+                assert self._early is not None
+                early = network(latents, timestep, conditions, self._early)
+                return guided(early, [(scales[0], network(latents, timestep, conditions))])
             repeated = torch.cat([latents] * (len(terms) + 1))
             *predictions, null = network(repeated, timestep, asked).chunk(len(terms) + 1)
             return guided(null, zip(scales, predictions, strict=True))

@@ -86,6 +86,7 @@ def sample_schema(shape: Sequence[int]) -> pa.Schema:
             ("guidance_scale", pa.float32()),
             ("pathology_scale", pa.float32()),
             ("modality_scale", pa.float32()),
+            ("guide", pa.string()),
             ("guidance_interval", pa.list_(pa.float32(), 2)),
             ("compute_batch", pa.int32()),
             ("precision", pa.string()),

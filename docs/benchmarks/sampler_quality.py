@@ -33,16 +33,14 @@ from mrigen.training.places import evenly_spaced
 from mrigen.training.rows import TrainingRows
 
 SAMPLERS: tuple[dict[str, Any], ...] = (
-    {"solver": "ddim", "num_steps": 50},
-    {"num_steps": 20},
-    {"num_steps": 20, "guidance_scale": 1.0},
-    {"num_steps": 20, "guidance_scale": 1.5},
-    {"num_steps": 20, "guidance_interval": (0.1, 0.6)},
-    {"num_steps": 10},
-    {"num_steps": 10, "guidance_interval": (0.1, 0.6)},
-    {"num_steps": 8, "guidance_interval": (0.1, 0.6)},
-    {"num_steps": 6, "guidance_interval": (0.1, 0.6)},
-    {"num_steps": 10, "guidance_scale": 1.0},
+    {"guide": "null", "guidance_scale": 1.0},
+    {"guide": "null", "guidance_scale": 1.5},
+    {"guide": "null", "guidance_scale": 2.0},
+    {"guidance_scale": 1.6},
+    {"guidance_scale": 2.2},
+    {"guidance_scale": 2.8},
+    {"guidance_scale": 2.2, "guidance_interval": (0.1, 0.6)},
+    {"guidance_scale": 2.2, "num_steps": 16},
 )
 FIGURES = ("kid", "precision", "coverage")
 MOST_REAL = 2000
@@ -94,7 +92,7 @@ def main(run: Path, model: Path | None, per_cell: int) -> None:
         owners = [str(number) for number in range(len(requests))]
         fake = image_set(torch.from_numpy(np.stack(images)), owners, [cells.index(r.cell) for r in requests])
         figures = compare(real, fake, EvaluationConfig(num_bootstraps=200), "sampler", infinity=False)
-        name = f"{sampler.solver}, {sampler.num_steps} steps, scale {sampler.guidance_scale:g}"
+        name = f"{sampler.solver}, {sampler.num_steps} steps, scale {sampler.guidance_scale:g} from {sampler.guide}"
         if sampler.guidance_interval != (0.0, 1.0):
             name += " in {:g} to {:g}".format(*sampler.guidance_interval)
         print(f"| {name} | {' | '.join(_told(figures[figure]) for figure in FIGURES)} | {seconds:.3f} |", flush=True)

@@ -95,6 +95,8 @@ class Config(Section):
             raise ValueError(f"autoencoder.crop_size {self.autoencoder.crop_size} is more than data.image_size")
         if (most := self.diffusion.num_train_timesteps) < self.sampler.num_steps:
             raise ValueError(f"sampler.num_steps {self.sampler.num_steps} is more than num_train_timesteps {most}")
+        if self.sampler.guide == "early" and not self.denoiser.early_share:
+            raise ValueError("sampler.guide early needs an early state: denoiser.early_share, such as 0.06")
         if (side := self.latent_shape[-1]) % 2 ** (len(self.denoiser.block_channels) - 1):
             raise ValueError(f"a latent of side {side} cannot be halved by every level of denoiser.block_channels")
         return self

@@ -52,9 +52,10 @@ PRESETS: dict[str, dict[str, Any]] = {
             "training": {"num_steps": 4000, "batch_size": 16, "learning_rate": 2e-3, "ema_decay": 0.995},
         },
         "denoiser": {
+            "early_share": 0.06,
             "training": {"num_steps": 10000, "learning_rate": 1e-3, "warmup_steps": 200, "ema_decay": 0.999},
         },
-        "sampler": {"num_steps": 8},
+        "sampler": {"num_steps": 8, "guide": "early"},
     },
     # A GPU, or some: slices of 256 x 256 pixels at 0.75 mm, of 32 x 32 latents. By docs/guides/recipes.md.
     "slice256": {

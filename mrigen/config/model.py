@@ -189,6 +189,8 @@ class DenoiserConfig(Section):
     cell_balance: Share = 0.0
     """How far rare cells are trained on more often than they come: 0 not at all, 1 until all cells come equally often,
     0.5 by the square root of their numbers."""
+    early_share: Share = 0.0
+    """Part of the training after which the averaged weights are kept for `sampler.guide: early`; 0 keeps none."""
     adapter_rank: NonNegativeInt = 0
     """Rank of low-rank adapters (Hu et al. 2022): of a model given by `--from` only they and the condition tokens are
     trained, and merged into it at the end; 0 trains all weights."""
@@ -256,6 +258,9 @@ class SamplerConfig(Section):
     With guidance_scale 0, guidance is composed of the two (Liu et al. 2022, eq. 11): for pairs never seen together."""
     modality_scale: float = Field(0.0, ge=0.0, le=50.0)
     """As pathology_scale."""
+    guide: Literal["null", "early"] = "null"
+    """What guidance by guidance_scale alone leads away from: the denoiser without a cell, or an early state of it with
+    all conditions, which `denoiser.early_share` has kept (autoguidance: Karras et al. 2024)."""
     guidance_interval: tuple[Share, Share] = (0.0, 1.0)
     """Part of the schedule in which guidance acts, 0 being the clean end (Kynkäänniemi et al. 2024); elsewhere the
     denoiser is asked once, with all conditions."""
@@ -277,10 +282,15 @@ class SamplerConfig(Section):
         return () if terms == ("guidance_scale",) and self.guidance_scale == 1.0 else terms or ("guidance_scale",)
 
     @property
+    def leads_from_early(self) -> bool:
+        """Whether guidance is measured from an early state of the denoiser."""
+        return self.guide == "early" and self.guidance_terms == ("guidance_scale",)
+
+    @property
     def batch_key(self) -> tuple[Hashable, ...]:
         """What samples must agree in to share a compute batch."""
         alike = self.solver, self.num_steps, self.compute_batch, self.precision
-        return *alike, self.guidance_terms, self.guidance_interval
+        return *alike, self.guide, self.guidance_terms, self.guidance_interval
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -4,6 +4,7 @@ vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/confi
                         latents' mean and standard deviation a channel
 statistics.json         in the place of `vae/`, the same two, where the denoiser works on pixels
 conditioning/           the condition tokens
+early/                  where kept, an early state of U-Net and tokens: torch's float8_e4m3fn, and a scale a tensor
 labels.json             training images of every cell, the data sets that they came from, where slices were taken,
                         how large and bright the images are, and digests of the subjects' names
 mrigen_config.json      the what-settings of the run
@@ -13,6 +14,7 @@ SHA256SUMS              closes the folder; its own hash names the model
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import tempfile
 from collections.abc import Collection, Mapping
@@ -25,7 +27,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from mrigen import __version__
 from mrigen.config import Config, parse_config
@@ -44,7 +46,10 @@ from mrigen.storage import Location
 SUMS = "SHA256SUMS"
 STATISTICS = "statistics.json"
 CONFIG = "mrigen_config.json"
+EARLY = "early/model.safetensors"
 NUM_QUANTILES = 101
+_8_BITS, _SCALE = torch.float8_e4m3fn, ":scale"
+_LARGEST = torch.finfo(_8_BITS).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,8 @@ class Model:
     config: Config
     codec: Codec
     denoiser: Denoiser
+    early: Denoiser | None
+    """An early state of the denoiser, to guide away from."""
     statistics: LatentStatistics
     training_counts: dict[Cell, int]
     training_sources: tuple[str, ...]
@@ -125,8 +132,11 @@ def save_model(
     config: Config,
     statistics: LatentStatistics,
     seen: TrainingFacts,
+    early: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Publish a model folder in half precision, `SHA256SUMS` last. An older model there is replaced.
+
+    `early` are the weights of an early state of the denoiser.
 
     Raises InputError for weights that are not finite in half precision.
     """
@@ -146,6 +156,9 @@ def save_model(
         tokens = {k: v.detach().cpu().half().contiguous() for k, v in conditioner.state_dict().items()}
         save_file(tokens, root / "conditioning" / "model.safetensors")
         (made / "conditioning" / "config.json").write_json({"channels": denoiser.conditioner.channels})
+        if early is not None:
+            (root / "early").mkdir()
+            save_file(_in_8_bits(early), root / EARLY)
         labels = {
             "training_counts": {str(cell): count for cell, count in seen.counts.items()},
             "training_sources": sorted(seen.sources),
@@ -234,11 +247,19 @@ def load_model(folder: Path) -> Model:
     except (RuntimeError, SafetensorError, OSError) as error:
         raise InputError(f"{folder / 'conditioning'}: {' '.join(str(error).split())[:200]}") from None
     unet = _load_network(UNet2DConditionModel, folder / "unet")
-    denoiser = Denoiser(unet, _finite(conditioner).float())
+    denoiser, early = Denoiser(unet, _finite(conditioner).float()), None
+    if config.denoiser.early_share:
+        early = copy.deepcopy(denoiser)
+        try:
+            early.load_state_dict(_of_8_bits(load_file(folder / EARLY)))
+        except (KeyError, RuntimeError, SafetensorError, OSError) as error:
+            raise InputError(f"{folder / EARLY}: {' '.join(str(error).split())[:200]}") from None
+        _finite(early).eval().requires_grad_(False)
     return Model(
         config=config,
         codec=codec,
         denoiser=denoiser.eval().requires_grad_(False),
+        early=early,
         statistics=_statistics(folder, codec, config.latent_shape[0]),
         training_counts={Cell.parse(name): int(n) for name, n in labels["training_counts"].items()},
         training_sources=tuple(labels.get("training_sources", ())),
@@ -290,9 +311,22 @@ def _finite(network: Any) -> Any:
 
 def _copied(network: Any) -> Any:
     """A copy to export: without what diffusers notes in a configuration, such as the folder it was read from."""
-    copy = type(network).from_config({k: v for k, v in network.config.items() if not k.startswith("_")})
-    copy.load_state_dict(network.state_dict())
-    return copy
+    made = type(network).from_config({k: v for k, v in network.config.items() if not k.startswith("_")})
+    made.load_state_dict(network.state_dict())
+    return made
+
+
+def _in_8_bits(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    packed: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        scale = weight.abs().amax().clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST
+        packed |= {name: (weight / scale).to(_8_BITS).contiguous(), f"{name}{_SCALE}": scale}
+    return packed
+
+
+def _of_8_bits(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    names = [name for name in packed if not name.endswith(_SCALE)]
+    return {name: packed[name].float() * packed[f"{name}{_SCALE}"] for name in names}
 
 
 def _read_json(path: Path) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load, save
 from torch import Tensor
 
 from mrigen.config import Config
@@ -32,6 +34,7 @@ from mrigen.training.prefetch import prefetched
 from mrigen.training.rows import TrainingRows, training_limits, training_sources
 from mrigen.training.state import TrainingState
 
+EARLY = "early.safetensors"
 NUM_VALIDATION = 512
 VALIDATION_BATCH = 64
 VALIDATION_SEED = 2**62
@@ -68,6 +71,11 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
             if not start:
                 raise InputError("denoiser.adapter_rank trains adapters of a model, which is given by --from")
             add_adapters(model.unet, rank_of_adapters)
+        early, early_step = run / "ldm" / EARLY, math.ceil(config.denoiser.early_share * settings.num_steps)
+        if config.denoiser.early_share and not early_step:
+            if start is None or start[0].early is None:
+                raise InputError("denoiser.early_share: no step is trained, and the model of --from has no early state")
+            early.write_bytes(_weights(start[0].early))
         model.to(device)
         if config.denoiser.recompute_activations:
             model.unet.enable_gradient_checkpointing()
@@ -94,6 +102,9 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
             done = step + 1
             if journal:
                 journal.step(done, terms, waited)
+            if journal and done == early_step:
+                with state.averaged():
+                    early.write_bytes(_weights(_whole(model, config)))
             if journal and journal.preview_due(done):
                 with state.averaged():
                     losses = validation_losses(model, validation, config, statistics, schedule)
@@ -112,16 +123,27 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
                 sources = sources.union(*(model.training_sources for model, _ in filter(None, starts)))
                 earlier = frozenset[str]().union(*(subjects for _, subjects in filter(None, starts)))
                 seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources, limits, earlier)
-                trained = model
-                if rank_of_adapters:
-                    trained = Denoiser.build(config)
-                    trained.unet.load_state_dict(merged_state(model.unet))
-                    trained.conditioner.load_state_dict(model.conditioner.state_dict())
-                save_model(run / "model", codec, trained, config, statistics, seen)
+                kept = load(early.read_bytes()) if config.denoiser.early_share else None
+                save_model(run / "model", codec, _whole(model, config), config, statistics, seen, kept)
             journal.close()
             finish(run, config, "ldm")
             checkpoints.delete()
         accelerator.wait_for_everyone()
+
+
+def _whole(model: Denoiser, config: Config) -> Denoiser:
+    """The denoiser with its adapters, if it has any, merged into it."""
+    if not config.denoiser.adapter_rank:
+        return model
+    merged = Denoiser.build(config)
+    merged.unet.load_state_dict(merged_state(model.unet))
+    merged.conditioner.load_state_dict(model.conditioner.state_dict())
+    return merged
+
+
+def _weights(model: Denoiser) -> bytes:
+    packed: bytes = save({name: weight.cpu().contiguous() for name, weight in model.state_dict().items()})
+    return packed
 
 
 @torch.no_grad()

@@ -75,7 +75,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_stopped_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
-    config = tiny_config()
+    config = tiny_config("denoiser.early_share=0.5")
     accelerator = make_accelerator(config)
     runs = [data_run(tmp_path / name, config) for name in ("undisturbed", "stopped")]
     for stage, loop in (("vae", train_autoencoder), ("ldm", train_denoiser)):
