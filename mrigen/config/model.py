@@ -258,7 +258,7 @@ class SamplerConfig(Section):
     With guidance_scale 0, guidance is composed of the two (Liu et al. 2022, eq. 11): for pairs never seen together."""
     modality_scale: float = Field(0.0, ge=0.0, le=50.0)
     """As pathology_scale."""
-    guide: Literal["null", "early"] = "null"
+    guide: Literal["unconditional", "early"] = "unconditional"
     """What guidance by guidance_scale alone leads away from: the denoiser without a cell, or an early state of it with
     all conditions, which `denoiser.early_share` has kept (autoguidance: Karras et al. 2024)."""
     guidance_interval: tuple[Share, Share] = (0.0, 1.0)
