@@ -203,7 +203,7 @@ class Pipeline:
                 return network(latents, timestep, conditions)
             if sampler.leads_from_early:
                 assert self._early is not None
-                early = network(latents, timestep, conditions, self._early)
+                early = network(latents, timestep, conditions.without("pathology"), self._early)
                 return guided(early, [(scales[0], network(latents, timestep, conditions))])
             repeated = torch.cat([latents] * (len(terms) + 1))
             *predictions, null = network(repeated, timestep, asked).chunk(len(terms) + 1)

@@ -29,7 +29,7 @@ _CHANGES_NO_WEIGHT = (
     *("micro_batch_size", "recompute_activations"),  # by rounding alone, as the number of workers
 )
 _AS_BEFORE: list[tuple[str, Any]] = [("started_from", None), ("perceptual_weight", 0.0), ("frozen_encoder", False)]
-_AS_BEFORE += [("adapter_rank", 0), ("early_share", 0.0), ("guide", "unconditional")]
+_AS_BEFORE += [("adapter_rank", 0), ("early_share", 0.0), ("guide", "cfg")]
 """Settings with the value that says what runs did before there were these settings."""
 
 

@@ -108,7 +108,7 @@ def sample_row(cell: Cell, index: int, *, trained: bool = True, image: Any = Non
         "guidance_interval": [0.0, 1.0],
         "compute_batch": 8,
         "precision": "fp32",
-        "guide": "unconditional",
+        "guide": "cfg",
         "model_sha256": "ab" * 32,
         "path": "",
         "file_sha256": hashlib.sha256(f"{cell}{index}".encode()).hexdigest(),

@@ -33,9 +33,9 @@ from mrigen.training.places import evenly_spaced
 from mrigen.training.rows import TrainingRows
 
 SAMPLERS: tuple[dict[str, Any], ...] = (
-    {"guide": "unconditional", "guidance_scale": 1.0},
-    {"guide": "unconditional", "guidance_scale": 1.5},
-    {"guide": "unconditional", "guidance_scale": 2.0},
+    {"guide": "cfg", "guidance_scale": 1.0},
+    {"guide": "cfg", "guidance_scale": 1.5},
+    {"guide": "cfg", "guidance_scale": 2.0},
     {"guidance_scale": 1.6},
     {"guidance_scale": 2.2},
     {"guidance_scale": 2.8},

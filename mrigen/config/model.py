@@ -258,9 +258,9 @@ class SamplerConfig(Section):
     With guidance_scale 0, guidance is composed of the two (Liu et al. 2022, eq. 11): for pairs never seen together."""
     modality_scale: float = Field(0.0, ge=0.0, le=50.0)
     """As pathology_scale."""
-    guide: Literal["unconditional", "early"] = "unconditional"
-    """What guidance by guidance_scale alone leads away from: the denoiser without a cell, or an early state of it with
-    all conditions, which `denoiser.early_share` has kept (autoguidance: Karras et al. 2024)."""
+    guide: Literal["cfg", "early"] = "cfg"
+    """What guidance by guidance_scale alone leads away from: cfg, the denoiser without a cell; early, an early state of
+    it without the pathology, which `denoiser.early_share` has kept (autoguidance: Karras et al. 2024)."""
     guidance_interval: tuple[Share, Share] = (0.0, 1.0)
     """Part of the schedule in which guidance acts, 0 being the clean end (Kynkäänniemi et al. 2024); elsewhere the
     denoiser is asked once, with all conditions."""

@@ -215,7 +215,6 @@ def test_a_full_queue_is_429_and_who_leaves_makes_room(client: httpx.Client) -> 
             assert answer.status_code == 429
             assert 1 <= int(answer.headers["retry-after"]) <= 60
             assert "wait" in answer.json()["detail"]
-            assert len(asked) > MAX_QUEUED
             assert (await crowd.get("/v1/healthz")).status_code == 200  # the front still speaks
             for task in asked:
                 task.cancel()

@@ -213,7 +213,7 @@ def test_provenance_lists_what_occurs(tmp_path: Path) -> None:
         "model_sha256": ["ab" * 32], "solver": ["ddim"], "num_steps": [3, 7], "guidance_scale": [1.5, 2.0],
         "pathology_scale": [0.0], "modality_scale": [0.0], "guidance_interval": [(0.0, 1.0)], "compute_batch": [8],
         "precision": ["fp32"],
-        "guide": ["unconditional"],
+        "guide": ["cfg"],
     }  # fmt: skip
     [file] = (tmp_path / "manifest").iterdir()
     table = pq.read_table(file)  # of a version that had fewer settings

@@ -38,7 +38,7 @@ def test_nifti_holds_the_volume_and_is_marked(model: ModelInfo) -> None:
     assert np.array_equal(image.affine, sample.volume().affine)
     descrip = bytes(image.header["descrip"]).rstrip(b"\0").decode()
     assert descrip.startswith("synthetic mrigen")
-    assert f"{model.sha256[:8]} seed 99 dpmpp-2m/3/2/0/0/0-1/8" in descrip
+    assert f"{model.sha256[:8]} seed 99 dpmpp-2m/3/2/0/0/cfg/0-1/8" in descrip
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.10.0", "12.34.56.dev12345"])

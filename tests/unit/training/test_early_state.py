@@ -61,11 +61,12 @@ def test_it_is_the_average_of_its_step_to_eight_bits(run):
 
 def test_guidance_leads_from_it_to_the_denoiser_and_beyond(run):
     model = load_model(run / "model")
-    alone = drawn(dataclasses.replace(model, denoiser=model.early), guidance_scale=1.0)
+    modality_alone = {"guidance_scale": 0.0, "modality_scale": 1.0}
+    alone = drawn(dataclasses.replace(model, denoiser=model.early), **modality_alone)
     whole = drawn(model, guidance_scale=1.0)
     assert not np.allclose(alone, whole, atol=1e-4)
     np.testing.assert_allclose(drawn(model, guidance_scale=0.0), alone, atol=1e-5)
-    np.testing.assert_array_equal(drawn(model, guidance_scale=1.0, guide="unconditional"), whole)
+    np.testing.assert_array_equal(drawn(model, guidance_scale=1.0, guide="cfg"), whole)
     beyond = drawn(model, guidance_scale=3.0)
     assert np.abs(beyond - alone).mean() > np.abs(whole - alone).mean()
 
@@ -100,7 +101,7 @@ def test_who_trains_no_step_takes_it_over(run, tmp_path):
 def test_guidance_by_one_label_leads_away_from_the_null(run):
     model = load_model(run / "model")
     composed = {"guidance_scale": 0.0, "pathology_scale": 2.0}
-    np.testing.assert_array_equal(drawn(model, **composed), drawn(model, **composed, guide="unconditional"))
+    np.testing.assert_array_equal(drawn(model, **composed), drawn(model, **composed, guide="cfg"))
 
 
 def test_to_guide_by_what_is_not_kept_is_refused():
