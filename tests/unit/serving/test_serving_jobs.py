@@ -65,7 +65,7 @@ def serve(tmp_path: Path, backend: FakeBackend, model: ModelInfo) -> Iterator[Cl
 
 
 def until(client: TestClient, path: str, status: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (job := client.get(path).json())["status"] != status:
         assert time.monotonic() < deadline, job
         time.sleep(0.02)
@@ -135,7 +135,7 @@ def gone(folder: Path) -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
