@@ -74,8 +74,12 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
         early, early_step = run / "ldm" / EARLY, math.ceil(config.denoiser.early_share * settings.num_steps)
         if config.denoiser.early_share and not early_step:
             if start is None or start[0].early is None:
-                raise InputError("denoiser.early_share: no step is trained, and the model of --from has no early state")
-            early.write_bytes(_weights(start[0].early))
+                raise InputError(
+                    "denoiser.early_share: no step is trained, and the model of --from keeps no early state: "
+                    "--set denoiser.early_share=0 --set sampler.guide=cfg"
+                )
+            if accelerator.is_main_process:
+                early.write_bytes(_weights(start[0].early))
         model.to(device)
         if config.denoiser.recompute_activations:
             model.unet.enable_gradient_checkpointing()

@@ -83,9 +83,9 @@ class TrainingState:
         self.first_step = checkpoints.resume(model, self._average, optimizer)
         self._num_seen, self._mean = 0, torch.zeros((), dtype=torch.float64, device=accelerator.device)
         self._broken = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
+        self._optimizer = accelerator.prepare_optimizer(optimizer)
         # DistributedDataParallel of one worker would copy each gradient there and back.
         self.network = accelerator.prepare_model(model, evaluation_mode=accelerator.num_processes == 1)
-        self._optimizer = accelerator.prepare_optimizer(optimizer)
         """`network` is what the loss is computed by: the model, its gradients averaged over all workers."""
 
     def rehearse(self, parts: Sequence[Part], compute: Compute[Part]) -> None:

@@ -98,6 +98,20 @@ def test_who_trains_no_step_takes_it_over(run, tmp_path):
     assert all(torch.equal(first[name].float(), second[name].float()) for name in first)
 
 
+def test_who_trains_no_step_needs_a_model_that_has_one(run, tiny_run, tmp_path):
+    folder = Location.parse(tmp_path / "run")
+    folder.upload(run)
+    for name in ("ldm", "model"):
+        (folder / name).delete()
+    config = begin(folder, tiny_config(*SETTINGS[:2], "denoiser.training.num_steps=0"), "ldm", str(tiny_run / "model"))
+    with pytest.raises(InputError) as error:
+        train_denoiser(config, folder, make_accelerator(config), quiet)
+    assert str(error.value) == (
+        "denoiser.early_share: no step is trained, and the model of --from keeps no early state: "
+        "--set denoiser.early_share=0 --set sampler.guide=cfg"
+    )
+
+
 def test_guidance_by_one_label_leads_away_from_the_null(run):
     model = load_model(run / "model")
     composed = {"guidance_scale": 0.0, "pathology_scale": 2.0}
