@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mrigen.config import Config
 from mrigen.models.codec import LOGVAR_RANGE, Codec, Posterior, require_slices
 from mrigen.models.conv_autoencoder import ConvAutoencoder
-from mrigen.models.texture import texture
+from mrigen.models.texture import cleared, texture
 
 NETWORKS = {"kl": AutoencoderKL, "conv": ConvAutoencoder}
 """By the name in `AutoencoderConfig.network`."""
@@ -70,9 +70,9 @@ class Autoencoder(Codec):
     def decode(self, latents: Tensor, noise: Tensor | None = None) -> Tensor:
         """Latents -> images, not clipped to [-1, 1]; the mean ones, or drawn by standard normal `noise` of their shape.
 
-        The noise is idle in the network `kl`.
+        Their background is black. The noise is idle in the network `kl`.
         """
-        return self.decoded(latents).textured(noise)
+        return cleared(self.decoded(latents).textured(noise))
 
     def decoded(self, latents: Tensor) -> Decoded:
         """Latents -> the distribution of images. What learns the noise leaves no gradient in the rest."""

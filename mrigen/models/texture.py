@@ -17,6 +17,7 @@ BACKGROUND = -0.999
 WINDOW = 9
 """Pixels a side over which detail is averaged."""
 _GATE = 0.05
+"""A decoder's pixels that are darker than this above -1 are meant to be background."""
 _FLOOR = 1e-5
 
 
@@ -32,6 +33,11 @@ def texture_loss(logvar: Tensor, mean: Tensor, images: Tensor) -> Tensor:
     error = torch.log(_detail(mean) + variance + _FLOOR) - torch.log(_detail(images) + _FLOOR)
     inside = (_windows((images > BACKGROUND).to(images)) > 0.9).to(images)
     return (error.abs() * inside).mean()
+
+
+def cleared(images: Tensor) -> Tensor:
+    """Images whose background is as black as that of masked ones: none of its pixels is nearly so."""
+    return torch.where(images < _GATE - 1.0, -1.0, images)
 
 
 def _detail(images: Tensor) -> Tensor:

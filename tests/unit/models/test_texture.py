@@ -28,6 +28,18 @@ def test_each_pixel_has_its_own_strength_and_the_background_none():
     assert float(drawn[:, :, 32:].abs().max()) == 0.0
 
 
+def test_what_is_nearly_as_dark_as_the_background_is_background_and_nothing_else_changes():
+    model = Autoencoder.build(CONV).eval()
+    latents, noise = 3.0 * normal(4, 4, 4, 8, 8), normal(5, *SHAPE)
+    with torch.no_grad():
+        model.vae.decoder[-2].weight.mul_(30.0)  # the whole range, and beyond it
+        drawn, decoded = model.decoded(latents).textured(noise), model.decode(latents, noise)
+    dark = drawn < -0.95
+    assert ((drawn > -1.0) & dark).any()
+    assert (decoded[dark] == -1.0).all()
+    assert torch.equal(decoded[~dark], drawn[~dark])
+
+
 def test_the_least_loss_is_at_the_strength_that_the_mean_lacks_edges_or_not():
     edges = 0.8 * torch.sign(torch.sin(torch.arange(64) / 5.0)).expand(SHAPE)
     images, mean = edges + 0.05 * normal(1, *SHAPE), 0.95 * edges
