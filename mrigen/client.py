@@ -149,8 +149,12 @@ class AsyncClient(_Calls[httpx.AsyncClient]):
     _connect = httpx.AsyncClient
 
     async def model(self) -> Answer:
-        """The model behind the server."""
+        """The model that draws where none is named."""
         return dict(await self._json("GET", "/v1/model"))
+
+    async def models(self) -> list[Answer]:
+        """All models of the server; `samples` and `order` choose by `model=` and a name."""
+        return list(await self._json("GET", "/v1/models"))
 
     async def samples(self, /, pathology: str, modality: str, **fields: Any) -> list[SampleFile]:
         """Draw samples; `fields` are the others of `POST /v1/samples`."""
@@ -246,6 +250,7 @@ class Client(_Calls[httpx.Client]):
     _connect = httpx.Client
 
     model = _at_once(AsyncClient.model)
+    models = _at_once(AsyncClient.models)
     samples = _at_once(AsyncClient.samples)
     order = _at_once(AsyncClient.order)
     jobs = _at_once(AsyncClient.jobs)

@@ -6,6 +6,7 @@ JSON body -> SampleBody -> Order (everything decided: seed, sampler, format)
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -41,8 +42,10 @@ def _label(kind: type[Pathology] | type[Modality]) -> BeforeValidator:
 
 
 class SamplerBody(BaseModel):
-    """The fields of a JSON body that say how samples are drawn. Numbers must be numbers: neither `true` nor `"5"` is
-    one."""
+    """The fields of a JSON body that say how samples are drawn, and by which model.
+
+    Numbers must be numbers: neither `true` nor `"5"` is one.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
@@ -58,6 +61,7 @@ class SamplerBody(BaseModel):
     slice_mm: float | None = Field(
         None, description="Height of the slice above the brain's centre. Drawn by the seed if left out."
     )
+    model: str | None = Field(None, description="Name of a model of GET /v1/models; the first if left out.")
 
     def sampler(self) -> dict[str, Any]:
         """The settings that were sent, as those of SamplerConfig."""
@@ -99,6 +103,7 @@ class Order:
     sampler: SamplerConfig
     slice_mm: float | None
     format: Format
+    model_sha256: str
 
 
 class Limits(BaseModel):
@@ -120,7 +125,7 @@ class CellInfo(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """The answer of `GET /v1/model`."""
+    """The answer of `GET /v1/model`, and of `GET /v1/models` one of several."""
 
     name: str
     note: str | None
@@ -173,6 +178,14 @@ def describe(pipeline: Pipeline, name: str, max_num_steps: int, note: str | None
     )
 
 
+def model_named(name: str | None, models: Sequence[ModelInfo]) -> ModelInfo:
+    """The model of this name; without one the first. Raises Refused(422) for a name that none has."""
+    found = next((model for model in models if name in (None, model.name)), None)
+    if found is None:
+        raise Refused(422, f"model: {shown(name)} is not served here; known are {', '.join(m.name for m in models)}")
+    return found
+
+
 def place_order(body: SampleBody, model: ModelInfo) -> Order:
     """Hold a request against what the model can do, and fill in what was left open.
 
@@ -200,4 +213,5 @@ def place_order(body: SampleBody, model: ModelInfo) -> Order:
         sampler=model.defaults.model_copy(update=body.sampler()),
         slice_mm=body.slice_mm,
         format=body.format,
+        model_sha256=model.sha256,
     )

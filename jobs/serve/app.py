@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from jobs.serve.api import (
     MAX_BODY_BYTES,
-    Limits,
     ModelInfo,
     Order,
     SampleBody,
+    model_named,
     place_order,
 )
 from jobs.serve.files import MEDIA_TYPES, Made, SampleFile, archive, provenance_headers, stem
@@ -57,7 +57,7 @@ class Health(BaseModel):
 
 def make_app(
     backend: Backend,
-    model: ModelInfo,
+    models: Sequence[ModelInfo],
     *,
     request_timeout_s: float = 300.0,
     num_workers: int = 1,
@@ -66,7 +66,7 @@ def make_app(
     jobs: APIRouter | None = None,
     meter: Meter | None = None,
 ) -> FastAPI:
-    """The web application around a backend and the model that it runs.
+    """The web application around a backend and the models that it runs, of which the first is the usual one.
 
     `num_workers` work for the backend at once; `keys` are those that clients must send, or None for none; `door` is
     closed by who stops the server; `jobs` are the routes of jobs, where these are taken; the `meter` is told to
@@ -83,7 +83,7 @@ def make_app(
         generate_unique_id_function=lambda route: route.name,  # by which generated clients call it
         redirect_slashes=False,  # to wherever the header Host says
     )
-    meter, pace = meter or Meter(model), Pace(num_workers)
+    meter, pace = meter or Meter(models), Pace(num_workers)
     names = own_names() if keys is None else None
     app.add_middleware(Guard, door=door or Door(), meter=meter, names=names)
 
@@ -115,15 +115,19 @@ def make_app(
         responses=problems(403, 421) if keys is None else problems(401),
     )
 
-    @guarded.post("/v1/samples", **_samples_docs(model.limits))
+    @guarded.post("/v1/samples", **_samples_docs(models))
     async def draw_samples(request: Request) -> Response:
         """Draw samples of one pathology in one modality.
 
         One sample is answered as the file itself; more as a zip archive with an `index.json`. The `X-Mrigen-*`
         headers hold all that makes the images again.
         """
-        order = place_order(await read_body(request, SampleBody, MAX_BODY_BYTES), model)
-        request.state.order = {"cell": str(order.cell), "count": order.count, "num_steps": order.sampler.num_steps}
+        body = await read_body(request, SampleBody, MAX_BODY_BYTES)
+        model = model_named(body.model, models)
+        order = place_order(body, model)
+        count, num_steps = order.count, order.sampler.num_steps
+        told = {"model": model.name, "cell": str(order.cell), "count": count, "num_steps": num_steps}
+        request.state.order = told
         with charged(keys, key_of(request), order.count), pace.admitted(order, request_timeout_s):
             made = await meter.noted(order, _while_wanted(request, backend.make(order), request_timeout_s))
         pace.note(order, made)
@@ -131,8 +135,13 @@ def make_app(
 
     @guarded.get("/v1/model")
     async def describe_model() -> ModelInfo:
-        """The model behind this server: its hash, what it was trained on, its defaults and limits."""
-        return model
+        """The model that draws where none is named: its hash, what it was trained on, its defaults and limits."""
+        return models[0]
+
+    @guarded.get("/v1/models")
+    async def list_models() -> list[ModelInfo]:
+        """All models behind this server, by whose `name` a request may choose."""
+        return list(models)
 
     @guarded.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
@@ -142,14 +151,14 @@ def make_app(
     @app.get("/v1/healthz", name="healthz", description="The same as `/v1/livez`, by its older name.")
     async def livez() -> Health:
         """Whether the server answers at all. Needs no API key."""
-        return Health(model_sha256=model.sha256)
+        return Health(model_sha256=models[0].sha256)
 
     @app.get("/v1/readyz", responses=problems(503))
     async def readyz() -> Health:
         """Whether samples can be made now: a model is loaded and its worker alive. Needs no API key."""
         if not await backend.ready():
             raise Refused(503, "no worker is ready", retry_after_s=RETRY_S)
-        return Health(model_sha256=model.sha256)
+        return Health(model_sha256=models[0].sha256)
 
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
@@ -199,14 +208,16 @@ async def _left(request: Request) -> None:
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _samples_docs(limits: Limits) -> dict[str, Any]:
-    """How OpenAPI describes a request for samples to a server of these limits."""
+def _samples_docs(models: Sequence[ModelInfo]) -> dict[str, Any]:
+    """How OpenAPI describes a request for samples: with the names of these models, and the widest of their limits."""
     schema = SampleBody.model_json_schema()
     fields = schema["properties"]
     # What must be sent comes first, for readers; the rest keeps its order.
     schema["properties"] = {name: fields[name] for name in (*schema["required"], *fields)}
-    _number_of(schema, "num_steps")["maximum"] = limits.num_steps
-    _number_of(schema, "slice_mm").update(minimum=limits.slice_mm[0], maximum=limits.slice_mm[1])
+    _value_of(schema, "model")["enum"] = [model.name for model in models]
+    _value_of(schema, "num_steps")["maximum"] = max(model.limits.num_steps for model in models)
+    lows, highs = zip(*(model.limits.slice_mm for model in models), strict=True)
+    _value_of(schema, "slice_mm").update(minimum=min(lows), maximum=max(highs))
     return {
         "response_class": Response,
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
@@ -220,8 +231,8 @@ def _samples_docs(limits: Limits) -> dict[str, Any]:
     }
 
 
-def _number_of(schema: dict[str, Any], field: str) -> dict[str, Any]:
-    """The part of a nullable field's schema that speaks of the number."""
+def _value_of(schema: dict[str, Any], field: str) -> dict[str, Any]:
+    """The part of a nullable field's schema that speaks of what is not null."""
     parts: list[dict[str, Any]] = schema["properties"][field]["anyOf"]
     return next(part for part in parts if part["type"] != "null")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from jobs.serve.keys import Keys
 from mrigen.errors import InputError
@@ -17,13 +19,33 @@ if TYPE_CHECKING:
     from jobs.serve.api import ModelInfo
 
 
+_NAMED = re.compile(r"([A-Za-z0-9._-]{1,64})=(.+)")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that is served, and its folder or URI as it was given, which may hold what opens it."""
+
+    folder: str | None
+    info: ModelInfo
+
+    @property
+    def location(self) -> Location | None:
+        """Where it is; None for the embedded model."""
+        return None if self.folder is None else Location.parse(self.folder)
+
+
+def _as_several(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given or []
+
+
 class Args(BaseModel):
     """What the application can be told, on the command line or under `args:` of a Serve config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str | None = None
-    """Model folder or URI, where every node can read it; the embedded model if left out."""
+    model: Annotated[tuple[str, ...], BeforeValidator(_as_several)] = ()
+    """Folder or URI, or NAME=FOLDER, of one model or several, where every node can read it; else the embedded model."""
     num_replicas: int = Field(1, ge=1)
     least_replicas: int | None = Field(None, ge=1)
     """Where given, there are so many at first, and up to `num_replicas` as more requests wait."""
@@ -51,22 +73,30 @@ def build_app(args: Mapping[str, Any]) -> Application:
 
     known = Args.model_validate(args)
     keys = Keys.read(known.keys)
-    return bind(known, *load_facts(known), keys)
+    return bind(known, load_facts(known), keys)
 
 
-def load_facts(args: Args) -> tuple[Location | None, ModelInfo]:
-    """Where the model is, and its facts; it is loaded once to check it."""
+def load_facts(args: Args) -> list[Served]:
+    """The models, each of which is loaded once to check it. Raises InputError for two of one name."""
+    served = [_load_facts(word, args.max_num_steps) for word in args.model or (None,)]
+    names = [model.info.name for model in served]
+    if again := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"--model: two are named {again[0]}: give each a name, as NAME=DIR")
+    return served
+
+
+def _load_facts(word: str | None, max_num_steps: int) -> Served:
     from jobs.serve.api import describe
     from mrigen.model_folder.card import trained_on
     from mrigen.pipeline import Pipeline
 
-    model = None if args.model is None else Location.parse(args.model)
-    if model is not None and not model.is_folder():
-        raise InputError(f"--model: no folder {args.model}")
-    pipeline = Pipeline.load(model)
-    note = trained_on(pipeline.model.training_sources) if model is None else None
-    info = describe(pipeline, _model_name(model), args.max_num_steps, note)
-    return model, info
+    name, folder = match.groups() if word and (match := _NAMED.fullmatch(word)) else (None, word)
+    location = None if folder is None else Location.parse(folder)
+    if location is not None and not location.is_folder():
+        raise InputError(f"--model: no folder {folder}")
+    pipeline = Pipeline.load(location)
+    note = trained_on(pipeline.model.training_sources) if location is None else None
+    return Served(folder, describe(pipeline, name or _model_name(location), max_num_steps, note))
 
 
 def _model_name(model: Location | None) -> str:

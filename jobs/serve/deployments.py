@@ -1,13 +1,13 @@
-"""The two deployments on Ray Serve: a light front that speaks HTTP, and replicas that hold the model.
+"""The two deployments on Ray Serve: a light front that speaks HTTP, and replicas that hold the models.
 
-client -> Front (requests, limits, answers) -> Sampler (one model each, batches across clients)
+client -> Front (requests, limits, answers) -> Sampler (all models each, batches across clients)
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from ray.serve.handle import DeploymentHandle
 
 from jobs.serve.api import ModelInfo, Order
 from jobs.serve.app import make_app
-from jobs.serve.application import Args
+from jobs.serve.application import Args, Served
 from jobs.serve.batching import Batcher
 from jobs.serve.files import Made, sample_file
 from jobs.serve.keys import Keys
@@ -30,6 +30,9 @@ from mrigen.storage import Location
 
 if TYPE_CHECKING:
     from mrigen.pipeline import Sample, SampleRequest
+
+    Asked = tuple[str, SampleRequest]
+    # A sample, and the SHA-256 of the model that is to draw it.
 
 ONGOING = 32
 """Requests that a replica of the model takes up at once; more of them wait in the front, up to a limit."""
@@ -50,29 +53,32 @@ class Batch:
 
 
 class Sampler:
-    """Holds the model and makes the files of orders, batched over all that it works on."""
+    """Holds the models and makes the files of orders, batched over all that it works on."""
 
-    def __init__(self, model: Location | None, model_sha256: str, device: str) -> None:
+    def __init__(self, models: Mapping[str, Location | None], device: str) -> None:
+        """`models` are where they are, by their SHA-256."""
         from mrigen.pipeline import Pipeline
 
-        pipeline = Pipeline.load(model, device)
-        if pipeline.model_sha256 != model_sha256:
-            raise RuntimeError(
-                f"{model or 'the embedded model'} changed since the server was started, from {model_sha256[:12]} to "
-                f"{pipeline.model_sha256[:12]}: start it again"
-            )
+        pipelines = {sha256: Pipeline.load(model, device) for sha256, model in models.items()}
+        for sha256, pipeline in pipelines.items():
+            if pipeline.model_sha256 != sha256:
+                raise RuntimeError(
+                    f"{models[sha256] or 'the embedded model'} changed since the server was started, from "
+                    f"{sha256[:12]} to {pipeline.model_sha256[:12]}: start it again"
+                )
 
-        def draw(requests: list[SampleRequest], before_step: Callable[[], None]) -> list[tuple[Sample, Batch]]:
+        def draw(asked: list[Asked], before_step: Callable[[], None]) -> list[tuple[Sample, Batch]]:
             began = time.monotonic()
-            samples = pipeline.sample(requests, before_step)
-            batch = Batch(time.monotonic() - began, requests[0].sampler.compute_batch / len(requests))
+            sha256, first = asked[0]
+            samples = pipelines[sha256].sample([request for _, request in asked], before_step)
+            batch = Batch(time.monotonic() - began, first.sampler.compute_batch / len(asked))
             return [(sample, batch) for sample in samples]
 
         self._batcher = Batcher(
             draw,
-            kind=lambda request: request.sampler.batch_key,
-            size=lambda request: request.sampler.compute_batch,
-            cost=lambda request: evaluations(request.sampler),
+            kind=lambda asked: (asked[0], asked[1].sampler.batch_key),
+            size=lambda asked: asked[1].sampler.compute_batch,
+            cost=lambda asked: evaluations(asked[1].sampler),
         )
 
     async def make(self, order: Order) -> Made:
@@ -80,11 +86,9 @@ class Sampler:
         from mrigen.diffusion.sampling import sample_seed
         from mrigen.pipeline import SampleRequest
 
-        requests = [
-            SampleRequest(order.cell, sample_seed(order.seed, order.cell, index), order.sampler, order.slice_mm)
-            for index in range(order.count)
-        ]
-        drawn = await self._batcher.submit(requests)
+        seeds = [sample_seed(order.seed, order.cell, index) for index in range(order.count)]
+        requests = [SampleRequest(order.cell, seed, order.sampler, order.slice_mm) for seed in seeds]
+        drawn = await self._batcher.submit([(order.model_sha256, request) for request in requests])
         batches = {batch for _, batch in drawn}
         began = time.monotonic()
         files = await asyncio.to_thread(
@@ -153,16 +157,21 @@ class Front:
     """Speaks HTTP. Holds no model, so it starts fast and can be had many times."""
 
     def __init__(
-        self, sampler: DeploymentHandle, model: ModelInfo, request_timeout_s: float, keys: Keys | None, num_workers: int
+        self,
+        sampler: DeploymentHandle,
+        models: Sequence[ModelInfo],
+        request_timeout_s: float,
+        keys: Keys | None,
+        num_workers: int,
     ) -> None:
         self._make: dict[str, Any] = {"request_timeout_s": request_timeout_s, "keys": keys, "num_workers": num_workers}
-        self._backend, self._model = SamplerHandle(sampler), model
+        self._backend, self._models = SamplerHandle(sampler), models
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return make_app(self._backend, self._model, **self._make)
+        return make_app(self._backend, self._models, **self._make)
 
 
-def bind_sampler(args: Args, model: Location | None, info: ModelInfo) -> serve.Application:
+def bind_sampler(args: Args, served: Sequence[Served]) -> serve.Application:
     """The models alone, for who speaks HTTP by other means."""
     copies: dict[str, Any] = {"num_replicas": args.num_replicas}
     if args.least_replicas is not None:
@@ -171,7 +180,7 @@ def bind_sampler(args: Args, model: Location | None, info: ModelInfo) -> serve.A
                 "min_replicas": args.least_replicas,
                 "max_replicas": args.num_replicas,
                 # Another replica helps once the requests of one fill more than a batch.
-                "target_ongoing_requests": info.defaults.compute_batch,
+                "target_ongoing_requests": min(model.info.defaults.compute_batch for model in served),
                 "upscale_delay_s": 10,
                 "metrics_interval_s": 5,
                 "look_back_period_s": 10,
@@ -187,11 +196,11 @@ def bind_sampler(args: Args, model: Location | None, info: ModelInfo) -> serve.A
         health_check_period_s=2,
         # One core each: a sample's bits depend on the number of threads.
         ray_actor_options={"num_cpus": 1, "num_gpus": int(args.use_gpu)},
-    )(Sampler).bind(model, info.sha256, "cuda" if args.use_gpu else "cpu")
+    )(Sampler).bind({model.info.sha256: model.location for model in served}, "cuda" if args.use_gpu else "cpu")
     return bound
 
 
-def bind(args: Args, model: Location | None, info: ModelInfo, keys: Keys | None) -> serve.Application:
+def bind(args: Args, served: Sequence[Served], keys: Keys | None) -> serve.Application:
     """The models behind a front that speaks HTTP; a full queue is answered by 429 and `Retry-After`."""
     front = serve.deployment(
         name="Front",
@@ -202,4 +211,5 @@ def bind(args: Args, model: Location | None, info: ModelInfo, keys: Keys | None)
         graceful_shutdown_timeout_s=args.drain_s + 2,
         ray_actor_options={"num_cpus": 0.1},
     )(Front)
-    return front.bind(bind_sampler(args, model, info), info, args.request_timeout, keys, args.num_replicas)
+    infos = [model.info for model in served]
+    return front.bind(bind_sampler(args, served), infos, args.request_timeout, keys, args.num_replicas)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.options import RANGED, output_location
 from jobs.placement import Placement, connect
-from jobs.serve.application import Args, load_facts
+from jobs.serve.application import Args, Served, load_facts
 from jobs.serve.keys import KEY_VARIABLE, Keys
 from jobs.serve.network import base_url, check_port, is_loopback
 from mrigen.errors import InputError
@@ -25,12 +24,15 @@ if TYPE_CHECKING:
 
     from jobs.serve.bulk.store import Job
     from jobs.serve.meter import Meter
+    from mrigen.cohort.plan import CohortPlan
 
 APP_NAME = "mrigen"
 
 
 @click.command()
-@click.option("--model", metavar="DIR", help="Model folder or URI.  [default: the embedded model]")
+@click.option(
+    "--model", multiple=True, metavar="[NAME=]DIR", help="Folder or URI, or several.  [default: the embedded model]"
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Port to listen on.")
 @click.option("--keys", metavar="FILE", help="Names, SHA-256 and limits of API keys; read again when it changes.")
@@ -50,7 +52,8 @@ APP_NAME = "mrigen"
 def command(host: str, port: int, address: str | None, jobs: str | None, job_workers: int, **options: Any) -> None:
     """Answer requests for samples over HTTP, until Ctrl-C.
 
-    The page at / draws samples, and shows how it asked. Set MRIGEN_API_KEY, or give --keys, to ask clients for a key.
+    The page at / draws samples, and shows how it asked. Of several models, named by NAME= or by their folder, a request
+    chooses by its field `model`, and else has the first. Set MRIGEN_API_KEY, or give --keys, to ask clients for a key.
     More requests than can wait are answered by 429, and what takes longer than allowed by 504. Ctrl-C or SIGTERM ends
     what was accepted within --drain-s and answers the rest by 503; the second ends at once. Jobs wait on disk, and go
     on where they were when the server is started again.
@@ -61,7 +64,8 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
     if jobs is not None:
         click.get_current_context().with_resource(leased(output_location(jobs)))
     click.echo("Loading the model and starting Ray Serve ...", err=True)
-    model, info = load_facts(args)
+    served = load_facts(args)
+    infos = [model.info for model in served]
     beside = job_workers if jobs is not None else 0
     copies, least = args.num_replicas + beside, (args.least_replicas or args.num_replicas) + beside
     placement = Placement(copies, args.use_gpu, address, least_workers=least)
@@ -84,20 +88,19 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
         raise InputError("Serve already runs on this cluster: stop it by `serve shutdown`, or use a Serve config")
     try:
         serve.start(proxy_location="Disabled")
-        sampler = SamplerHandle(_run(bind_sampler(args, model, info)))
+        sampler = SamplerHandle(_run(bind_sampler(args, served)))
         door = Door()
         if keys is None and not is_loopback(host):
             click.echo(
                 f"warning: other machines can reach {host} and no key is asked for: set {KEY_VARIABLE}", err=True
             )
-        words = greeting(info, base_url(host, port), keyed=keys is not None)
+        words = greeting(infos, base_url(host, port), keyed=keys is not None)
         workers = Placement(job_workers, args.use_gpu, ray.get_runtime_context().gcs_address)
-        meter = Meter(info)
-        taking = _taking_jobs(jobs, args, keys, workers, meter) if jobs is not None else contextlib.nullcontext()
-        with taking as routes:
+        meter = Meter(infos)
+        with _taking_jobs(jobs, args, served, keys, workers, meter) as routes:
             parts: dict[str, Any] = {"keys": keys, "door": door, "jobs": routes, "meter": meter}
             timeout_s, num_workers = args.request_timeout, args.num_replicas
-            web = make_app(sampler, info, request_timeout_s=timeout_s, num_workers=num_workers, **parts)
+            web = make_app(sampler, infos, request_timeout_s=timeout_s, num_workers=num_workers, **parts)
             DrainingServer(web, host, port, door=door, drain_s=args.drain_s, on_start=lambda: click.echo(words)).run()
             click.echo("Stopping ...", err=True)
         serve.delete(APP_NAME)
@@ -108,9 +111,15 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
 
 
 @contextlib.contextmanager
-def _taking_jobs(folder: str, args: Args, keys: Keys | None, workers: Placement, meter: Meter) -> Iterator[APIRouter]:
-    """The routes of jobs; within, those that wait in the folder are done."""
-    from jobs.serve.bulk.body import plan_job
+def _taking_jobs(
+    folder: str | None, args: Args, served: Sequence[Served], keys: Keys | None, workers: Placement, meter: Meter
+) -> Iterator[APIRouter | None]:
+    """The routes of jobs, where there is a folder for them; within, those that wait there are done."""
+    if folder is None:
+        yield None
+        return
+    from jobs.serve.api import model_named
+    from jobs.serve.bulk.body import JobBody, plan_job
     from jobs.serve.bulk.job_process import line_for
     from jobs.serve.bulk.routes import job_routes
     from jobs.serve.bulk.runner import JobRunner, Process, start_process
@@ -118,15 +127,19 @@ def _taking_jobs(folder: str, args: Args, keys: Keys | None, workers: Placement,
     from mrigen.pipeline import Pipeline
     from mrigen.storage import Location
 
-    def start(job: Job) -> Process:
-        return start_process(["-m", "jobs.serve.bulk.job_process"], line_for(job, folder, args.model, workers))
+    infos = [model.info for model in served]
+    models = {model.info.name: (model, Pipeline.load(model.location)) for model in served}
 
-    location = Location.parse(folder)
-    store = JobStore(location, args.max_queued)
-    model = Location.parse(args.model) if args.model is not None else None
-    pipeline = Pipeline.load(model)
+    def start(job: Job) -> Process:
+        model, _ = models[model_named(job.order.model, infos).name]
+        return start_process(["-m", "jobs.serve.bulk.job_process"], line_for(job, folder, model.folder, workers))
+
+    def plan(body: JobBody) -> CohortPlan:
+        model, pipeline = models[model_named(body.model, infos).name]
+        return plan_job(body, pipeline, model.location, args.max_num_steps)
+
+    store = JobStore(Location.parse(folder), args.max_queued)
     with JobRunner(store, start, meter):
-        plan = functools.partial(plan_job, pipeline=pipeline, model=model, max_num_steps=args.max_num_steps)
         yield job_routes(store, plan, keys)
 
 

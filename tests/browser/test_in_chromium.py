@@ -22,7 +22,7 @@ import pytest
 import uvicorn
 
 from jobs.cli import cli
-from jobs.serve.api import SampleBody, describe
+from jobs.serve.api import ModelInfo, SampleBody, describe
 from jobs.serve.app import make_app
 from mrigen.config import load_config
 from mrigen.each import one_by_one
@@ -89,9 +89,15 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def endpoint(backend: FakeBackend) -> Iterator[str]:
-    """The address of a server whose model makes noise."""
-    app = make_app(backend, describe(FakePipeline(), "fake", max_num_steps=100, note="made up"))
+def models() -> list[ModelInfo]:
+    """The models of the endpoint, of which a test may add others."""
+    return [describe(FakePipeline(), "fake", max_num_steps=100, note="made up")]
+
+
+@pytest.fixture
+def endpoint(backend: FakeBackend, models: list[ModelInfo]) -> Iterator[str]:
+    """The address of a server whose models make noise."""
+    app = make_app(backend, models)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -205,6 +211,25 @@ def test_the_page_gives_files_and_the_commands_that_make_them(visit: Visit, endp
     options = generate.make_context("generate", words[2:]).params
     asked = ("cells", "per_cell", "seed", "num_steps", "allow_untrained")
     assert [options[name] for name in asked] == ["Sclerosis:PD", 1, 7, 2, True]
+
+
+def test_the_page_draws_with_the_model_that_is_chosen(
+    visit: Visit, models: list[ModelInfo], endpoint: str, backend: FakeBackend
+) -> None:
+    page = visit.page
+    page.goto(endpoint, wait_until="networkidle")
+    assert page.locator("#choice").is_hidden()  # there is one only
+    models.append(models[0].model_copy(update={"name": "other", "sha256": "ab" * 32}))
+    page.reload(wait_until="networkidle")
+    page.select_option("#choice", "other")
+    assert "Model other, abababababab" in page.inner_text("#model")
+    assert page.locator("#board button").count() == 20
+    page.locator("[data-cell='Healthy:FLAIR']").click()
+    page.get_by_text("1 drawn.").wait_for()
+    assert "model other" in page.inner_text("#caption_A")
+    assert backend.orders[-1].model_sha256 == "ab" * 32
+    assert '"model":"other"' in page.inner_text("#same")
+    visit.check(endpoint)
 
 
 def test_the_page_cancels_and_tells_what_the_server_refuses(visit: Visit, endpoint: str, backend: FakeBackend) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
+import shutil
 import threading
 import time
 import zipfile
@@ -23,14 +25,14 @@ from pydantic import ValidationError
 from jobs.serve import build_app
 from jobs.serve.api import SampleBody, describe, place_order
 from jobs.serve.app import make_app
-from jobs.serve.application import Args
+from jobs.serve.application import Args, Served
 from jobs.verbs.serve import APP_NAME
 from mrigen.cohort.order import Kind
 from mrigen.cohort.plan import CohortPlan
 from mrigen.diffusion.sampling import sample_seed
 from mrigen.labels import Cell, all_cells
+from mrigen.model_folder.files import SUMS
 from mrigen.pipeline import Pipeline, SampleRequest
-from mrigen.storage import Location
 from tests.command import mrigen, wait_for
 from tests.ports import free_port
 
@@ -51,6 +53,20 @@ def pipeline(model: Path) -> Pipeline:
 
 
 @pytest.fixture(scope="module")
+def other(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that draws its slices 5 mm further up, and is like the first in all else."""
+    folder = tmp_path_factory.mktemp("other") / "model"
+    shutil.copytree(model, folder)
+    labels = json.loads((folder / "labels.json").read_text())
+    labels["slice_mm_quantiles"] = [height + 5 for height in labels["slice_mm_quantiles"]]
+    (folder / "labels.json").write_text(json.dumps(labels))
+    names = [line.split()[1] for line in (folder / SUMS).read_text().splitlines()]
+    hashes = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
+    (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for digest, name in zip(hashes, names, strict=True)))
+    return folder
+
+
+@pytest.fixture(scope="module")
 def url(ray_cluster: None) -> Iterator[str]:
     """The address of a Ray Serve without applications."""
     from ray import serve
@@ -62,11 +78,12 @@ def url(ray_cluster: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def client(url: str, model: Path) -> Iterator[httpx.Client]:
+def client(url: str, model: Path, other: Path) -> Iterator[httpx.Client]:
     """A client of the application as a Serve config would start it."""
     from ray import serve
 
-    serve.run(build_app({"model": str(model), "max_queued": MAX_QUEUED}), name=APP_NAME)
+    models = [str(model), f"other={other}"]
+    serve.run(build_app({"model": models, "max_queued": MAX_QUEUED}), name=APP_NAME)
     with httpx.Client(base_url=url, timeout=180) as client:
         yield client
     serve.delete(APP_NAME)
@@ -108,8 +125,9 @@ def test_replicas_are_added_as_requests_wait(url: str, model: Path, pipeline: Pi
     info = describe(pipeline, "tiny", 100)
     body = SampleBody(pathology="Healthy", modality="FLAIR", count=8, num_steps=100)
     args = Args(model=str(model), num_replicas=2, least_replicas=1)
+    served = [Served(str(model), info)]
     # Taken once: threads that take it at the same time make a router each, and Serve believes the last, an idle one.
-    make = serve.run(bind_sampler(args, Location.parse(model), info), name="grown", route_prefix=None).make
+    make = serve.run(bind_sampler(args, served), name="grown", route_prefix=None).make
 
     def running() -> int:
         return int(serve.status().applications["grown"].deployments["Sampler"].replica_states.get("RUNNING", 0))
@@ -179,6 +197,27 @@ def test_parallel_requests_are_answered_right_and_batched(client: httpx.Client, 
 
 
 @pytest.mark.ray
+def test_each_of_several_models_draws_what_its_pipeline_does(
+    client: httpx.Client, pipeline: Pipeline, other: Path
+) -> None:
+    cell, higher = Cell.parse("Glioblastoma:FLAIR"), Pipeline.load(other)
+    name = client.get("/v1/model").json()["name"]
+    assert [(one["name"], one["sha256"]) for one in client.get("/v1/models").json()] == [
+        (name, pipeline.model_sha256),
+        ("other", higher.model_sha256),
+    ]
+
+    def ask(name: str) -> httpx.Response:
+        return client.post("/v1/samples", json={**FLAIR, "seed": 7, "num_steps": 3, "format": "npy", "model": name})
+
+    with ThreadPoolExecutor(6) as pool:  # at once, so that one batch after another is of the other model
+        answers = list(pool.map(ask, [name, "other"] * 3))
+    for answer, chosen in zip(answers, [pipeline, higher] * 3, strict=True):
+        assert answer.headers["x-mrigen-model-sha256"] == chosen.model_sha256
+        assert np.array_equal(as_array(answer.content), image_of(chosen, cell, 7, num_steps=3))
+
+
+@pytest.mark.ray
 def test_facts_faults_and_the_page(client: httpx.Client, model: Path) -> None:
     facts = client.get("/v1/model").json()
     assert facts["name"] == model.parent.name
@@ -236,7 +275,7 @@ def test_a_504_ends_the_work_of_the_replica(client: httpx.Client, pipeline: Pipe
 
     handle = serve.get_deployment_handle("Sampler", APP_NAME)
     before = handle.counts.remote().result()["samples"]
-    app = make_app(SamplerHandle(handle), describe(pipeline, "tiny", 100), request_timeout_s=1)
+    app = make_app(SamplerHandle(handle), [describe(pipeline, "tiny", 100)], request_timeout_s=1)
     with TestClient(app, "http://127.0.0.1") as hasty:
         assert hasty.get("/v1/readyz").status_code == 200
         long = {**FLAIR, "num_steps": 100, "count": 64, "pathology_scale": 2}

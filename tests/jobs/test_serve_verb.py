@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import mrigen as mrigen_package
 from jobs.placement import Placement
 from jobs.serve.bulk import job_process
 from jobs.serve.bulk.body import JobBody
@@ -37,13 +38,16 @@ def model(tiny_run: Path) -> Path:
     return tiny_run / "model"
 
 
-JOB = {"cells": "HC:T1=40,GBM:FLAIR=24", "seed": 3, "shard_size": 4, "redraws": 0}
+JOB = {"cells": "HC:T1=40,GBM:FLAIR=24", "seed": 3, "shard_size": 4, "redraws": 0, "model": "tiny"}
+EMBEDDED = Path(mrigen_package.__file__).parent / "embedded" / "model"
 
 
 def of_generate(model: Path, folder: Path) -> dict[str, str]:
     """Hashes of the data set that JOB orders, made here."""
     order = CohortOrder(cells="HC:T1=40,GBM:FLAIR=24", seed=3, shard_size=4, redraws=0)
-    command = "mrigen generate --out OUT --cells HC:T1=40,GBM:FLAIR=24 --seed 3 --redraws 0 --shard-size 4"
+    command = (
+        "mrigen generate --out OUT --model MODEL --cells HC:T1=40,GBM:FLAIR=24 --seed 3 --redraws 0 --shard-size 4"
+    )
     generate_run(Location.parse(folder), Location.parse(model), one_by_one, order, command=command)
     return hashes(folder)
 
@@ -53,7 +57,8 @@ def of_generate(model: Path, folder: Path) -> dict[str, str]:
 def test_a_job_makes_the_bytes_of_generate_though_its_server_is_killed_amid(model: Path, tmp_path: Path) -> None:
     port = free_port()
     url, where = f"http://127.0.0.1:{port}", ["--port", str(port), "--jobs", str(tmp_path / "jobs")]
-    command = [sys.executable, "-m", "jobs.cli", "serve", "--model", str(model), *where]
+    models = ["--model", str(EMBEDDED), "--model", f"tiny={model}"]
+    command = [sys.executable, "-m", "jobs.cli", "serve", *models, *where]
     with subprocess.Popen(command) as server, Client(url) as client:
         job = client.order(**JOB)["id"]
         wait_for(lambda: client.job(job)["num_done"] > 0, 120)

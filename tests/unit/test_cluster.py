@@ -229,7 +229,7 @@ def test_the_dockerfile_copies_what_is_there_and_runs_as_a_user() -> None:
 
 def test_the_dashboard_asks_for_figures_that_a_server_has() -> None:
     model = describe(Pipeline.load(), "embedded", 50)
-    meter, order = Meter(model), Order(all_cells()[0], 1, 7, model.defaults, None, "png")
+    meter, order = Meter([model]), Order(all_cells()[0], 1, 7, model.defaults, None, "png", model.sha256)
     meter.note_request("/v1/samples", "POST", 200, 1.0)
     asyncio.run(
         meter.noted(order, asyncio.sleep(0, Made([], compute_s=1.0, num_batches=1, encode_s=0.1, num_places=8.0)))

@@ -59,14 +59,14 @@ class JobBody(SamplerBody):
 
     def order(self) -> CohortOrder:
         """The same for `generate_run`. Raises InputError for an unknown modality."""
-        fields = self.model_dump()
+        fields = self.model_dump(exclude={"model"})
         return CohortOrder.of_words(table=fields.pop("plan"), formats=fields.pop("format"), **fields)
 
     def command(self) -> str:
         """What makes the same data set on the command line; words in capitals stand for files and folders."""
         words = ["mrigen", "generate", "--out", "OUT"]
         for name, value in self.model_dump(exclude_defaults=True).items():
-            given = [] if value is True else ["PLAN" if name == "plan" else str(value)]
+            given = [] if value is True else [name.upper() if name in ("plan", "model") else str(value)]
             words += [f"--{name.replace('_', '-')}", *given]
         return shlex.join(words)
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from jobs.serve.bulk.store import Job, JobStore
 from jobs.serve.meter import Meter
+from jobs.serve.refusals import Refused
 
 Process = subprocess.Popen[str]
 POLL_S = 0.2
@@ -23,7 +24,7 @@ _log = logging.getLogger("mrigen")
 
 
 class JobRunner:
-    """Within, the jobs of a store are done, in a thread; `start` starts the process of one.
+    """Within, the jobs of a store are done, in a thread; `start` starts the process of one, or raises Refused.
 
     A process ends with 0, with 2 and a line on its standard output that tells the client what was wrong, or with 74
     where the disk is full: then it is started again later.
@@ -49,6 +50,8 @@ class JobRunner:
                 continue
             try:
                 self._work(job)
+            except Refused as error:  # the server was started again without its model
+                self._store.end(job, error.detail)
             except OSError:  # of the disk or the store, which may be there again later
                 _log.exception("%s: trying again in %g s", job.id, RETRY_S)
                 self._stopping.wait(RETRY_S)
@@ -73,8 +76,9 @@ class JobRunner:
         fault = None if process.returncode == 0 else (process.returncode == 2 and told) or FAULT
         self._store.end(job, fault)
         if fault is None:
-            for cell, count in self._store.counts(job).items():
-                self._meter.note_samples(cell, count)
+            model_sha256, counts = self._store.made(job)
+            for cell, count in counts.items():
+                self._meter.note_samples(model_sha256, cell, count)
 
 
 def start_process(command: Sequence[str], first_line: str) -> Process:

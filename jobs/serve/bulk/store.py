@@ -159,10 +159,11 @@ class JobStore:
             _log.exception("jobs: what was deleted is removed later")
             self._sweep_after = time.monotonic() + RETRY_S
 
-    def counts(self, job: Job) -> dict[Cell, int]:
-        """The samples of each cell that a finished data set has."""
+    def made(self, job: Job) -> tuple[str, dict[Cell, int]]:
+        """Of a finished data set the SHA-256 of its model, and the samples of each cell."""
         closed = (self.samples(job) / SUCCESS).read_json()
-        return {Cell.parse(name): count for name, count in closed["cells"].items()}
+        counts = {Cell.parse(name): count for name, count in closed["cells"].items()}
+        return read_plan(self.samples(job)).model_sha256, counts
 
     def samples(self, job: Job) -> Location:
         """Where its data set is."""

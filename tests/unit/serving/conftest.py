@@ -31,7 +31,7 @@ def backend() -> FakeBackend:
 @pytest.fixture
 def client_of(backend: FakeBackend, model: ModelInfo) -> Callable[..., TestClient]:
     def make(**options: Any) -> TestClient:
-        return TestClient(make_app(backend, model, **options), "http://127.0.0.1")
+        return TestClient(make_app(backend, [model], **options), "http://127.0.0.1")
 
     return make
 
@@ -48,7 +48,7 @@ def start(backend: FakeBackend, model: ModelInfo) -> Iterator[Callable[..., tupl
 
         def start(drain_s: float = 30.0) -> tuple[DrainingServer, int]:
             port, door, ready = free_port(), Door(), threading.Event()
-            app = make_app(backend, model, door=door)
+            app = make_app(backend, [model], door=door)
             server = DrainingServer(app, "127.0.0.1", port, door=door, drain_s=drain_s, on_start=ready.set)
             thread = threading.Thread(target=server.run)
             thread.start()

@@ -46,7 +46,7 @@ class FakeSample:
             "seed": self.seed,
             "slice_mm": self.order.slice_mm if self.order.slice_mm is not None else self.seed % 40,
             **self.order.sampler.model_dump(mode="json"),
-            "model_sha256": MODEL_SHA256,
+            "model_sha256": self.order.model_sha256,
         }
 
 
@@ -99,4 +99,5 @@ class FakeBackend:
 
 def order_of(model: ModelInfo, cell: str = "Healthy:FLAIR", **changes: Any) -> Order:
     values: dict[str, Any] = {"count": 1, "seed": 7, "sampler": model.defaults, "slice_mm": None, "format": "png"}
+    values["model_sha256"] = model.sha256
     return Order(cell=Cell.parse(cell), **(values | changes))

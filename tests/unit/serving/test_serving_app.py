@@ -363,7 +363,7 @@ def test_openapi_describes_the_request_and_every_answer(client: TestClient) -> N
     assert json.dumps(schema["properties"]["seed"]["anyOf"][0]["exclusiveMaximum"]) == str(2**63)  # and no float
     assert "securitySchemes" not in api.get("components", {})
     assert set(operation["responses"]["200"]["content"]) == {"image/png", "application/octet-stream", "application/zip"}
-    assert set(api["paths"]) == {"/v1/samples", "/v1/model", "/v1/healthz", "/v1/livez", "/v1/readyz"}
+    assert set(api["paths"]) == {"/v1/samples", "/v1/model", "/v1/models", "/v1/healthz", "/v1/livez", "/v1/readyz"}
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])

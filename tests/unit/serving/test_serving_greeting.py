@@ -27,7 +27,7 @@ def without(model: ModelInfo, *untrained: str) -> ModelInfo:
 
 
 def test_the_line_to_paste_is_answered(model: ModelInfo, client: TestClient) -> None:
-    words = pasted(greeting(model, "http://127.0.0.1:1", keyed=False))
+    words = pasted(greeting([model], "http://127.0.0.1:1", keyed=False))
     assert words[:3] == ["curl", "-sS", "http://127.0.0.1:1/v1/samples"]
     body = words[words.index("-d") + 1]
     assert json.loads(body)["pathology"] == "Glioblastoma"
@@ -40,18 +40,18 @@ def test_the_line_to_paste_is_answered(model: ModelInfo, client: TestClient) -> 
 @pytest.mark.parametrize("all_of_them", [False, True])
 def test_it_asks_for_a_pair_that_the_model_knows_if_it_knows_any(model: ModelInfo, all_of_them: bool) -> None:
     names = [f"{info.pathology}:{info.modality}" for info in model.cells] if all_of_them else ["Glioblastoma:FLAIR"]
-    words = pasted(greeting(without(model, *names), "http://x", keyed=False))
+    words = pasted(greeting([without(model, *names)], "http://x", keyed=False))
     body = json.loads(words[words.index("-d") + 1])
     assert (body["pathology"] == "Glioblastoma") is all_of_them
     assert body.get("allow_untrained", False) is all_of_them
 
 
 def test_the_key_is_named_and_not_printed(model: ModelInfo) -> None:
-    assert "$MRIGEN_API_KEY" in greeting(model, "http://x", keyed=True)
-    assert "MRIGEN_API_KEY" not in greeting(model, "http://x", keyed=False)
+    assert "$MRIGEN_API_KEY" in greeting([model], "http://x", keyed=True)
+    assert "MRIGEN_API_KEY" not in greeting([model], "http://x", keyed=False)
 
 
 def test_what_must_be_known_of_the_model_is_said(model: ModelInfo) -> None:
-    assert greeting(model, "http://x", keyed=False).startswith(
+    assert greeting([model], "http://x", keyed=False).startswith(
         "Model fake (0123456789ab), 19 of 20 cells trained; made up"
     )

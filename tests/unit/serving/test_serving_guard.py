@@ -102,7 +102,7 @@ def test_the_access_log_has_a_line_of_json_a_request_but_no_key(
         "path": "/v1/samples",
         "status": 200,
         "key": "alice",
-        "order": {"cell": "Healthy:FLAIR", "count": 3, "num_steps": 3},
+        "order": {"model": "fake", "cell": "Healthy:FLAIR", "count": 3, "num_steps": 3},
     }
     assert (second["path"], second["status"]) == ("/v1/model", 401)
     assert key not in json.dumps([first, second])
@@ -141,7 +141,7 @@ def test_figures_are_in_prometheus_format(client: TestClient, backend: FakeBacke
         for one in family.samples
         if not one.name.endswith("_bucket")
     }
-    assert samples["mrigen_samples_total", "FLAIR", "Healthy"] == 3
+    assert samples["mrigen_samples_total", model.sha256, "FLAIR", "Healthy"] == 3
     assert samples["mrigen_samples_ongoing",] == 0
     assert samples["mrigen_stage_seconds_sum", "compute"] == 0.15
     assert samples["mrigen_stage_seconds_sum", "encode"] == 0.025

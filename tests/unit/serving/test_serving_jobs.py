@@ -20,7 +20,7 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_fakes import MODEL_SHA256, FakeBackend, FakePipeline
 
-from jobs.serve.api import ModelInfo
+from jobs.serve.api import ModelInfo, model_named
 from jobs.serve.app import make_app
 from jobs.serve.bulk import store as module
 from jobs.serve.bulk.body import MAX_JOB_BYTES, JobBody, in_json_words, plan_job
@@ -49,16 +49,17 @@ def serve(tmp_path: Path, backend: FakeBackend, model: ModelInfo) -> Iterator[Cl
 
         def serve(code: str = "input()", max_waiting: int = 3, **options: Any) -> TestClient:
             stack.close()
-            store, meter = JobStore(Location.parse(tmp_path), max_waiting), Meter(model)
+            store, meter = JobStore(Location.parse(tmp_path), max_waiting), Meter([model])
 
             def start(job: Job) -> Process:
+                model_named(job.order.model, [model])
                 (store.samples(job) / SUCCESS).write_json({"cells": {"Healthy:T1w": 3}})
                 return start_process(["-c", code], job.id)
 
             stack.enter_context(JobRunner(store, start, meter))
             plan = functools.partial(plan_job, pipeline=FakePipeline(), model=None, max_num_steps=100)
             routes = job_routes(store, plan, options.get("keys"))
-            app = make_app(backend, model, jobs=routes, meter=meter, **options)
+            app = make_app(backend, [model], jobs=routes, meter=meter, **options)
             return stack.enter_context(TestClient(app, "http://127.0.0.1"))
 
         yield serve
@@ -104,7 +105,7 @@ def test_a_job_is_ordered_watched_fetched_and_deleted(
     done = until(client, path, "done")
     assert (done["num_done"], done["created"]) == (8, job["created"])
     assert client.get("/v1/jobs").json() == [done]
-    made = 'mrigen_samples_total{modality="T1w",pathology="Healthy"} 3.0'
+    made = f'mrigen_samples_total{{modality="T1w",pathology="Healthy",sha256="{MODEL_SHA256}"}} 3.0'
     wait_for(lambda: made in client.get("/metrics").text)
     (samples / "README.md").write_bytes(b"synthetic\n" * 99)
     zipped = client.get(done["results"]["zip"])
@@ -224,6 +225,13 @@ def test_a_job_that_is_deleted_while_it_is_looked_at_is_no_error(tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
+def test_a_job_whose_model_is_served_no_longer_fails_with_its_name(serve: Client, tmp_path: Path) -> None:
+    store, body = JobStore(Location.parse(tmp_path), 1), JobBody(**ORDER, model="gone")
+    job = store.add(body, plan_job(body, FakePipeline(), None, 100), None)  # type: ignore[arg-type]
+    failed = until(serve(), f"/v1/jobs/{job.id}", "failed")
+    assert failed["detail"] == "model: 'gone' is not served here; known are fake"
+
+
 def test_more_jobs_than_may_wait_are_429(serve: Client) -> None:
     client = serve("import time; time.sleep(60)", max_waiting=2)
     paths = [client.post("/v1/jobs", json=ORDER).headers["location"] for _ in range(2)]
@@ -326,6 +334,7 @@ def test_the_command_that_makes_the_same(model: ModelInfo) -> None:
     body = JobBody(subjects="GBM=2", modalities="T1w,FLAIR", allow_untrained=True, num_steps=3)
     told = "mrigen generate --out OUT --num-steps 3 --subjects GBM=2 --modalities T1w,FLAIR --allow-untrained"
     assert body.command() == told
+    assert JobBody(model="a").command() == "mrigen generate --out OUT --model MODEL"
 
 
 def test_openapi_describes_jobs_where_they_are_taken(serve: Client, client: TestClient) -> None:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not NGINX, reason="nginx is not installed")
 def started(model: ModelInfo, backend: FakeBackend, tmp_path: Path) -> Iterator[tuple[int, uvicorn.Server]]:
     """The port of nginx, with times of a second instead of ten, and the server behind it."""
     inner, outer = free_port(), free_port()
-    server = uvicorn.Server(uvicorn.Config(make_app(backend, model), port=inner, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(make_app(backend, [model]), port=inner, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     text = CONFIGURATION.read_text()

@@ -61,3 +61,14 @@ def test_a_full_queue_tells_how_long_it_takes_at_most_a_minute(model: ModelInfo,
     with pytest.raises(Refused) as error, pace.admitted(order, 300.0):
         raise Refused(status, "too many requests wait already", retry_after_s=2)
     assert error.value.retry_after_s == told
+
+
+def test_a_slow_model_makes_orders_of_another_wait_for_what_it_takes_itself(model: ModelInfo) -> None:
+    pace, batch = Pace(), model.defaults.compute_batch
+    quick, slow = order_of(model, count=batch), order_of(model, count=batch, model_sha256="slow")
+    pace.note(quick, made(1.0, 1))
+    pace.note(slow, made(10.0, 1))
+    with pace.admitted(slow, 3.0), pace.admitted(quick, 3.0):
+        assert pace.retry_s() == 11
+        with pytest.raises(Refused, match="it takes about 21 s"), pace.admitted(slow, 20.0):
+            pass
