@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
@@ -32,6 +32,8 @@ from mrigen import __version__
 
 Result = TypeVar("Result")
 
+_VIEWER = Path(__file__).parent / "niivue" / "niivue-0.69.0.js"
+"""What shows images on the page; a new version has a new name, and this one is kept by browsers."""
 _BEARER = HTTPBearer(auto_error=False, description="The API key.")
 
 
@@ -163,6 +165,10 @@ def make_app(
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
         return _html("page.html")
+
+    @app.get(f"/{_VIEWER.name}", include_in_schema=False)
+    async def viewer() -> FileResponse:
+        return FileResponse(_VIEWER, headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

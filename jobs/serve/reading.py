@@ -16,7 +16,7 @@ from jobs.serve.refusals import Refused
 Body = TypeVar("Body", bound=BaseModel)
 
 BODY_TIMEOUT_S = 10.0
-_SHOWN_FAULTS = 5
+_SHOWN_FAULTS = 4
 
 
 async def read_body(request: Request, kind: type[Body], max_bytes: int) -> Body:

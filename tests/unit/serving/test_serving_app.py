@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import time
 import zipfile
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from jobs.serve.refusals import Refused
 from mrigen.config import SamplerConfig
 from mrigen.diffusion.solvers import SOLVERS
 
+NIIVUE_SHA256 = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
 GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
 JSON = {"Content-Type": "application/json"}
 
@@ -166,7 +168,7 @@ def test_a_bad_request_is_told_in_a_line_what_is_wrong(client: TestClient, backe
 
 def test_many_faults_are_cut_short(client: TestClient) -> None:
     detail = post(client, {f"k{i}" * 20: i for i in range(100)}).json()["detail"]
-    assert "and 97 more" in detail
+    assert "and 98 more" in detail
     assert len(detail) < 1000
 
 
@@ -373,6 +375,14 @@ def test_the_pages_need_no_network(client: TestClient, path: str) -> None:
     assert "default-src 'none'" in page.text
     assert "http://" not in page.text
     assert "https://" not in page.text
-    assert 'src="' not in page.text
+    assert re.findall('src="(.*?)"', page.text) == (["niivue-0.69.0.js"] if path == "/" else [])
     assert "v1/samples" in page.text
     assert "synthetic: no scan of a person, and not for diagnosis" in page.text
+
+
+def test_the_viewer_is_the_one_that_its_authors_published(client: TestClient) -> None:
+    script = client.get("/niivue-0.69.0.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert script.headers["cache-control"].endswith("immutable")
+    # npm pack @niivue/niivue@0.69.0 && tar xzf niivue-niivue-0.69.0.tgz && sha256sum package/dist/niivue.umd.js
+    assert hashlib.sha256(script.content).hexdigest() == NIIVUE_SHA256
