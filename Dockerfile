@@ -30,7 +30,10 @@ ENV PATH=/opt/mrigen/bin:$PATH \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 WORKDIR /opt/mrigen/src
-COPY constraints.txt ./
+COPY constraints.txt requirements.txt ./
+# boto3 is among them: with it the head of a `ray up` cluster on AWS starts its workers.
+RUN pip install --no-cache-dir --require-hashes --no-deps -r requirements.txt
+# Of another index than PyPI torch has another hash, and other packages beside it.
 RUN pip install --no-cache-dir --index-url "${TORCH_INDEX}" \
     "$(grep '^torch==' constraints.txt)"
 
@@ -38,8 +41,7 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY mrigen mrigen
 COPY jobs jobs
 COPY cluster cluster
-# boto3: with it the head of a `ray up` cluster on AWS starts its workers.
-RUN pip install --no-cache-dir -c constraints.txt . boto3
+RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation .
 
 USER 1000
 WORKDIR /tmp

@@ -57,11 +57,16 @@ bench: $(STAMP)  ## Run the scripts in docs/benchmarks that give the published f
 		test -e "$$script" || { echo "docs/benchmarks holds no script"; exit 1; }; \
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
-lock:  ## Write constraints.txt anew from pyproject.toml, in a fresh environment.
+lock:  ## Write constraints.txt and requirements.txt anew from pyproject.toml, in a fresh environment.
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
 		"$$folder/bin/pip" install --quiet '.[dev]' && \
 		{ sed -n '/^#/p' constraints.txt; "$$folder/bin/pip" freeze --exclude mrigen | sed -E 's/\+(cpu|cu[0-9]+)$$//; / @ /d; /^nvidia-/d; /^cuda-/d; /^triton==/d'; } > "$$folder/new" && \
-		cp "$$folder/new" constraints.txt
+		cp "$$folder/new" constraints.txt && "$$folder/bin/pip" install --quiet uv && \
+		echo boto3 | "$$folder/bin/uv" pip compile --no-config --quiet --generate-hashes --no-header --no-annotate \
+			--default-index https://pypi.org/simple --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+			-c constraints.txt pyproject.toml - > "$$folder/all" && \
+		{ sed -n '/^#/p' requirements.txt; awk '/^[^ ]/ {kept = !/^(torch==|nvidia-|cuda-|triton==)/} kept' "$$folder/all"; } > "$$folder/new" && \
+		cp "$$folder/new" requirements.txt
 
 clean:  ## Remove .venv, caches and build output; results in out/ and runs/ stay.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

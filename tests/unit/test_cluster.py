@@ -6,12 +6,15 @@ import asyncio
 import re
 import shlex
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import serve
@@ -197,9 +200,35 @@ def test_the_dockerfile_installs_what_the_constraints_pin() -> None:
     assert not re.search(r"[\w-]+==\d", text)
     pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
     assert {"boto3", "torch", "ray"} <= set(pinned)
-    installs = [line for line in text.splitlines() if "pip install" in line and "constraints.txt ." in line]
-    assert installs
-    assert all(line.split()[-1] in pinned for line in installs)
+    locked, torch, own = re.findall(r"RUN pip install --no-cache-dir (.*)", text.replace("\\\n   ", ""))
+    assert locked == "--require-hashes --no-deps -r requirements.txt"
+    assert torch.endswith(""" "$(grep '^torch==' constraints.txt)\"""")
+    assert own == "--no-index --no-deps --no-build-isolation ."
+
+
+def needed_by(*words: str) -> set[str]:
+    """The packages that these requirements bring here, but for torch and those of CUDA."""
+    waiting, seen = list(map(Requirement, words)), set()
+    while waiting:
+        asked = waiting.pop()
+        for extra in ("", *asked.extras):
+            if (key := (canonicalize_name(asked.name), extra)) not in seen:
+                seen.add(key)
+                further = map(Requirement, metadata.requires(asked.name) or [])
+                waiting += [one for one in further if one.marker is None or one.marker.evaluate({"extra": extra})]
+    return {name for name, _ in seen if not re.match("torch$|nvidia-|cuda-|triton$", name)}
+
+
+def test_what_the_image_installs_has_hashes_and_is_what_is_tested() -> None:
+    text = (ROOT / "requirements.txt").read_text()
+    entry = r"(\S+)==(\S+) (?:;.* )?\\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)"
+    assert re.fullmatch(rf"(?:#.*\n)+(?:{entry})+", text)
+    locked = {canonicalize_name(name): version for name, version, _ in re.findall(entry, text)}
+    lines = [line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
+    pinned = {canonicalize_name(name): version for name, version in lines}
+    builder = {"setuptools": locked["setuptools"]}  # of mrigen, in the image
+    assert locked.items() <= pinned.items() | builder.items()
+    assert set(locked) | {"mrigen"} == needed_by("mrigen", "boto3") | set(builder)
 
 
 def test_workers_have_an_account_of_their_own() -> None:
