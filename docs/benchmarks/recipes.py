@@ -3,7 +3,7 @@
     python docs/benchmarks/recipes.py [slice128 slice256]
 
 Nothing is trained and no number of the tensors is computed: each operator tells what it would give (FakeTensorMode),
-its FLOP (FlopCounterMode) and what it keeps for the way back, in the arithmetic of the preset. Times are those of a
+its FLOP and what it keeps for the way back, in the arithmetic of the preset. Times are those of a
 device that reaches `SHARE` of its peak, an assumption, and of bf16 only; peaks are dense bf16 of the vendor's sheets.
 """
 
@@ -17,7 +17,6 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from mrigen.config import Config, TrainingConfig, load_config
 from mrigen.diffusion.process import NoiseSchedule
@@ -26,6 +25,7 @@ from mrigen.models.autoencoder import Autoencoder
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.losses import AutoencoderObjective
+from mrigen.training.arithmetic import flop_counted
 from mrigen.training.memory import activations_counted, bytes_text
 from mrigen.training.objective import Draw, denoiser_loss
 
@@ -62,7 +62,7 @@ def denoiser_step(config: Config, *, recompute: bool) -> tuple[nn.Module, Callab
 def told(name: str, settings: TrainingConfig, model: nn.Module, loss: Callable[[], Tensor], bf16: bool) -> str:
     """A row of the table."""
     autocast = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
-    with FlopCounterMode(display=False) as flop:
+    with flop_counted() as flop:
         with autocast, activations_counted(model) as kept:
             total = loss()
         total.backward()

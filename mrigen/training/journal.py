@@ -38,8 +38,11 @@ def never() -> bool:
 class Journal:
     """Writes `tensorboard/`, `journal.jsonl` and `previews/` in a stage's folder, on the first worker only."""
 
-    def __init__(self, folder: Location, settings: TrainingConfig, first_step: int, report: Report) -> None:
-        self._folder, self._settings, self._report = folder, settings, report
+    def __init__(
+        self, folder: Location, settings: TrainingConfig, first_step: int, report: Report, image_at_peak_s: float
+    ) -> None:
+        """`image_at_peak_s` as `TrainingState.rehearse` gives it."""
+        self._folder, self._settings, self._report, self._image_at_peak_s = folder, settings, report, image_at_peak_s
         # Both grow in place, which object stores cannot do: there they are uploaded at each flush.
         self._scratch = tempfile.TemporaryDirectory(prefix="mrigen-")
         root = folder.local or Path(self._scratch.name)
@@ -51,8 +54,9 @@ class Journal:
     def step(self, done: int, values: Mapping[str, Tensor], waited: float) -> None:
         """Record scalars after `done` steps if it is time: every `log_every` steps, after 10 s, and at the end.
 
-        With them the images a second, and the part of the time that was `waited` for batches, in seconds a step.
-        Otherwise their values are not even looked at, since a GPU would have to be waited for.
+        With them the images a second, the part of the time that was `waited` for batches, in seconds a step, and the
+        part of the arithmetic that the workers could have done. Otherwise their values are not even looked at, since a
+        GPU would have to be waited for.
         """
         self._waited += waited
         silent = time.monotonic() - self._last >= LONGEST_SILENCE_S
@@ -60,7 +64,9 @@ class Journal:
             scalars = {name: float(value.detach()) for name, value in values.items()}
             seconds, self._last = time.monotonic() - self._last, time.monotonic()
             images, self._last_step = (done - self._last_step) * self._settings.batch_size, done
-            rates = {"images_per_s": images / max(seconds, 1e-9), "data_wait": self._waited / max(seconds, 1e-9)}
+            rate = images / max(seconds, 1e-9)
+            rates = {"images_per_s": rate, "data_wait": self._waited / max(seconds, 1e-9)}
+            rates["peak_share"] = rate * self._image_at_peak_s
             self._waited = 0.0
             self.scalars(done, scalars | rates)
 

@@ -98,8 +98,10 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
 
         checkpoints = Checkpoints(run / "ldm" / "checkpoints", deciding_settings(config, "ldm"))
         state = TrainingState(model, settings, accelerator, checkpoints, ids)
-        state.rehearse(prepare(state.first_step), terms_of)
-        journal = Journal(run / "ldm", settings, state.first_step, report) if accelerator.is_main_process else None
+        image_at_peak_s = state.rehearse(prepare(state.first_step), terms_of)
+        journal = None
+        if accelerator.is_main_process:
+            journal = Journal(run / "ldm", settings, state.first_step, report, image_at_peak_s)
 
         for step, draws, waited in prefetched(prepare, range(state.first_step, settings.num_steps)):
             terms = state.update(step, draws, terms_of)

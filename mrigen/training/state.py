@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mrigen.config import TrainingConfig
 from mrigen.errors import InputError, Stopped
+from mrigen.training.arithmetic import flop_counted, measured_peak
 from mrigen.training.checkpoints import CHECKPOINT_NUMBERS, NUM_COPIES, Checkpoints
 from mrigen.training.memory import ActivationsTooLarge, activations_counted, bytes_text, free_memory
 
@@ -88,15 +89,16 @@ class TrainingState:
         self.network = accelerator.prepare_model(model, evaluation_mode=accelerator.num_processes == 1)
         """`network` is what the loss is computed by: the model, its gradients averaged over all workers."""
 
-    def rehearse(self, parts: Sequence[Part], compute: Compute[Part]) -> None:
-        """Time a step that changes nothing, and tell what all of them take; `parts` are those of the first.
+    def rehearse(self, parts: Sequence[Part], compute: Compute[Part]) -> float:
+        """Time a step that changes nothing, and tell what all of them take; `parts` are those of the first. Gives the
+        seconds that an image would take all workers if they did arithmetic alone, as fast as it was just measured.
 
         Raises InputError if the memory that is free does not hold it.
         """
         settings, step, at_once = self._settings, self.first_step, len(parts[0])
         room = free_memory(self._accelerator.device) - self._size * (1 if self._optimizer.state else 3)
         try:
-            with activations_counted(self._model, room) as kept:
+            with flop_counted() as flop, activations_counted(self._model, room) as kept:
                 self._backward(step, parts[:1], compute)
             began = time.monotonic()
             float(self._backward(step, parts, compute)["loss"])  # a GPU is waited for
@@ -108,12 +110,19 @@ class TrainingState:
             ) from None
         seconds = time.monotonic() - began
         self._optimizer.zero_grad()
-        _log.info(
-            "a step of %d images on %d worker(s), %d at once: activations of %s, %.3g s, %.3g images a second; "
-            "about %s to the end",
-            *(settings.batch_size, self._accelerator.num_processes, at_once, bytes_text(sum(kept)), seconds),
-            *(settings.batch_size / seconds, timedelta(seconds=round((settings.num_steps - step) * seconds))),
+        accelerator, rate = self._accelerator, settings.batch_size / seconds
+        peak = measured_peak(
+            accelerator.device, torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
         )
+        image_at_peak_s: float = flop.get_total_flops() / at_once / (peak * accelerator.num_processes)
+        _log.info(
+            "a step of %d images on %d worker(s), %d at once: activations of %s, %.3g s, %.3g images a second, "
+            "%.2g %% of a peak of %.3g GFLOP/s each; about %s to the end",
+            *(settings.batch_size, accelerator.num_processes, at_once, bytes_text(sum(kept)), seconds, rate),
+            *(100 * rate * image_at_peak_s, peak / 1e9),
+            timedelta(seconds=round((settings.num_steps - step) * seconds)),
+        )
+        return image_at_peak_s
 
     def _backward(self, step: int, parts: Sequence[Part], compute: Compute[Part]) -> dict[str, Tensor]:
         """Add up the gradients of a worker's parts of a step; the terms of the loss over all workers."""

@@ -83,8 +83,10 @@ def train_autoencoder(
 
         checkpoints = Checkpoints(run / "vae" / "checkpoints", deciding_settings(config, "vae"))
         state = TrainingState(objective, settings, accelerator, checkpoints, ids)
-        state.rehearse(prepare(state.first_step), terms_of)
-        journal = Journal(run / "vae", settings, state.first_step, report) if accelerator.is_main_process else None
+        image_at_peak_s = state.rehearse(prepare(state.first_step), terms_of)
+        journal = None
+        if accelerator.is_main_process:
+            journal = Journal(run / "vae", settings, state.first_step, report, image_at_peak_s)
 
         for step, batches, waited in prefetched(prepare, range(state.first_step, settings.num_steps)):
             terms = state.update(step, batches, terms_of, watched="l1")  # a discriminator's word can be negative

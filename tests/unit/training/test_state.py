@@ -105,13 +105,15 @@ def test_the_rehearsal_tells_what_a_step_takes_and_changes_nothing(tmp_path, mon
     model, state = new_state(tmp_path, num_steps=3600, batch_size=5)
     before, seconds = model.weight.detach().clone(), itertools.count()
     monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("mrigen.training.state.measured_peak", lambda device, dtype: 1200.0)
     parts = torch.randn(3, 3), torch.randn(2, 3)
-    state.rehearse(parts, lambda step, part: {"loss": state.network(part).square().mean()})
+    image_at_peak_s = state.rehearse(parts, lambda step, part: {"loss": state.network(part).square().mean()})
+    assert image_at_peak_s == (2 * 3 * 2 + 2 * 2 * 3) / 1200  # there, and back to the weights
     assert torch.equal(model.weight, before)
     assert model.weight.grad is None
     assert caplog.messages[-1] == (
-        "a step of 5 images on 1 worker(s), 3 at once: activations of 0.0 MiB, 1 s, 5 images a second; "
-        "about 1:00:00 to the end"
+        "a step of 5 images on 1 worker(s), 3 at once: activations of 0.0 MiB, 1 s, 5 images a second, "
+        "10 % of a peak of 1.2e-06 GFLOP/s each; about 1:00:00 to the end"
     )
     needs = 3 * 3 * 4 + 3 * 2 * 4 + 3 * 4 * (3 * 2 + 2)  # what comes in and goes out; gradient and moments
     for free in (needs, needs - 1):
@@ -176,7 +178,9 @@ def test_scalars_come_every_log_every_steps_and_after_ten_seconds_at_the_latest(
     now, seen = [100.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     settings = TrainingConfig(num_steps=12, log_every=5, batch_size=4)
-    journal = Journal(Location.parse(tmp_path), settings, 0, lambda step, values: seen.append((step, dict(values))))
+    journal = Journal(
+        Location.parse(tmp_path), settings, 0, lambda step, values: seen.append((step, dict(values))), 1e-3
+    )
     for done in range(1, 13):
         now[0] += 11.0 if done == 7 else 0.1
         journal.step(done, {"loss": torch.tensor(float(done))}, waited=0.01)
@@ -184,7 +188,8 @@ def test_scalars_come_every_log_every_steps_and_after_ten_seconds_at_the_latest(
     steps_and_seconds = {5: (5, 0.5), 7: (2, 11.1), 10: (3, 0.3), 12: (2, 0.2)}
     assert seen == [
         (done, {"loss": float(done), "images_per_s": pytest.approx(4 * steps / seconds),
-                "data_wait": pytest.approx(0.01 * steps / seconds)})
+                "data_wait": pytest.approx(0.01 * steps / seconds),
+                "peak_share": pytest.approx(1e-3 * 4 * steps / seconds)})
         for done, (steps, seconds) in steps_and_seconds.items()
     ]  # fmt: skip
 
@@ -196,11 +201,11 @@ def test_the_journal_is_gone_on_with_after_a_kill(tmp_path, remote):
         folder = Location(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "stage")
         folder.filesystem.create_dir("stage/tensorboard")  # an object store would need none
     settings, told = TrainingConfig(num_steps=12, log_every=2), []
-    journal = Journal(folder, settings, 0, lambda step, values: told.append(set(values)))
+    journal = Journal(folder, settings, 0, lambda step, values: told.append(set(values)), 1.0)
     for done in (2, 4, 6):
         journal.scalars(done, {"val_loss": 1.0, "val_loss/Healthy:T1w": 1.5})
     journal.flush()
-    journal = Journal(folder, settings, 4, lambda step, values: None)  # from the checkpoint of step 4
+    journal = Journal(folder, settings, 4, lambda step, values: None, 1.0)  # from the checkpoint of step 4
     journal.scalars(6, {"val_loss": 2.0})
     journal.close()
     lines = [json.loads(line) for line in (folder / "journal.jsonl").read_bytes().splitlines()]
