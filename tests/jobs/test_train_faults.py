@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
 from mrigen.labels import all_cells
+from mrigen.storage import Location
 from tests.command import mrigen_killed, mrigen_started, wait_until
 from tests.fake_run import SIZE, write_data
 
@@ -56,6 +58,27 @@ def test_what_cannot_be_written_ends_training_at_once(run):
     assert error.strip().splitlines()[-1] == f"mrigen: error: [Errno 17] File exists: '{run}/vae/previews'"
     assert "Traceback" not in error
     assert ".ray_train" not in os.listdir(run)
+
+
+def test_a_store_that_refuses_ends_training_at_once(run, bucket):
+    import httpx
+
+    store = Location.parse(bucket.format("run"))
+    store.upload(run)
+    authority = f"http://{parse_qs(bucket)['endpoint_override'][0]}/moto-api/reset-auth"
+    with mrigen_started("train-vae", bucket.format("run"), *settings(preview_every=5)) as process:
+        try:
+            wait_until(lambda: bool((store / "vae/previews").files()), process)
+            httpx.post(authority, content="0").raise_for_status()  # from the next request on the key is not known
+            _, error = process.communicate(timeout=300)
+        finally:
+            process.kill()
+            httpx.post(authority, content="inf")
+    assert process.returncode == os.EX_IOERR
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("mrigen: error: ")
+    assert "AWS Error" in last
+    assert "Traceback" not in error
 
 
 def test_a_lost_node_leaves_fewer_workers_and_another_one_makes_it_good(run, tmp_path):
