@@ -26,7 +26,7 @@ _DECIDING = {
 
 _CHANGES_NO_WEIGHT = (
     *("checkpoint_minutes", "checkpoint_every", "log_every", "preview_every"),
-    *("micro_batch_size", "recompute_activations"),  # by rounding alone, as the number of workers
+    *("micro_batch_size", "recompute_activations", "shard_weights"),  # by rounding alone, as the number of workers
 )
 _AS_BEFORE: list[tuple[str, Any]] = [("started_from", None), ("perceptual_weight", 0.0), ("frozen_encoder", False)]
 _AS_BEFORE += [("adapter_rank", 0), ("early_share", 0.0), ("guide", "cfg")]

@@ -197,6 +197,9 @@ class DenoiserConfig(Section):
     recompute_activations: bool = False
     """Keep few activations of a training step and compute the others again on the way back (Chen et al. 2016): less
     memory, about a quarter more arithmetic, the same bits."""
+    shard_weights: bool = False
+    """Spread weights, gradients, optimiser and average over the workers (FSDP; Zhao et al. 2023), each of whom puts one
+    block's weights together at a time: less memory, more exchange, and sums that differ by rounding alone."""
     training: TrainingConfig = TrainingConfig(num_steps=1000, learning_rate=5e-4, ema_decay=0.995)
     """Its training loop."""
 
@@ -210,6 +213,10 @@ class DenoiserConfig(Section):
         for divisor, name in ((self.norm_groups, "norm_groups"), (self.head_channels, "head_channels")):
             if any(channels % divisor for channels in self.block_channels):
                 raise ValueError(f"block_channels {list(self.block_channels)} must be multiples of {name} = {divisor}")
+        if self.shard_weights and self.adapter_rank:
+            raise ValueError(
+                "shard_weights and adapter_rank do not go together: adapters take little memory as they are"
+            )
         return self
 
 

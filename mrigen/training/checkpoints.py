@@ -20,6 +20,7 @@ from mrigen.config import TrainingConfig
 from mrigen.errors import InputError
 from mrigen.storage import Location
 from mrigen.training.memory import bytes_text
+from mrigen.training.sharding import parts_like, whole
 
 KEPT_CHECKPOINTS = 2
 NUM_COPIES = KEPT_CHECKPOINTS + 2
@@ -71,13 +72,26 @@ class Checkpoints:
             written, self._written = self._written, None
             written.result()
 
-    def save(self, step: int, module: nn.Module, average: EMAModel, optimizer: torch.optim.Optimizer) -> None:
-        """Begin to publish the state after `step` steps, once the last one is published."""
+    def save(
+        self,
+        step: int,
+        module: nn.Module,
+        average: EMAModel,
+        optimizer: torch.optim.Optimizer,
+        *,
+        is_first: bool = True,
+    ) -> None:
+        """Begin to publish the state after `step` steps, once the last one is published.
+
+        Where weights are spread all workers call it, of whom the first publishes.
+        """
         self.wait()
         self._last = time.monotonic()
-        weights = {name: tensor.contiguous() for name, tensor in _copied(module.state_dict()).items()}
-        state = _copied({"optimizer": optimizer.state_dict(), "average": average.state_dict()})
-        self._written = self._thread.submit(self._write, step, weights, state)
+        weights = _copied(module.state_dict(), is_first)
+        state = _copied({"optimizer": optimizer.state_dict(), "average": average.state_dict()}, is_first)
+        if is_first:
+            weights = {name: tensor.contiguous() for name, tensor in weights.items()}
+            self._written = self._thread.submit(self._write, step, weights, state)
 
     def _write(self, step: int, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Publish a checkpoint, `COMPLETE.json` last, and delete all but the newest two."""
@@ -114,9 +128,11 @@ class Checkpoints:
                 )
                 continue
             with source.as_local() as local:
-                device = next(module.parameters()).device
-                module.load_state_dict(load_file(local / "weights.safetensors"))
-                state = torch.load(local / "state.pt", map_location=device, weights_only=True)
+                trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                of_each = {"state": {k: {"exp_avg": one, "exp_avg_sq": one} for k, one in enumerate(trained)}}
+                module.load_state_dict(parts_like(load_file(local / "weights.safetensors"), module.state_dict()))
+                state = torch.load(local / "state.pt", map_location=trained[0].device, weights_only=True)
+                state = parts_like(state, {"optimizer": of_each, "average": {"shadow_params": trained}})
             optimizer.load_state_dict(state["optimizer"])
             average.load_state_dict(state["average"])
             return step
@@ -141,10 +157,11 @@ def _damaged(checkpoint: Location) -> Location | None:
     return None
 
 
-def _copied(tree: Any) -> Any:
-    """A copy of nested dictionaries and lists, its tensors on the CPU."""
+def _copied(tree: Any, kept: bool) -> Any:
+    """A copy of nested dictionaries and lists, its tensors whole and on the CPU, or None if they are not to be kept."""
     if isinstance(tree, Tensor):
-        return tree.detach().to("cpu", copy=True)
+        tensor = whole(tree.detach())
+        return tensor.to("cpu", copy=True) if kept else None
     if isinstance(tree, Mapping):
-        return {key: _copied(value) for key, value in tree.items()}
-    return [_copied(value) for value in tree] if isinstance(tree, list) else tree
+        return {key: _copied(value, kept) for key, value in tree.items()}
+    return [_copied(value, kept) for value in tree] if isinstance(tree, list) else tree

@@ -35,6 +35,11 @@ def never() -> bool:
     return False
 
 
+def is_due(done: int, every: int, settings: TrainingConfig) -> bool:
+    """Whether what comes `every` so many steps comes after `done` steps; it does at the end."""
+    return done % every == 0 or done == settings.num_steps
+
+
 class Journal:
     """Writes `tensorboard/`, `journal.jsonl` and `previews/` in a stage's folder, on the first worker only."""
 
@@ -60,7 +65,7 @@ class Journal:
         """
         self._waited += waited
         silent = time.monotonic() - self._last >= LONGEST_SILENCE_S
-        if silent or self._due(done, self._settings.log_every):
+        if silent or is_due(done, self._settings.log_every, self._settings):
             scalars = {name: float(value.detach()) for name, value in values.items()}
             seconds, self._last = time.monotonic() - self._last, time.monotonic()
             images, self._last_step = (done - self._last_step) * self._settings.batch_size, done
@@ -77,13 +82,6 @@ class Journal:
         with self._lines.open("a") as file:
             file.write(json.dumps({"step": done, "time": round(time.time(), 3), **values}) + "\n")
         self._report(done, {name: value for name, value in values.items() if "/" not in name})
-
-    def preview_due(self, done: int) -> bool:
-        """Whether to validate after `done` steps."""
-        return self._due(done, self._settings.preview_every)
-
-    def _due(self, done: int, every: int) -> bool:
-        return done % every == 0 or done == self._settings.num_steps
 
     def preview(self, done: int, images: Tensor, columns: int) -> None:
         """Publish images (B, 1, X, Y) in [-1, 1] as one PNG of `columns` columns."""

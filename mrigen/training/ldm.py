@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +28,13 @@ from mrigen.run import deciding_settings, finish, is_finished
 from mrigen.storage import Location
 from mrigen.training.checkpoints import Checkpoints
 from mrigen.training.fine_tuning import load_start
-from mrigen.training.journal import Journal, Report, Stop, never
+from mrigen.training.journal import Journal, Report, Stop, is_due, never
 from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss, squared_errors
 from mrigen.training.places import Places, evenly_spaced
 from mrigen.training.prefetch import prefetched
 from mrigen.training.rows import TrainingRows, training_limits, training_sources
+from mrigen.training.sharding import is_sharded, shard, whole
 from mrigen.training.state import TrainingState
 
 EARLY = "early.safetensors"
@@ -83,6 +86,8 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
         model.to(device)
         if config.denoiser.recompute_activations:
             model.unet.enable_gradient_checkpointing()
+        if config.denoiser.shard_weights and world > 1:
+            shard(model, world)
         order = rows.order(config.denoiser.cell_balance)
 
         def ids(step: int) -> list[str]:
@@ -96,6 +101,11 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
         def terms_of(step: int, draw: Draw) -> dict[str, Tensor]:
             return {"loss": denoiser_loss(state.network, draw, schedule, config)}
 
+        @contextlib.contextmanager
+        def averaged() -> Iterator[Denoiser]:
+            with state.averaged():
+                yield _whole(model, config)
+
         checkpoints = Checkpoints(run / "ldm" / "checkpoints", deciding_settings(config, "ldm"))
         state = TrainingState(model, settings, accelerator, checkpoints, ids)
         image_at_peak_s = state.rehearse(prepare(state.first_step), terms_of)
@@ -108,21 +118,25 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
             done = step + 1
             if journal:
                 journal.step(done, terms, waited)
-            if journal and done == early_step:
-                with state.averaged():
-                    early.write_bytes(_weights(_whole(model, config)))
-            if journal and journal.preview_due(done):
-                with state.averaged():
-                    losses = validation_losses(model, validation, config, statistics, schedule)
-                    samples = one_of_each_cell(model, config, schedule)
-                if losses:
+            takes_part = journal is not None or state.is_sharded  # in what the first does beside the steps
+            if takes_part and done == early_step:
+                with averaged() as denoiser:
+                    if journal:
+                        early.write_bytes(_weights(denoiser))
+            if takes_part and is_due(done, settings.preview_every, settings):
+                with averaged() as denoiser:
+                    if journal:
+                        losses = validation_losses(denoiser, validation, config, statistics, schedule)
+                        samples = one_of_each_cell(denoiser, config, schedule)
+                if journal and losses:
                     journal.scalars(done, losses)
-                journal.preview(done, codec.decode(statistics.restored(samples)), len(Modality))
-            if journal and state.keep(done, stopping=stop()):
+                if journal:
+                    journal.preview(done, codec.decode(statistics.restored(samples)), len(Modality))
+            if takes_part and state.keep(done, stopping=journal is not None and stop()) and journal:
                 journal.flush()
 
-        if journal:
-            with state.averaged():
+        with averaged() as denoiser:
+            if journal:
                 data, without = run / "data", config.held_out_cells
                 sources, limits = training_sources(data, without), training_limits(data, without)
                 starts = [load_start(run / "vae", config.autoencoder.training), start]
@@ -130,7 +144,8 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
                 earlier = frozenset[str]().union(*(subjects for _, subjects in filter(None, starts)))
                 seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources, limits, earlier)
                 kept = load(early.read_bytes()) if config.denoiser.early_share else None
-                save_model(run / "model", codec, _whole(model, config), config, statistics, seen, kept)
+                save_model(run / "model", codec, denoiser, config, statistics, seen, kept)
+        if journal:
             journal.close()
             finish(run, config, "ldm")
             checkpoints.delete()
@@ -138,12 +153,12 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
 
 
 def _whole(model: Denoiser, config: Config) -> Denoiser:
-    """The denoiser with its adapters, if it has any, merged into it."""
-    if not config.denoiser.adapter_rank:
+    """The denoiser with its adapters, if it has any, merged into it, or with weights that are spread put together."""
+    if not (config.denoiser.adapter_rank or is_sharded(model)):
         return model
-    merged = Denoiser.build(config)
-    merged.unet.load_state_dict(merged_state(model.unet))
-    merged.conditioner.load_state_dict(model.conditioner.state_dict())
+    merged = Denoiser.build(config).to(next(model.parameters()).device)
+    merged.unet.load_state_dict({name: whole(tensor) for name, tensor in merged_state(model.unet).items()})
+    merged.conditioner.load_state_dict({name: whole(one) for name, one in model.conditioner.state_dict().items()})
     return merged
 
 

@@ -24,7 +24,12 @@ def activations_counted(module: nn.Module, room: float = math.inf) -> Iterator[l
     ActivationsTooLarge amid the pass, once it is more than `room`.
     """
     sizes: list[int] = []
-    seen = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
+    seen = set[int]()
+
+    def see_weights(
+        called: nn.Module, *_: object
+    ) -> None:  # in time: those that are spread are put together for a call
+        seen.update(parameter.untyped_storage()._cdata for parameter in called.parameters(recurse=False))
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -35,8 +40,13 @@ def activations_counted(module: nn.Module, room: float = math.inf) -> Iterator[l
                 raise ActivationsTooLarge
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield sizes
+    hooks = [one.register_forward_pre_hook(see_weights) for one in module.modules()]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield sizes
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def free_memory(device: torch.device) -> float:

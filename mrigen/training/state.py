@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from mrigen.errors import InputError, Stopped
 from mrigen.training.arithmetic import flop_counted, measured_peak
 from mrigen.training.checkpoints import CHECKPOINT_NUMBERS, NUM_COPIES, Checkpoints
 from mrigen.training.memory import ActivationsTooLarge, activations_counted, bytes_text, free_memory
+from mrigen.training.sharding import is_sharded, whole
 
 LEAP = 10.0
 """A loss of so many times its running mean ends the training."""
@@ -62,21 +64,24 @@ class TrainingState:
                 f"training.batch_size {settings.batch_size} is less than {accelerator.num_processes} workers"
             )
         self._model, self._settings, self._accelerator, self._checkpoints = model, settings, accelerator, checkpoints
-        self._ids = ids
+        self._ids, self.is_sharded = ids, is_sharded(model)
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._average = EMAModel(self._trained, decay=settings.ema_decay, foreach=True)
+        # Tensors that are spread cannot be copied many at once.
+        self._average = EMAModel(self._trained, decay=settings.ema_decay, foreach=not self.is_sharded)
         optimizer = torch.optim.AdamW(
             self._trained, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
         )
         num_parameters, num_trained = (
             sum(parameter.numel() for parameter in some) for some in (model.parameters(), self._trained)
         )
-        size, self._size = 4 * num_parameters, 4 * num_trained  # bytes, in float32
-        checkpoint = size + CHECKPOINT_NUMBERS * self._size
+        num_parts = accelerator.num_processes if self.is_sharded else 1
+        size, self._size = 4 * num_parameters // num_parts, 4 * num_trained // num_parts  # bytes, in float32
+        checkpoint = num_parts * (size + CHECKPOINT_NUMBERS * self._size)
         _log.info(
-            "%s parameters%s: with gradients, optimiser and average %s, beside activations; checkpoints up to %s",
+            "%s parameters%s%s: with gradients, optimiser and average %s, beside activations; checkpoints up to %s",
             f"{num_parameters:,}",
             f", {num_trained:,} of them trained" if num_trained < num_parameters else "",
+            f", spread over {num_parts} workers" if self.is_sharded else "",
             bytes_text(size + 4 * self._size),
             bytes_text(NUM_COPIES * checkpoint),
         )
@@ -86,7 +91,8 @@ class TrainingState:
         self._broken = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
         self._optimizer = accelerator.prepare_optimizer(optimizer)
         # DistributedDataParallel of one worker would copy each gradient there and back.
-        self.network = accelerator.prepare_model(model, evaluation_mode=accelerator.num_processes == 1)
+        alone = accelerator.num_processes == 1 or self.is_sharded
+        self.network = accelerator.prepare_model(model, evaluation_mode=alone)
         """`network` is what the loss is computed by: the model, its gradients averaged over all workers."""
 
     def rehearse(self, parts: Sequence[Part], compute: Compute[Part]) -> float:
@@ -151,7 +157,7 @@ class TrainingState:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         terms = self._backward(step, parts, compute)
-        norm: Tensor = self._accelerator.clip_grad_norm_(self._trained, self._settings.max_grad_norm)
+        norm = whole(self._accelerator.clip_grad_norm_(self._trained, self._settings.max_grad_norm))
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._average.step(self._trained)
@@ -196,13 +202,21 @@ class TrainingState:
         """Begin a checkpoint of `done` steps if it is time for one; whether it was. After the last step it is not.
 
         `stopping` has it written at once, and raises Stopped. What a checkpoint's writing raised is raised at the next
-        call.
+        call. The first worker calls it, or all where weights are spread: then its word counts.
         """
         settings, checkpoints = self._settings, self._checkpoints
-        if done == settings.num_steps or not (stopping or checkpoints.due(done, settings)):
+        if done == settings.num_steps:
+            return False
+        said = stopping, stopping or checkpoints.due(done, settings)
+        if self.is_sharded:
+            told = torch.tensor(said, device=self._accelerator.device)
+            said = tuple(broadcast(told).tolist())
+        stopping, due = said
+        if not due:
             return False
         self._require_sound()
-        checkpoints.save(done, self._model, self._average, self._optimizer)
+        is_first = self._accelerator.is_main_process
+        checkpoints.save(done, self._model, self._average, self._optimizer, is_first=is_first)
         if stopping:
             checkpoints.wait()
             raise Stopped(f"stopped after {done} of {settings.num_steps} steps: the same command goes on from there")

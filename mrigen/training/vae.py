@@ -24,7 +24,7 @@ from mrigen.run import deciding_settings, finish, is_finished, require_finished
 from mrigen.storage import Location
 from mrigen.training.checkpoints import Checkpoints
 from mrigen.training.fine_tuning import load_start
-from mrigen.training.journal import Journal, Report, Stop, never
+from mrigen.training.journal import Journal, Report, Stop, is_due, never
 from mrigen.training.places import Array, Places, evenly_spaced
 from mrigen.training.prefetch import prefetched, to_device
 from mrigen.training.rows import TrainingRows
@@ -93,7 +93,7 @@ def train_autoencoder(
             done = step + 1
             if journal:
                 journal.step(done, terms, waited)
-            if journal and journal.preview_due(done) and len(validation):
+            if journal and is_due(done, settings.preview_every, settings) and len(validation):
                 images = validation.tensor("image", evenly_spaced(len(validation), NUM_VALIDATION))[:, None]
                 with state.averaged():
                     psnr, sheet = validate(model, images.to(device))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
+from mrigen.errors import Stopped
 from mrigen.labels import all_cells
 from mrigen.model_folder.files import load_model
 from tests.fake_run import write_data
@@ -39,6 +43,8 @@ def train_worker(rank: int, world: int, folder: str, settings: list[str], store:
     from tests.fake_run import tiny_config
 
     torch.set_num_threads(1)
+    stops = [int(setting.removeprefix("stop=")) for setting in settings if setting.startswith("stop=")]
+    settings = [setting for setting in settings if not setting.startswith("stop=")]
     if world > 1:
         names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}
         os.environ.update({name: str(value) for name, value in names.items()})  # as Ray Train has them
@@ -53,10 +59,12 @@ def train_worker(rank: int, world: int, folder: str, settings: list[str], store:
         if rank == 0:
             bring(str(start), run / "ldm")
     accelerator.wait_for_everyone()
-    train_denoiser(config, run, accelerator, lambda step, values: None)
+    steps = itertools.count(1)
+    with contextlib.suppress(Stopped):
+        train_denoiser(config, run, accelerator, lambda step, values: None, lambda: next(steps) in stops)
 
 
-def trained(runs: list[Path], groups: list[tuple[str, ...]]) -> None:
+def trained(runs: Sequence[Path], groups: Sequence[tuple[str, ...]]) -> None:
     """Train each run in its group, a program of its own."""
     told = json.dumps([[str(run), *group] for run, group in zip(runs, groups, strict=True)])
     subprocess.run(
@@ -84,6 +92,30 @@ def test_loss_curves_agree(tmp_path: Path) -> None:
         for curve in curves[1:]:
             # The same rows and noise: only the order of sums differs. From step to step the loss differs by a tenth.
             assert curve == pytest.approx(curves[0], rel=2e-3), stage
+
+
+@pytest.mark.slow
+def test_spread_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(tmp_path: Path) -> None:
+    write_data(tmp_path / "data", all_cells()[:4], {"train": 2, "val": 1})
+    spread = "denoiser.shard_weights=true", "denoiser.early_share=0.5", "denoiser.training.micro_batch_size=2"
+    whole, undisturbed, stopped, fewer = runs = [tmp_path / f"run-{number}" for number in range(4)]
+    for run in runs:
+        shutil.copytree(tmp_path / "data", run)
+    groups = [
+        (whole, ("2", *spread[1:])),
+        (undisturbed, ("2", *spread)),
+        *((stopped, ("2", *spread, *stop)) for stop in (["stop=7"], [])),
+        *((fewer, group) for group in (("2", *spread, "stop=7"), ("1", *spread))),
+    ]
+    trained(*zip(*groups, strict=True))
+    curve = losses(whole, "ldm")
+    assert len(curve) == 10
+    for run in runs[1:]:
+        assert losses(run, "ldm") == pytest.approx(curve, rel=2e-3)
+        one, other = (load_model(folder / "model").denoiser.state_dict() for folder in (whole, run))
+        torch.testing.assert_close(other, one, atol=2e-4, rtol=1e-3)
+    sums = [(run / "model" / "SHA256SUMS").read_bytes() for run in (undisturbed, stopped)]
+    assert sums[0] == sums[1]
 
 
 @pytest.mark.slow
