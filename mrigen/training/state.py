@@ -219,5 +219,7 @@ class TrainingState:
         checkpoints.save(done, self._model, self._average, self._optimizer, is_first=is_first)
         if stopping:
             checkpoints.wait()
+            if self.is_sharded:
+                self._accelerator.wait_for_everyone()  # the end of one is that of all, also of the first
             raise Stopped(f"stopped after {done} of {settings.num_steps} steps: the same command goes on from there")
         return True
