@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -179,8 +180,14 @@ def _distinct(tables: Sequence[pa.Table], columns: Sequence[str]) -> dict[str, l
     """The values that occur in each column, sorted, at most MAX_DISTINCT of them."""
     merged = pa.concat_tables(tables, promote_options="default")
     values = {name: merged[name].drop_null().to_pylist() for name in columns if name in merged.column_names}
-    found = {name: {tuple(one) if isinstance(one, list) else one for one in some} for name, some in values.items()}
-    return {name: sorted(some)[:MAX_DISTINCT] for name, some in found.items()}
+    return {name: sorted(set(map(_as_written, some)))[:MAX_DISTINCT] for name, some in values.items()}
+
+
+def _as_written(value: Any) -> Any:
+    """A float32 as the shortest decimal that means it, 2.2 and not 2.200000047683716; a list of such as a tuple."""
+    if isinstance(value, list):
+        return tuple(map(_as_written, value))
+    return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
 def _cell(row: dict[str, str]) -> Cell:

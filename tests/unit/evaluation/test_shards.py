@@ -206,11 +206,11 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
 
 
 def test_provenance_lists_what_occurs(tmp_path: Path) -> None:
-    rows = [sample_row(A, 0), {**sample_row(A, 1), "num_steps": 7, "guidance_scale": np.float32(1.5)}]
+    rows = [sample_row(A, 0), {**sample_row(A, 1), "num_steps": 7, "guidance_scale": np.float32(2.2)}]
     write_samples(tmp_path, rows)
     index = index_generated(Location.parse(tmp_path))
     assert index.provenance == {
-        "model_sha256": ["ab" * 32], "solver": ["ddim"], "num_steps": [3, 7], "guidance_scale": [1.5, 2.0],
+        "model_sha256": ["ab" * 32], "solver": ["ddim"], "num_steps": [3, 7], "guidance_scale": [2.0, 2.2],
         "pathology_scale": [0.0], "modality_scale": [0.0], "guidance_interval": [(0.0, 1.0)], "compute_batch": [8],
         "precision": ["fp32"],
         "guide": ["cfg"],
