@@ -240,7 +240,7 @@ def examine(place: str) -> Iterable[Finding]:
     yield temporary_folder(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     yield storage(place)
     yield ports(port for port in PORTS if is_reachable("127.0.0.1", port))
-    from mrigen.model_folder.files import verify_folder
+    from mrigen.model_folder.facts import verify_folder
 
     yield model_folder(EMBEDDED_MODEL, verify_folder)
     address = ray_address(os.environ.get("RAY_ADDRESS"), os.environ.get("RAY_AUTH_MODE"), is_reachable)

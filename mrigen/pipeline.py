@@ -9,28 +9,28 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mrigen import __version__
-from mrigen.config import Config, SamplerConfig
-from mrigen.diffusion.sampling import TEXTURE_STEP, guidance_acts, guided, sample_noise, seed_fraction, solve
+from mrigen.config import Config
+from mrigen.diffusion.sampling import TEXTURE_STEP, guidance_acts, guided, sample_noise, solve
 from mrigen.errors import InputError
-from mrigen.labels import Cell, all_cells
+from mrigen.labels import Cell
+from mrigen.model_folder.facts import local_model
 from mrigen.model_folder.files import Model, load_model
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.preprocess import slice_affine
 from mrigen.process.threads import one_thread
+from mrigen.samples import Sample as Sample  # for users, who find all here
+from mrigen.samples import SampleRequest as SampleRequest
+from mrigen.samples import seed_fraction
 from mrigen.storage import Location
-from mrigen.volume import Volume
 
 _TERMS: dict[str, Callable[[Conditions], Conditions]] = {
     "guidance_scale": lambda conditions: conditions,
@@ -38,52 +38,6 @@ _TERMS: dict[str, Callable[[Conditions], Conditions]] = {
     "modality_scale": lambda conditions: conditions.without("pathology"),
 }
 """What the denoiser is asked for each term of guidance."""
-INTENSITY_MAX = 1000.0
-"""Intensity of the brightest voxel that a volume can hold; -1 of the model's range is 0."""
-
-
-@dataclass(frozen=True)
-class SampleRequest:
-    """One image asked for: its cell, its own 64-bit seed, the sampler's settings and where the slice lies."""
-
-    cell: Cell
-    seed: int
-    sampler: SamplerConfig
-    slice_mm: float | None = None
-    """Height above the brain's centre, mm; None draws it, by the seed, from the training distribution."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A synthetic image, float32 (*spatial) in [-1, 1], and all that it takes to make it again."""
-
-    request: SampleRequest
-    image: NDArray[np.float32]
-    slice_mm: float
-    trained_cell: bool
-    of_stripped_head: bool
-    """Whether it is known to have no skull."""
-    model_sha256: str
-    affine: NDArray[np.float64]
-
-    def volume(self) -> Volume:
-        """The image as a volume, (X, Y, 1) of a slice, with intensities from 0 to 1000 and a RAS+ affine in mm."""
-        scaled = (np.clip(self.image, -1.0, 1.0) + 1.0) * (INTENSITY_MAX / 2)
-        return Volume(np.atleast_3d(scaled).astype(np.float32), self.affine)
-
-    def provenance(self) -> dict[str, Any]:
-        """What a sidecar, a header or a page says of the image: that it is synthetic, and how to make it again."""
-        return {
-            "synthetic": True,
-            "generator": f"mrigen {__version__}",
-            "pathology": str(self.request.cell.pathology),
-            "modality": str(self.request.cell.modality),
-            "trained_cell": self.trained_cell,
-            "seed": self.request.seed,
-            "slice_mm": round(self.slice_mm, 4),
-            **self.request.sampler.model_dump(mode="json"),
-            "model_sha256": self.model_sha256,
-        }
 
 
 class Pipeline:
@@ -100,13 +54,7 @@ class Pipeline:
     @classmethod
     def load(cls, folder: str | Path | Location | None = None, device: str = "cpu") -> Self:
         """Load a model folder, or the embedded model. Raises InputError if it is missing or broken."""
-        if folder is None:
-            with resources.as_file(resources.files("mrigen") / "embedded" / "model") as embedded:
-                return cls(load_model(embedded), device)
-        location = folder if isinstance(folder, Location) else Location.parse(folder)
-        if not location.is_folder():
-            raise InputError(f"there is no model folder {folder}")
-        with location.as_local() as local:
+        with local_model(folder) as local:
             return cls(load_model(local), device)
 
     @property
@@ -126,15 +74,7 @@ class Pipeline:
 
     def is_trained(self, cell: Cell) -> bool:
         """Whether the model saw the cell in training."""
-        return self.model.training_counts.get(cell, 0) > 0
-
-    def require_trained(self, cells: Sequence[Cell], remedy: str) -> None:
-        """Raise InputError that names the cells never seen in training, if any, those that were, and the `remedy`."""
-        untrained = [str(cell) for cell in cells if not self.is_trained(cell)]
-        if untrained:
-            trained = ",".join(str(cell) for cell in all_cells() if self.is_trained(cell))
-            never = f"never seen in training: {', '.join(untrained)}"
-            raise InputError(f"{never}; choose of those that were (--cells {trained}), {remedy}")
+        return self.model.is_trained(cell)
 
     def slice_mm_of(self, request: SampleRequest) -> float:
         """Height of the request's slice in mm: the one given, or one drawn by the seed."""

@@ -34,7 +34,7 @@ from mrigen.cohort.plan import CohortPlan, planned, write_plan
 from mrigen.cohort.shard import ShardReport, make_shard, manifest_part, missing_shards
 from mrigen.config import SamplerConfig
 from mrigen.labels import all_cells
-from mrigen.pipeline import Sample, SampleRequest
+from mrigen.samples import Sample, SampleRequest
 from mrigen.storage import Location
 
 IMAGE = np.zeros((8, 8), np.float32)

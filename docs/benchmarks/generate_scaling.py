@@ -60,7 +60,7 @@ def measured(count: int, workers: int, shard_size: int, out: Location) -> dict[s
 
 def part_of_peak(pace: float) -> float:
     """Of the arithmetic of a thread what the pipeline does at that pace."""
-    from mrigen.pipeline import SampleRequest
+    from mrigen.samples import SampleRequest
 
     pipeline = Pipeline.load()
     cell, size = next(iter(pipeline.training_counts)), pipeline.config.sampler.compute_batch

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from mrigen.config import EvaluationConfig
-from mrigen.diffusion.sampling import sample_seed
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.labels import Cell, Pathology
 from mrigen.metrics.comparison import compare
 from mrigen.metrics.figure import Figure
 from mrigen.metrics.resampling import ImageSet
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
 from mrigen.records import read_table
+from mrigen.samples import SampleRequest, sample_seed
 from mrigen.storage import Location
 from mrigen.training.places import evenly_spaced
 from mrigen.training.rows import TrainingRows

@@ -24,7 +24,8 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from mrigen.labels import all_cells
 from mrigen.model_folder.files import load_model
 from mrigen.models.conditioning import Conditions
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
+from mrigen.samples import SampleRequest
 
 BATCH, STEPS = 32, 50
 

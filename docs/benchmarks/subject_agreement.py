@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from mrigen.agreement import FIGURES, Image, agreement_of
-from mrigen.diffusion.sampling import sample_seed
 from mrigen.labels import Cell, Modality, Pathology
 from mrigen.phantom import make_subject
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
 from mrigen.preprocess import prepare_images
+from mrigen.samples import SampleRequest, sample_seed
 from mrigen.volume import Volume
 
 SHOWN = (Modality.T1W, Modality.T2W, Modality.FLAIR)

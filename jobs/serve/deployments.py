@@ -29,7 +29,7 @@ from jobs.serve.refusals import RETRY_S, Refused
 from mrigen.storage import Location
 
 if TYPE_CHECKING:
-    from mrigen.pipeline import Sample, SampleRequest
+    from mrigen.samples import Sample, SampleRequest
 
     Asked = tuple[str, SampleRequest]
     # A sample, and the SHA-256 of the model that is to draw it.
@@ -83,8 +83,7 @@ class Sampler:
 
     async def make(self, order: Order) -> Made:
         """The files of an order."""
-        from mrigen.diffusion.sampling import sample_seed
-        from mrigen.pipeline import SampleRequest
+        from mrigen.samples import SampleRequest, sample_seed
 
         seeds = [sample_seed(order.seed, order.cell, index) for index in range(order.count)]
         requests = [SampleRequest(order.cell, seed, order.sampler, order.slice_mm) for seed in seeds]

@@ -22,7 +22,7 @@ from mrigen.pictures import SYNTHETIC_TEXT, sample_png
 from mrigen.volume import nifti_bytes
 
 if TYPE_CHECKING:
-    from mrigen.pipeline import Sample
+    from mrigen.samples import Sample
 
 SUFFIXES: Mapping[Format, str] = {"nifti": ".nii.gz", "png": ".png", "npy": ".npy"}
 MEDIA_TYPES: Mapping[Format, str] = {

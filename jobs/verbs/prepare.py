@@ -48,7 +48,7 @@ def command(
     their own. Files that cannot be used are listed with the reason in RUN/quarantine/quarantine.parquet; where nothing
     is left, the exit status is 65. A killed run is finished by the same command, which also adds new files.
     """
-    from jobs import showing
+    from jobs import showing_data
     from jobs.each_on_ray import EachOnRay
     from mrigen.sources.options import parse_options, read_sources
     from mrigen.sources.recognise import find_all_scans
@@ -60,13 +60,13 @@ def command(
     config = settings.resolve(Location.parse(run) if run else None)
     folder = output_location(run) if run and not dry_run else None
     found = find_all_scans(read_sources(named, parse_options(source_options)))
-    showing.print_found(found)
+    showing_data.print_found(found)
     each, on_rejected = EachOnRay(placement), _teller(strict)
     fault, prepared = "", None
     try:
         if folder is None:
             facts, rejected = survey_run(Location.parse(run) if run else None, config, found, each, on_rejected)
-            showing.print_survey(facts, rejected, config.data)
+            showing_data.print_survey(facts, rejected, config.data)
             if facts:
                 return
             _end(f"nothing to use in {', '.join(named)}")
@@ -77,7 +77,7 @@ def command(
         fault = str(stopped)
     if prepared is None or folder is None:  # told here, after the work has come to rest and its progress was shown
         _end(f"{fault} (--strict)")
-    showing.print_prepared(prepared, folder)
+    showing_data.print_prepared(prepared, folder)
     if not prepared.num_images:
         _end(f"no image came of {', '.join(named)}: see {folder / 'quarantine'}")
 

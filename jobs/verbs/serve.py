@@ -124,19 +124,19 @@ def _taking_jobs(
     from jobs.serve.bulk.routes import job_routes
     from jobs.serve.bulk.runner import JobRunner, Process, start_process
     from jobs.serve.bulk.store import JobStore
-    from mrigen.pipeline import Pipeline
+    from mrigen.model_folder.facts import ModelFacts
     from mrigen.storage import Location
 
     infos = [model.info for model in served]
-    models = {model.info.name: (model, Pipeline.load(model.location)) for model in served}
+    models = {model.info.name: (model, ModelFacts.load(model.location)) for model in served}
 
     def start(job: Job) -> Process:
         model, _ = models[model_named(job.order.model, infos).name]
         return start_process(["-m", "jobs.serve.bulk.job_process"], line_for(job, folder, model.folder, workers))
 
     def plan(body: JobBody) -> CohortPlan:
-        model, pipeline = models[model_named(body.model, infos).name]
-        return plan_job(body, pipeline, model.location, args.max_num_steps)
+        model, facts = models[model_named(body.model, infos).name]
+        return plan_job(body, facts, model.location, args.max_num_steps)
 
     store = JobStore(Location.parse(folder), args.max_queued)
     with JobRunner(store, start, meter):

@@ -18,7 +18,7 @@ from mrigen.each import Each
 from mrigen.errors import InputError
 from mrigen.images.index import Group
 from mrigen.labels import Cell
-from mrigen.pipeline import Sample
+from mrigen.samples import Sample
 from mrigen.storage import Location
 
 REASON = "near a training image"

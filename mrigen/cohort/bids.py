@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from mrigen.bids_names import bids_path
 from mrigen.cohort.plan import SampleRow
-from mrigen.pipeline import Sample
+from mrigen.samples import Sample
 from mrigen.volume import SYNTHETIC_DESCRIPTION, nifti_bytes
 
 

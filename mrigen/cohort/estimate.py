@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from mrigen.cohort.plan import CohortPlan, SampleRow
 from mrigen.cohort.shard import shard_files
 from mrigen.errors import InputError
-from mrigen.pipeline import Pipeline
 from mrigen.storage import Location
+
+if TYPE_CHECKING:
+    from mrigen.pipeline import Pipeline
 
 _BLOCK = 4096
 

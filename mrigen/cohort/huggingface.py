@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from mrigen.cohort.plan import SampleRow
-from mrigen.pipeline import Sample
 from mrigen.records import table_bytes
+from mrigen.samples import Sample
 
 _COLUMNS = ("pathology", "modality", "trained_cell", "slice_mm", "seed", "model_sha256")
 

@@ -19,11 +19,10 @@ from typing import Any
 
 from mrigen.cohort.order import Kind, Quotas
 from mrigen.config import SamplerConfig
-from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality
-from mrigen.pipeline import SampleRequest
 from mrigen.run import SUCCESS
+from mrigen.samples import SampleRequest, sample_seed
 from mrigen.storage import Location
 
 PLAN = "plan.json"

@@ -8,7 +8,7 @@ import numpy as np
 
 from mrigen.cohort.plan import SampleRow
 from mrigen.pictures import sample_png
-from mrigen.pipeline import Sample
+from mrigen.samples import Sample
 
 
 def preview_files(rows: Sequence[SampleRow], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +24,13 @@ from mrigen.cohort.previews import preview_files
 from mrigen.cohort.webdataset import webdataset_files
 from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
-from mrigen.pipeline import Pipeline, Sample
 from mrigen.quality import fault_of
 from mrigen.records import read_file, sample_schema, table_bytes, to_table
+from mrigen.samples import Sample
 from mrigen.storage import Location
+
+if TYPE_CHECKING:
+    from mrigen.pipeline import Pipeline
 
 Writer = Callable[[Sequence[SampleRow], Sequence[Sample]], Iterator[tuple[str, bytes]]]
 """Gives path and content of every file that a shard has in a format."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mrigen.cohort.plan import SampleRow
-from mrigen.pipeline import Sample
+from mrigen.samples import Sample
 
 
 def webdataset_files(rows: Sequence[SampleRow], samples: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:

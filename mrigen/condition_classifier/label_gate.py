@@ -18,7 +18,7 @@ from mrigen.errors import InputError
 from mrigen.images.labelled import LabelledImages, modality_codes, pathology_codes
 from mrigen.labels import Cell
 from mrigen.metrics.resampling import Matrix
-from mrigen.pipeline import Sample
+from mrigen.samples import Sample
 
 REASON = "other labels"
 REAL_REJECTED = 0.05

@@ -1,8 +1,7 @@
-"""From noise to clean latents: the walk over the noise levels, guidance, and the seeds of samples and their noise."""
+"""From noise to clean latents: the walk over the noise levels, guidance, and the noise of samples by their seeds."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -19,20 +18,6 @@ Predict = Callable[[Tensor, int], Tensor]
 """Noisy latents (B, C, *spatial) and their timestep -> what the network predicts, such as v."""
 NoiseSource = Callable[[int], Tensor]
 """The number of a step, from 1, or 0 for where the walk starts -> standard normal noise (B, C, *spatial)."""
-
-
-def sample_seed(seed: int, kind: object, index: int, redraw: int = 0) -> int:
-    """Seed of the `index`-th sample of a cell, or another kind that `str` names: 64 bits of a hash, so that no
-    neighbour or shard can move it. A sample that is rejected has others: its `redraw`-th."""
-    again = f"/{redraw}" if redraw else ""
-    digest = hashlib.sha256(f"mrigen-sample/{seed}/{kind}/{index}{again}".encode()).digest()
-    return int.from_bytes(digest[:8], "little")
-
-
-def seed_fraction(seed: int) -> float:
-    """A uniform number in [0, 1) that belongs to a sample's seed but is independent of its noise."""
-    digest = hashlib.sha256(f"mrigen-fraction/{seed}".encode()).digest()
-    return int.from_bytes(digest[:6], "little") / 2**48
 
 
 def sample_noise(seeds: Iterable[int], shape: tuple[int, ...], step: int = 0) -> Tensor:

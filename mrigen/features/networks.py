@@ -19,7 +19,8 @@ from mrigen.errors import InputError
 from mrigen.features.efficientnet import FeatureExtractor
 from mrigen.features.names import AUTOENCODER, EFFICIENTNET, MRI
 from mrigen.features.pretrained import PretrainedFeatures, load_pretrained
-from mrigen.model_folder.files import SUMS, load_autoencoder
+from mrigen.model_folder.facts import SUMS
+from mrigen.model_folder.files import load_autoencoder
 from mrigen.models.autoencoder import Autoencoder
 from mrigen.storage import Location
 

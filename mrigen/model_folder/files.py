@@ -30,11 +30,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mrigen import __version__
-from mrigen.config import Config, parse_config
+from mrigen.config import Config
 from mrigen.diffusion.process import NoiseSchedule
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality
-from mrigen.model_folder.card import model_card, shows_brains_alone
+from mrigen.model_folder.card import model_card
+from mrigen.model_folder.facts import CONFIG, SUMS, ModelFacts, read_facts, read_fields, read_json
 from mrigen.models.autoencoder import NETWORKS, Autoencoder
 from mrigen.models.codec import Codec, PixelCodec
 from mrigen.models.conditioning import Conditioner
@@ -43,9 +44,7 @@ from mrigen.models.latent_space import LatentStatistics
 from mrigen.quality import ImageLimits
 from mrigen.storage import Location
 
-SUMS = "SHA256SUMS"
 STATISTICS = "statistics.json"
-CONFIG = "mrigen_config.json"
 EARLY = "early/model.safetensors"
 NUM_QUANTILES = 101
 _8_BITS, _SCALE = torch.float8_e4m3fn, ":scale"
@@ -70,33 +69,19 @@ class TrainingFacts:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(ModelFacts):
     """All that a model folder holds, ready to sample; networks in float32 evaluation mode on the CPU."""
 
-    config: Config
     codec: Codec
     denoiser: Denoiser
     early: Denoiser | None
     """An early state of the denoiser, to guide away from."""
     statistics: LatentStatistics
-    training_counts: dict[Cell, int]
-    training_sources: tuple[str, ...]
-    """Data sets that the training images came from; none where the folder does not tell."""
-    slice_mm_quantiles: tuple[float, ...]
-    """Quantiles, from the least to the greatest, of the slice heights in the training images."""
-    image_limits: Mapping[Modality, ImageLimits]
-    """What `mrigen.quality` holds generated images against; empty where the folder does not tell."""
-    sha256: str
 
     @property
     def schedule(self) -> NoiseSchedule:
         """The noise levels that the denoiser was trained on."""
         return NoiseSchedule.build(self.config.diffusion)
-
-    @property
-    def of_stripped_heads(self) -> bool:
-        """Whether its images are known to have no skull."""
-        return shows_brains_alone(self.config.data, self.training_sources)
 
 
 def save_autoencoder(folder: Location, autoencoder: Autoencoder, config: Config) -> None:
@@ -111,7 +96,7 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     """Read an autoencoder folder, for inference. Raises InputError if it is missing or broken."""
     file = folder / "config.json"
     known = {network.__name__: network for network in NETWORKS.values()}
-    name = _read_json(file).get("_class_name") if file.is_file() else AutoencoderKL.__name__
+    name = read_json(file).get("_class_name") if file.is_file() else AutoencoderKL.__name__
     if name not in known:
         raise InputError(f"{file}: _class_name {str(name)[:80]!r} is none of {', '.join(known)}")
     return Autoencoder(_load_network(known[name], folder)).eval().requires_grad_(False)
@@ -207,41 +192,20 @@ def scheduler(config: Config) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler
     )
 
 
-def verify_folder(folder: Path) -> str:
-    """Check every file of a model folder against its manifest; returns the model's hash.
-
-    Raises InputError that names the first file that is missing or differs.
-    """
-    manifest = folder / SUMS
-    if not manifest.is_file():
-        raise InputError(f"{folder} is no model folder, or one not finished: it has no {SUMS}")
-    for line in manifest.read_text().splitlines():
-        digest, _, name = line.partition("  ")
-        file = folder / name
-        if not name or ".." in Path(name).parts or Path(name).is_absolute():
-            raise InputError(f"{manifest}: line {line[:80]!r} is not `HASH  FILE` within the folder")
-        if not file.is_file():
-            raise InputError(f"{file} is missing, though {SUMS} lists it: copy the model folder anew")
-        if Location.parse(file).sha256() != digest:
-            raise InputError(f"{file} differs from {SUMS}: copy the model folder anew")
-    return Location.parse(manifest).sha256()
-
-
 def load_model(folder: Path) -> Model:
     """Read a model folder after checking its hashes.
 
     Raises InputError if a file is missing, differs or does not fit the others.
     """
-    digest = verify_folder(folder)
-    config = parse_config(_read_json(folder / CONFIG), str(folder / CONFIG))
-    labels = _read_fields(folder / "labels.json", "training_counts", "slice_mm_quantiles")
+    facts = read_facts(folder)
+    config = facts.config
     codec = load_codec(config, Location.parse(folder) / "vae")
-    said, other = _read_json(folder / "scheduler" / "scheduler_config.json"), scheduler(config)
+    said, other = read_json(folder / "scheduler" / "scheduler_config.json"), scheduler(config)
     meant = {"_class_name": type(other).__name__, "prediction_type": other.config.get("prediction_type")}
     for key in meant:
         if said.get(key) != meant[key]:
             raise InputError(f"{folder / 'scheduler'}: {key} is {said.get(key)!r}, and by {CONFIG} {meant[key]!r}")
-    conditioner = Conditioner(_read_fields(folder / "conditioning" / "config.json", "channels")["channels"])
+    conditioner = Conditioner(read_fields(folder / "conditioning" / "config.json", "channels")["channels"])
     try:
         conditioner.load_state_dict(load_file(folder / "conditioning" / "model.safetensors"))
     except (RuntimeError, SafetensorError, OSError) as error:
@@ -256,19 +220,11 @@ def load_model(folder: Path) -> Model:
             raise InputError(f"{folder / EARLY}: {' '.join(str(error).split())[:200]}") from None
         _finite(early).eval().requires_grad_(False)
     return Model(
-        config=config,
+        **vars(facts),
         codec=codec,
         denoiser=denoiser.eval().requires_grad_(False),
         early=early,
         statistics=_statistics(folder, codec, config.latent_shape[0]),
-        training_counts={Cell.parse(name): int(n) for name, n in labels["training_counts"].items()},
-        training_sources=tuple(labels.get("training_sources", ())),
-        slice_mm_quantiles=tuple(labels["slice_mm_quantiles"]),
-        image_limits={
-            Modality(name): {fact: (low, high) for fact, (low, high) in limits.items()}
-            for name, limits in labels.get("image_limits", {}).items()
-        },
-        sha256=digest,
     )
 
 
@@ -280,7 +236,7 @@ def _statistics(folder: Path, codec: Codec, num_channels: int) -> LatentStatisti
         names = "latents_mean and latents_std"
     else:
         file = folder / STATISTICS
-        tree, names = _read_json(file), "mean and std"
+        tree, names = read_json(file), "mean and std"
         mean, std = tree.get("mean"), tree.get("std")
     if mean is None or std is None or not len(mean) == len(std) == num_channels:
         raise InputError(f"{file}: {names} must hold one number a channel")
@@ -327,19 +283,3 @@ def _in_8_bits(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _of_8_bits(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = [name for name in packed if not name.endswith(_SCALE)]
     return {name: packed[name].float() * packed[f"{name}{_SCALE}"] for name in names}
-
-
-def _read_json(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path} is missing: copy the model folder anew")
-    return Location.parse(path).read_json()
-
-
-def _read_fields(path: Path, *needed: str) -> dict[str, Any]:
-    """A JSON object that has the fields that are needed. Raises InputError that names the first that is missing."""
-    tree = _read_json(path)
-    fields: dict[str, Any] = tree if isinstance(tree, dict) else {}
-    for name in needed:
-        if not fields.get(name):
-            raise InputError(f"{path} has no {name}: copy the model folder anew")
-    return fields

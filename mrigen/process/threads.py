@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import torch
-
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Keep torch to one thread."""
+    import torch  # with the work: who only hands it out waits for no torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from mrigen.cohort.plan import PLAN, read_plan
 from mrigen.model_folder.card import is_phantom
-from mrigen.model_folder.files import SUMS, subject_digest, training_subjects
+from mrigen.model_folder.facts import SUMS
+from mrigen.model_folder.files import subject_digest, training_subjects
 from mrigen.report.provenance import Provenance
 from mrigen.storage import Location
 

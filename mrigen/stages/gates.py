@@ -20,7 +20,6 @@ from mrigen.images.index import Group, ImageIndex, index_real
 from mrigen.images.labelled import LabelledImages
 from mrigen.labels import Cell, all_cells
 from mrigen.model_folder.files import subject_digest, training_subjects
-from mrigen.pipeline import Pipeline
 from mrigen.storage import Location
 
 GATES = ("labels", "copies")
@@ -58,17 +57,13 @@ class GatePlan:
         return found
 
 
-def plan_gates(
-    names: Collection[str], model: Location | None, pipeline: Pipeline, cells: Sequence[Cell]
-) -> GatePlan | None:
-    """The gates of these names for samples of a model folder of these cells, None without any.
+def plan_gates(names: Collection[str], model: Location | None, config: Config, cells: Sequence[Cell]) -> GatePlan:
+    """The gates of these names for samples of a model folder, trained with `config`, of these cells.
 
     Raises InputError for an unknown name, a model that lies in no run, or one that was trained on others than the
     training subjects of that run's data, of whom a copy would pass, and for a cell with too few real images to say what
     is usual.
     """
-    if not names:
-        return None
     if unknown := [name for name in names if name not in GATES]:
         raise InputError(f"--gates {unknown[0][:80]!r}: known are {', '.join(GATES)}")
     if model is None:
@@ -76,7 +71,6 @@ def plan_gates(
     run = model.parent
     if not (run / "data").is_folder():
         raise InputError(f"--gates: {run} has no data/: the model has to lie in the run that it was trained in")
-    config = pipeline.config
     labels = plan_classifier(run / "data", config) if "labels" in names else None
     if labels is not None:
         require_real(Counter(row.cell for row in labels.train), (row.cell for row in labels.val), cells)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mrigen.cohort.closing import Rejections, close_cohort, is_closed
 from mrigen.cohort.estimate import Estimate, estimated, typical_rows
@@ -25,12 +26,15 @@ from mrigen.config import SamplerConfig, parse_section
 from mrigen.each import Each, Tally
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
-from mrigen.pipeline import Pipeline
+from mrigen.model_folder.facts import ModelFacts
 from mrigen.process.lease import leased
 from mrigen.report.samples.page import PAGE, SHOWN, write_samples_page
 from mrigen.run import SUCCESS
-from mrigen.stages.gates import Opener, plan_gates
 from mrigen.storage import Location
+
+if TYPE_CHECKING:
+    from mrigen.pipeline import Pipeline
+    from mrigen.stages.gates import GatePlan, Opener
 
 LARGE = 1000
 """Samples. What fewer of them take is soon known."""
@@ -70,8 +74,8 @@ def generate_run(
     Raises InputError for cells that the model never saw, unless they are allowed, settings out of range, an `out` that
     holds anything else, or in which another works, and for so many samples that do not fit its disk.
     """
-    pipeline = Pipeline.load(model)
-    empty, quotas = _understood(order, pipeline, model)
+    facts = ModelFacts.load(model)
+    empty, quotas = _understood(order, facts, model)
     with leased(out):
         plan = planned(empty, quotas, order.shard_size, out)
         page, was_finished = out / PAGE, is_closed(plan, out)
@@ -79,20 +83,20 @@ def generate_run(
             timed = None
             missing = missing_shards(plan, out)
             if sum(map(plan.num_rows, missing)) >= LARGE:
-                ahead = estimated(pipeline, plan, missing, out)
+                ahead = _estimated(plan, missing, model, out)
                 ahead.require_room(out)
                 tell(ahead)
                 timed = functools.partial(_tell_time, tell, ahead)
-            finish_cohort(plan, pipeline, model, out, each, command, timed)
+            finish_cohort(plan, facts, model, out, each, command, timed)
     closed = (out / SUCCESS).read_json()
     return Cohort(
         counts={Cell.parse(name): count for name, count in closed["cells"].items()},
-        trained=frozenset(filter(pipeline.is_trained, all_cells())),
+        trained=frozenset(filter(facts.is_trained, all_cells())),
         page=page,
         was_finished=was_finished,
         rejected=closed["rejected"],
         num_left_out=closed["num_left_out"],
-        has_limits=bool(pipeline.model.image_limits),
+        has_limits=bool(facts.image_limits),
     )
 
 
@@ -102,13 +106,18 @@ def estimate_run(out: Location, model: Location | None, each: Each, order: Cohor
 
     Nothing is written. Raises InputError as `generate_run` does.
     """
-    pipeline = Pipeline.load(model)
-    empty, quotas = _understood(order, pipeline, model)
+    empty, quotas = _understood(order, ModelFacts.load(model), model)
     plan = planned(empty, quotas, order.shard_size, out)
     missing = missing_shards(plan, out)
     load = functools.partial(_pipeline_of, plan, model, (), each.device)
     [(_, seconds)] = each(functools.partial(_timed, plan), [typical_rows(plan, missing)], "warm-up", load)
-    return replace(estimated(pipeline, plan, missing, out), seconds=seconds)
+    return replace(_estimated(plan, missing, model, out), seconds=seconds)
+
+
+def _estimated(plan: CohortPlan, missing: Sequence[int], model: Location | None, out: Location) -> Estimate:
+    from mrigen.pipeline import Pipeline
+
+    return estimated(Pipeline.load(model), plan, missing, out)
 
 
 def _tell_time(tell: Callable[[Estimate], None], ahead: Estimate, seconds: float) -> None:
@@ -127,7 +136,7 @@ def _timed(plan: CohortPlan, loaded: _Loaded, rows: Sequence[SampleRow]) -> floa
 
 def finish_cohort(
     plan: CohortPlan,
-    pipeline: Pipeline,
+    facts: ModelFacts,
     model: Location | None,
     out: Location,
     each: Each,
@@ -135,14 +144,14 @@ def finish_cohort(
     timed: Callable[[float], None] | None = None,
 ) -> None:
     """Make what of a plan does not stand whole in `out`, and close it. Without `command` its page stays, if any.
-    `pipeline` is that of `model`; `timed` is told the seconds of a sample once a shard is made. Raises InputError if
+    `facts` are those of `model`; `timed` is told the seconds of a sample once a shard is made. Raises InputError if
     the plan is of another, or the manifest has a part that is of no shard: its readers would take that for some of the
     data set."""
-    _require_model_of(plan, pipeline, model)
+    _require_model_of(plan, facts, model)
     parts = {manifest_part(out, shard).path for shard in range(plan.num_shards)}
     if stray := [file for file in (out / "manifest").files(".parquet") if file.path not in parts]:
         raise InputError(f"{stray[0]} is not of the plan: take it away, and give the same command again")
-    gates = _prepared_gates(plan, pipeline, model, each)
+    gates = _prepared_gates(plan, facts, model, each)
     write_plan(plan, out)
     (out / SUCCESS).delete()
     load = functools.partial(_pipeline_of, plan, model, gates, each.device)
@@ -156,23 +165,23 @@ def finish_cohort(
             timed(report.seconds / report.num_planned)
             timed = None
     out.sweep()
-    trained = {cell: pipeline.is_trained(cell) for cell in all_cells()}
-    plane, sources = pipeline.config.data.plane, pipeline.model.training_sources
+    trained = {cell: facts.is_trained(cell) for cell in all_cells()}
+    plane, sources = facts.config.data.plane, facts.training_sources
     if command is not None or not all((out / name).is_file() for name in SHOWN):
         write_samples_page(plan, trained, out, command, plane, sources)
     close_cohort(plan, trained, out, plane, sources, Rejections(rejected, frozenset(left_out)))
 
 
-def new_plan(order: CohortOrder, pipeline: Pipeline, model: Location | None) -> CohortPlan:
-    """What `generate_run` would make of an order in a new folder; `pipeline` is that of `model`. Raises InputError as
+def new_plan(order: CohortOrder, facts: ModelFacts, model: Location | None) -> CohortPlan:
+    """What `generate_run` would make of an order in a new folder; `facts` are those of `model`. Raises InputError as
     that does."""
-    empty, quotas = _understood(order, pipeline, model)
+    empty, quotas = _understood(order, facts, model)
     return empty.grown(quotas, order.shard_size)
 
 
-def _understood(order: CohortOrder, pipeline: Pipeline, model: Location | None) -> tuple[CohortPlan, Quotas]:
+def _understood(order: CohortOrder, facts: ModelFacts, model: Location | None) -> tuple[CohortPlan, Quotas]:
     """A plan without samples, and the numbers of those ordered. Raises InputError for what the model cannot make."""
-    known = [cell for cell in all_cells() if pipeline.is_trained(cell) or order.allow_untrained]
+    known = [cell for cell in all_cells() if facts.is_trained(cell) or order.allow_untrained]
     quotas = order.quotas(known)
     if not quotas:
         raise InputError("nothing is asked for: no cell has a number above 0")
@@ -180,21 +189,21 @@ def _understood(order: CohortOrder, pipeline: Pipeline, model: Location | None) 
         raise InputError(f"--format {unknown[0][:80]!r}: known are {', '.join(FORMATS)}")
     if not order.allow_untrained:
         cells = list(dict.fromkeys(kind.cell for kind in quotas))
-        pipeline.require_trained(cells, "or add --allow-untrained to generate others too, marked")
-    low, high = pipeline.model.slice_mm_quantiles[0], pipeline.model.slice_mm_quantiles[-1]
+        facts.require_trained(cells, "or add --allow-untrained to generate others too, marked")
+    low, high = facts.slice_mm_quantiles[0], facts.slice_mm_quantiles[-1]
     heights = [("--slice-mm", order.slice_mm), *(("--plan: slice_mm", kind.slice_mm) for kind in quotas)]
     for name, height in heights:
         if height is not None and not low <= height <= high:
             raise InputError(f"{name} {height:g} lies outside what the model was trained on: {low:g} to {high:g} mm")
-    sampler = pipeline.config.sampler.model_dump() | dict(order.sampler)
+    sampler = facts.config.sampler.model_dump() | dict(order.sampler)
     settings = parse_section(SamplerConfig, sampler)
     formats = tuple(sorted(set(order.formats)))
     shown = tuple(modality for modality in Modality if modality in order.modalities)
     if order.gates and not order.redraws:
         raise InputError("--redraws 0 takes all as they are drawn, and --gates rejects some: leave out one of them")
-    gates = plan_gates(order.gates, model, pipeline, list(dict.fromkeys(kind.cell for kind in quotas)))
+    gates = _gates(order.gates, model, facts, list(dict.fromkeys(kind.cell for kind in quotas)))
     plan = CohortPlan(
-        pipeline.model_sha256,
+        facts.sha256,
         order.seed,
         settings,
         order.slice_mm,
@@ -206,9 +215,17 @@ def _understood(order: CohortOrder, pipeline: Pipeline, model: Location | None) 
     return plan, quotas
 
 
-def _prepared_gates(plan: CohortPlan, pipeline: Pipeline, model: Location | None, each: Each) -> Sequence[Opener]:
+def _gates(names: Collection[str], model: Location | None, facts: ModelFacts, cells: Sequence[Cell]) -> GatePlan | None:
+    if not names:
+        return None
+    from mrigen.stages.gates import plan_gates  # loads torch
+
+    return plan_gates(names, model, facts.config, cells)
+
+
+def _prepared_gates(plan: CohortPlan, facts: ModelFacts, model: Location | None, each: Each) -> Sequence[Opener]:
     """What opens the gates of a plan. Raises InputError if the data behind them are not what they were."""
-    gates = plan_gates(plan.gates, model, pipeline, list(plan.counts))
+    gates = _gates(plan.gates, model, facts, list(plan.counts))
     if gates is None:
         return ()
     if gates.hashes != plan.gates:
@@ -216,20 +233,22 @@ def _prepared_gates(plan: CohortPlan, pipeline: Pipeline, model: Location | None
     return gates.prepared(list(plan.counts), each)
 
 
-_Loaded = tuple[Pipeline, Sequence[Gate]]
+_Loaded = tuple["Pipeline", Sequence[Gate]]
 """What the shards of a plan share."""
 
 
 def _pipeline_of(plan: CohortPlan, model: Location | None, gates: Sequence[Opener], device: str) -> _Loaded:
+    from mrigen.pipeline import Pipeline
+
     pipeline = Pipeline.load(model, device)
-    _require_model_of(plan, pipeline, model)
+    _require_model_of(plan, pipeline.model, model)
     return pipeline, [gate(device) for gate in gates]
 
 
-def _require_model_of(plan: CohortPlan, pipeline: Pipeline, model: Location | None) -> None:
-    if pipeline.model_sha256 != plan.model_sha256:
+def _require_model_of(plan: CohortPlan, facts: ModelFacts, model: Location | None) -> None:
+    if facts.sha256 != plan.model_sha256:
         named = model or "the embedded model"
-        raise InputError(f"{named} has hash {pipeline.model_sha256[:12]}, the plan is of {plan.model_sha256[:12]}")
+        raise InputError(f"{named} has hash {facts.sha256[:12]}, the plan is of {plan.model_sha256[:12]}")
 
 
 def _fill_shard(plan: CohortPlan, out: Location, loaded: _Loaded, shard: int) -> ShardReport:

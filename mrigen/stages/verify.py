@@ -12,7 +12,7 @@ from mrigen.cohort.closing import is_closed
 from mrigen.cohort.plan import CohortPlan, read_plan
 from mrigen.cohort.shard import differences, manifest_part, strays
 from mrigen.each import Each
-from mrigen.pipeline import Pipeline
+from mrigen.model_folder.facts import ModelFacts
 from mrigen.process.lease import leased
 from mrigen.report.samples.page import SHOWN
 from mrigen.run import SUCCESS
@@ -58,9 +58,9 @@ def repair_run(out: Location, model: Location | None, each: Each) -> None:
 
     Raises InputError for another model.
     """
-    plan, pipeline = read_plan(out), Pipeline.load(model)
+    plan, facts = read_plan(out), ModelFacts.load(model)
     with leased(out):
-        finish_cohort(plan, pipeline, model, out, each)
+        finish_cohort(plan, facts, model, out, each)
 
 
 def _of_shard(plan: CohortPlan, out: Location, shard: int) -> list[str]:

@@ -13,7 +13,8 @@ import yaml
 
 from mrigen.config import Config, TrainingConfig, parse_config
 from mrigen.errors import InputError
-from mrigen.model_folder.files import SUMS, Model, load_model, training_subjects
+from mrigen.model_folder.facts import SUMS
+from mrigen.model_folder.files import Model, load_model, training_subjects
 from mrigen.run import is_finished, store_config
 from mrigen.storage import Location
 

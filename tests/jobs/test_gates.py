@@ -18,8 +18,9 @@ from mrigen.config import SamplerConfig
 from mrigen.errors import InputError
 from mrigen.images.labelled import LabelledImages
 from mrigen.labels import Cell, Pathology
-from mrigen.pipeline import Pipeline, Sample, SampleRequest
+from mrigen.pipeline import Pipeline
 from mrigen.report.notices import gate_notice
+from mrigen.samples import Sample, SampleRequest
 from mrigen.storage import Location
 from tests.command import hashes, mrigen
 from tests.fake_run import made_up_image, write_data

@@ -19,7 +19,8 @@ import pytest
 from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
 from mrigen.labels import Cell, all_cells
-from mrigen.pipeline import Pipeline, Sample, SampleRequest
+from mrigen.pipeline import Pipeline
+from mrigen.samples import Sample, SampleRequest
 from mrigen.stages.generate import generate_run
 from mrigen.storage import Location
 from mrigen.training.__main__ import command as train_here

@@ -29,10 +29,10 @@ from jobs.serve.application import Args, Served
 from jobs.verbs.serve import APP_NAME
 from mrigen.cohort.order import Kind
 from mrigen.cohort.plan import CohortPlan
-from mrigen.diffusion.sampling import sample_seed
 from mrigen.labels import Cell, all_cells
-from mrigen.model_folder.files import SUMS
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.model_folder.facts import SUMS
+from mrigen.pipeline import Pipeline
+from mrigen.samples import SampleRequest, sample_seed
 from tests.command import mrigen, wait_for
 from tests.ports import free_port
 

@@ -14,7 +14,8 @@ from mrigen.each import OneByOne
 from mrigen.labels import Cell, all_cells
 from mrigen.models.conditioning import Conditions
 from mrigen.models.denoiser import Denoiser
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
+from mrigen.samples import SampleRequest
 from mrigen.stages.encode import encode_run
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mrigen.config import SamplerConfig
-from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
+from mrigen.samples import SampleRequest, sample_seed
 
 SAMPLER = SamplerConfig(solver="ddim", num_steps=3, guidance_scale=2.0, compute_batch=8)
 
@@ -186,7 +186,7 @@ def test_a_volume_is_a_slice_in_millimetres(pipeline):
 def test_untrained_cells_are_named(pipeline):
     assert not pipeline.is_trained(Cell.parse("Sclerosis:PD"))
     with pytest.raises(InputError) as error:
-        pipeline.require_trained(all_cells(), "or do this")
+        pipeline.model.require_trained(all_cells(), "or do this")
     trained = ",".join(str(cell) for cell in all_cells() if cell != Cell.parse("Sclerosis:PD"))
     assert str(error.value) == (
         f"never seen in training: Sclerosis:PD; choose of those that were (--cells {trained}), or do this"

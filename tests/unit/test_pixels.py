@@ -16,9 +16,10 @@ from mrigen.features.networks import find_networks
 from mrigen.labels import Cell
 from mrigen.model_folder.files import load_model
 from mrigen.models.codec import PixelCodec
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
 from mrigen.records import read_table, tensor_numpy
 from mrigen.run import deciding_settings
+from mrigen.samples import SampleRequest
 from mrigen.stages.phantom import phantom_run
 from mrigen.storage import Location
 from mrigen.training.__main__ import command

@@ -13,7 +13,7 @@ from jobs.serve.refusals import Refused
 from mrigen.cohort.order import CohortOrder
 from mrigen.cohort.plan import CohortPlan
 from mrigen.errors import InputError
-from mrigen.pipeline import Pipeline
+from mrigen.model_folder.facts import ModelFacts
 from mrigen.stages.generate import new_plan
 from mrigen.storage import Location
 
@@ -71,13 +71,13 @@ class JobBody(SamplerBody):
         return shlex.join(words)
 
 
-def plan_job(body: JobBody, pipeline: Pipeline, model: Location | None, max_num_steps: int) -> CohortPlan:
-    """The plan of what is ordered of a model, which is loaded.
+def plan_job(body: JobBody, facts: ModelFacts, model: Location | None, max_num_steps: int) -> CohortPlan:
+    """The plan of what is ordered of a model, whose `facts` are read.
 
     Raises Refused(422) for what it cannot make, or what is too much.
     """
     try:
-        plan = new_plan(body.order(), pipeline, model)
+        plan = new_plan(body.order(), facts, model)
     except InputError as error:
         raise Refused(422, in_json_words(error, model)) from None
     if plan.num_samples > MAX_SAMPLES:

@@ -11,7 +11,6 @@ import torch
 from mrigen.condition_classifier.fidelity import Answers, ask
 from mrigen.condition_classifier.store import ClassifierPlan, find_or_train
 from mrigen.config import Config
-from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
 from mrigen.evaluation.answered_images import ScoredImages
 from mrigen.features.efficientnet import COMPUTE_BATCH, FeatureExtractor
@@ -19,8 +18,9 @@ from mrigen.features.names import EFFICIENTNET, MRI
 from mrigen.images.labelled import LabelledImages
 from mrigen.labels import Cell
 from mrigen.model_folder.files import Model, load_model
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
 from mrigen.records import is_whole, write_table
+from mrigen.samples import SampleRequest, sample_seed
 from mrigen.storage import Location
 from mrigen.studies.ablation.settings import untold
 from mrigen.studies.ablation.shards import AblationPlan, AblationShard

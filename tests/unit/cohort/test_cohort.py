@@ -25,11 +25,11 @@ from mrigen.cohort.order import Kind
 from mrigen.cohort.plan import CohortPlan, planned, write_plan
 from mrigen.cohort.shard import make_shard, missing_shards
 from mrigen.config import SamplerConfig
-from mrigen.diffusion.sampling import sample_seed
 from mrigen.errors import InputError
 from mrigen.images.index import index_generated
 from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.pipeline import Pipeline
+from mrigen.samples import sample_seed
 from mrigen.storage import Location
 from tests.command import hashes
 

@@ -10,9 +10,10 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from mrigen.config import DiffusionConfig
 from mrigen.diffusion.process import NoiseSchedule
-from mrigen.diffusion.sampling import guided, sample_noise, sample_seed, sampling_timesteps, seed_fraction, solve
+from mrigen.diffusion.sampling import guided, sample_noise, sampling_timesteps, solve
 from mrigen.diffusion.solvers import SOLVERS
 from mrigen.labels import Cell, Modality, Pathology, all_cells
+from mrigen.samples import sample_seed, seed_fraction
 
 MEAN, STD = 0.7, 0.4
 SCHEDULE = NoiseSchedule.build(DiffusionConfig())

@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality
 from mrigen.model_folder.card import trained_on
+from mrigen.model_folder.facts import verify_folder
 from mrigen.model_folder.files import (
     Model,
     TrainingFacts,
     load_autoencoder,
     load_model,
     save_model,
-    verify_folder,
 )
 from mrigen.storage import Location
 

@@ -6,16 +6,15 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from jobs.serve.api import ModelInfo, Order
 from jobs.serve.files import Made, SampleFile, sample_file
-from mrigen.config import Config, load_config
+from mrigen.config import load_config
 from mrigen.labels import Cell, all_cells
-from mrigen.pipeline import Pipeline
+from mrigen.model_folder.facts import ModelFacts
 from mrigen.volume import Volume
 
 UNTRAINED = Cell.parse("Sclerosis:PD")
@@ -50,19 +49,22 @@ class FakeSample:
         }
 
 
+FACTS = ModelFacts(
+    config=load_config("tiny"),
+    training_counts={cell: 0 if cell == UNTRAINED else 10 for cell in all_cells()},
+    training_sources=(),
+    slice_mm_quantiles=(-20.0, 3.0, 46.0),
+    image_limits={},
+    sha256=MODEL_SHA256,
+)
+
+
 class FakePipeline:
     """What `describe` asks of a pipeline."""
 
     def __init__(self) -> None:
-        self.model = SimpleNamespace(slice_mm_quantiles=(-20.0, 3.0, 46.0))
-        self.config: Config = load_config("tiny")
-        self.training_counts = {cell: 0 if cell == UNTRAINED else 10 for cell in all_cells()}
-        self.model_sha256 = MODEL_SHA256
-
-    require_trained = Pipeline.require_trained
-
-    def is_trained(self, cell: Cell) -> bool:
-        return self.training_counts[cell] > 0
+        self.model, self.config, self.model_sha256 = FACTS, FACTS.config, FACTS.sha256
+        self.training_counts, self.is_trained = FACTS.training_counts, FACTS.is_trained
 
 
 def fake_files(order: Order) -> list[SampleFile]:

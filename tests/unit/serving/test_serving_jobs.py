@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
-from serving_fakes import MODEL_SHA256, FakeBackend, FakePipeline
+from serving_fakes import FACTS, MODEL_SHA256, FakeBackend
 
 from jobs.serve.api import ModelInfo, model_named
 from jobs.serve.app import make_app
@@ -57,7 +57,7 @@ def serve(tmp_path: Path, backend: FakeBackend, model: ModelInfo) -> Iterator[Cl
                 return start_process(["-c", code], job.id)
 
             stack.enter_context(JobRunner(store, start, meter))
-            plan = functools.partial(plan_job, pipeline=FakePipeline(), model=None, max_num_steps=100)
+            plan = functools.partial(plan_job, facts=FACTS, model=None, max_num_steps=100)
             routes = job_routes(store, plan, options.get("keys"))
             app = make_app(backend, [model], jobs=routes, meter=meter, **options)
             return stack.enter_context(TestClient(app, "http://127.0.0.1"))
@@ -217,7 +217,7 @@ def test_a_job_that_cannot_be_kept_is_503_and_leaves_nothing(
 
 def test_a_job_that_is_deleted_while_it_is_looked_at_is_no_error(tmp_path: Path) -> None:
     store, body = JobStore(Location.parse(tmp_path), 1), JobBody(**ORDER)
-    job = store.add(body, plan_job(body, FakePipeline(), None, 100), None)  # type: ignore[arg-type]
+    job = store.add(body, plan_job(body, FACTS, None, 100), None)
     store.delete(job)
     store.sweep()
     assert store.progress(job) == (0, None)
@@ -227,7 +227,7 @@ def test_a_job_that_is_deleted_while_it_is_looked_at_is_no_error(tmp_path: Path)
 
 def test_a_job_whose_model_is_served_no_longer_fails_with_its_name(serve: Client, tmp_path: Path) -> None:
     store, body = JobStore(Location.parse(tmp_path), 1), JobBody(**ORDER, model="gone")
-    job = store.add(body, plan_job(body, FakePipeline(), None, 100), None)  # type: ignore[arg-type]
+    job = store.add(body, plan_job(body, FACTS, None, 100), None)
     failed = until(serve(), f"/v1/jobs/{job.id}", "failed")
     assert failed["detail"] == "model: 'gone' is not served here; known are fake"
 
@@ -318,7 +318,7 @@ def test_a_bad_order_is_told_in_a_line_and_leaves_nothing(serve: Client, tmp_pat
 def test_no_path_of_the_server_is_told(tmp_path: Path) -> None:
     model = Location.parse(tmp_path / "secret/model")
     with pytest.raises(Refused, match="gates: the model's run has no data/: the model has to lie in the run"):
-        plan_job(JobBody(cells="HC:T1", gates="labels"), FakePipeline(), model, 100)  # type: ignore[arg-type]
+        plan_job(JobBody(cells="HC:T1", gates="labels"), FACTS, model, 100)
     assert in_json_words(InputError("cannot read /a/b/c"), Location.parse("/model")) == "cannot read /a/b/c"
 
 

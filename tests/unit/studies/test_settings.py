@@ -10,8 +10,9 @@ from mrigen.config import SamplerConfig
 from mrigen.diffusion.sampling import num_evaluations
 from mrigen.labels import Cell
 from mrigen.model_folder.files import Model, load_model
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
 from mrigen.report.ablation.page import setting_name
+from mrigen.samples import SampleRequest
 from mrigen.studies.ablation.settings import COMPARED, Drop, Setting, plan_settings, untold
 from tests.fake_run import tiny_config
 

@@ -14,7 +14,8 @@ from mrigen.each import one_by_one
 from mrigen.errors import InputError
 from mrigen.labels import Cell, all_cells
 from mrigen.model_folder.files import EARLY, load_model
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
+from mrigen.samples import SampleRequest
 from mrigen.stages.encode import encode_run
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator

@@ -10,7 +10,8 @@ import pytest
 from mrigen.diffusion.solvers import SOLVERS
 from mrigen.each import one_by_one
 from mrigen.labels import Cell, all_cells
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
+from mrigen.samples import SampleRequest
 from mrigen.stages.encode import encode_run
 from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
