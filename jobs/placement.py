@@ -18,6 +18,9 @@ from mrigen.process.cores import usable_cpus
 LOCAL_CPUS = 4
 """Logical CPUs of an embedded cluster on a smaller machine: Ray's libraries start helpers of one CPU
 each, and on two they starve the workers that they wait for."""
+PACKAGES = ("mrigen", "jobs")
+HOME = Path(mrigen.__file__).parents[1]
+"""Where the driver has its packages from."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,11 @@ def connect(placement: Placement = Placement()) -> None:
         os.environ.setdefault("RAY_worker_niceness", "0")
         # Ray's figures of the machine would be served to all of its network, without the token.
         os.environ.setdefault("RAY_enable_metrics_collection", "0")
+        # Which packages workers take: what `_own_packages` says to a cluster, but as its workers inherit it. Ray starts
+        # some of them ahead, without a runtime environment, and has no use for these where a job has one.
+        os.environ.setdefault("RAY_preload_python_modules", ",".join(PACKAGES))
+        if HOME.name != "site-packages":  # a clone, which is not always found by itself
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
     import ray
 
     if not ray.is_initialized():
@@ -106,7 +114,6 @@ def connect(placement: Placement = Placement()) -> None:
                 include_dashboard=False,
                 logging_level=logging.WARNING,
                 log_to_driver=False,
-                runtime_env=_own_packages(),
             )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -124,14 +131,14 @@ def _own_packages() -> dict[str, Any]:
     """What has every worker import the driver's packages, or where those are not there its machine's, as it starts:
     afterwards Ray puts the working folder first in its search path, where a clone of this repository, a folder
     `mrigen`, would be taken for the package."""
-    home = str(Path(mrigen.__file__).parents[1])
+    home, names = str(HOME), PACKAGES
 
     def import_them() -> None:  # nested, so that it is pickled by value: to be found by name it would need the package
         import importlib
         import sys
 
         sys.path.insert(0, home)
-        for name in ("mrigen", "jobs"):
+        for name in names:
             importlib.import_module(name)
         sys.path.remove(home)
 
