@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mrigen import __version__
 from mrigen.cohort.croissant import croissant
 from mrigen.cohort.persons import words_of_persons
-from mrigen.cohort.plan import CohortPlan, closed_by
+from mrigen.cohort.plan import CohortPlan, closed_by, read_plan
 from mrigen.cohort.shard import manifest_part
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
@@ -152,8 +152,8 @@ def tell_figures(figures: str, folder: Location, digest: str) -> None:
 
 
 def is_closed(plan: CohortPlan, folder: Location) -> bool:
-    """Whether the data set of that plan was closed in `folder`."""
-    return closed_by(folder) == plan.digest()
+    """Whether the data set of that plan was closed in `folder`, by this version or an earlier one."""
+    return closed_by(folder) is not None and read_plan(folder) == plan
 
 
 _PARTICIPANT_COLUMNS = {

@@ -132,7 +132,7 @@ class CohortPlan:
 
     def digest(self) -> str:
         """Hash that names the plan."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        return _digest(self.to_json())
 
     @property
     def quotas(self) -> Quotas:
@@ -240,10 +240,14 @@ def read_plan(folder: Location) -> CohortPlan:
         plan = CohortPlan.from_json(tree)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is damaged ({' '.join(repr(error).split())[:200]})") from None
-    if closed_by(folder) not in (None, plan.digest()):
+    if closed_by(folder) not in (None, _digest(tree)):  # as it was written: an earlier version knew fewer settings
         remedy = "put back what was changed in it, or generate anew into another folder"
         raise InputError(f"{file} is not the plan that this data set was finished by: {remedy}")
     return plan
+
+
+def _digest(tree: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def closed_by(folder: Location) -> str | None:
@@ -278,8 +282,8 @@ def planned(empty: CohortPlan, quotas: Quotas, shard_size: int, folder: Location
 
 
 def write_plan(plan: CohortPlan, folder: Location) -> None:
-    """Publish a plan in its data set's folder, which then is unfinished; an equal one that stands there stays."""
+    """Publish a plan in its data set's folder, which then is unfinished; the same that stands there stays."""
     target = folder / PLAN
-    if not target.is_file() or read_plan(folder) != plan:
+    if not target.is_file() or target.read_json() != plan.to_json():
         (folder / SUCCESS).delete()
         target.write_json(plan.to_json())

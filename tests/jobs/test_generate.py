@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
 import os
 import re
@@ -17,10 +19,12 @@ import pytest
 import yaml
 
 from jobs.placement import Placement
+from jobs.serve.bulk.download import parquet_of
 from jobs.showing import print_time
 from mrigen.cohort.estimate import Estimate
 from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
+from mrigen.images.index import index_generated
 from mrigen.process.lease import leased
 from mrigen.stages.generate import generate_run
 from mrigen.storage import Location
@@ -109,6 +113,44 @@ def test_a_data_set_that_grows_keeps_its_bytes(no_ray, tiny_run, tmp_path, capsy
     assert "it has 1 samples of Glioblastoma:T1w, and 0 are asked for: a data set only grows" in capsys.readouterr().err
     assert mrigen(*command, "--cells", "MS:*=9,GBM:T1=1,HC:T2=2", "--seed", 5) == 2
     assert "another plan (seed was 0, is 5): use another folder for --out" in capsys.readouterr().err
+
+
+def as_an_earlier_version_left_it(out: Path) -> None:
+    """Before there was the setting `guide`: no word of it in plan and manifest, nor in the hash that closes them."""
+    plan = json.loads((out / "plan.json").read_text())
+    del plan["sampler"]["guide"]
+    (out / "plan.json").write_text(json.dumps(plan, indent=2) + "\n")
+    for part in (out / "manifest").iterdir():
+        pq.write_table(pq.read_table(part).drop_columns("guide"), part)
+    closed = json.loads((out / "_SUCCESS.json").read_text())
+    closed["digest"] = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    (out / "_SUCCESS.json").write_text(json.dumps(closed))
+
+
+def test_a_data_set_of_an_earlier_version_is_verified_and_grows(no_ray, tiny_run, tmp_path, capsys):
+    out, model = tmp_path / "out", ["--model", tiny_run / "model"]
+    command = ["generate", *model, "--redraws", 0, "--out", out, "--shard-size", 2]
+    assert mrigen(*command, "--cells", "HC:T1=3") == 0
+    as_an_earlier_version_left_it(out)
+    before = hashes(out)
+    assert mrigen("verify", out) == 0
+    assert mrigen(*command, "--cells", "HC:T1=3") == 0
+    assert "it was finished already: nothing was done" in capsys.readouterr().out
+    assert hashes(out) == before
+    next(out.glob("sub-*/anat/*.json")).unlink()
+    assert mrigen("verify", out, "--repair", *model) == 0
+    assert mrigen("verify", out) == 0
+    kept = {path: digest for path, digest in hashes(out).items() if path.startswith(("sub-", "manifest/"))}
+    assert mrigen(*command, "--cells", "HC:T1=5") == 0
+    assert kept.items() <= hashes(out).items()
+    assert mrigen("verify", out) == 0
+    assert {row.id for row in index_generated(Location.parse(out)).rows} == {f"HealthyT1w000000{k}" for k in range(5)}
+    whole = pq.read_table(io.BytesIO(b"".join(parquet_of(Location.parse(out)))))
+    assert sorted(whole["guide"].to_pylist(), key=str) == [None, "cfg", "cfg", "cfg", "cfg"]
+    plan = json.loads((out / "plan.json").read_text())
+    (out / "plan.json").write_text(json.dumps(plan | {"seed": 1}))
+    assert mrigen("verify", out) == 2
+    assert "is not the plan that this data set was finished by" in capsys.readouterr().err
 
 
 def test_persons_are_seen_in_several_modalities_and_the_card_tells_how_far_they_agree(

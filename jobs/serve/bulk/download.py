@@ -57,16 +57,20 @@ def zip_of(folder: Location) -> Iterator[bytes]:
 
 
 def parquet_of(folder: Location) -> Iterator[bytes]:
-    """The manifest of a data set, images and all, as one file with a row group a shard."""
+    """The manifest of a data set, images and all, as one file with a row group a shard. What an earlier version did not
+    tell of its part is null."""
     sink = _Sink()
-    writer: pq.ParquetWriter | None = None
-    for part in (folder / "manifest").files(".parquet"):
-        table = read_file(part).replace_schema_metadata(None)
-        if writer is None:
-            out = pa.PythonFile(sink, mode="w")
-            writer = pq.ParquetWriter(out, table.schema, compression="zstd", write_page_checksum=True)
-        writer.write_table(table)
-        yield from sink.take(CHUNK)
-    assert writer is not None
-    writer.close()
+    parts = (folder / "manifest").files(".parquet")
+    empty = pa.unify_schemas([_schema(part) for part in parts]).empty_table()
+    out = pa.PythonFile(sink, mode="w")
+    with pq.ParquetWriter(out, empty.schema, compression="zstd", write_page_checksum=True) as writer:
+        for part in parts:
+            table = read_file(part).replace_schema_metadata(None)
+            writer.write_table(pa.concat_tables([empty, table], promote_options="default"))
+            yield from sink.take(CHUNK)
     yield from sink.take()
+
+
+def _schema(part: Location) -> pa.Schema:
+    with part.filesystem.open_input_file(part.path) as stream:
+        return pq.read_schema(stream).remove_metadata()
