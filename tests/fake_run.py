@@ -71,7 +71,7 @@ def write_data(
                             "affine": [float(i) for i in range(16)],
                             "lesions": lesions(name),
                             "spacing_mm": 3.0,
-                            "licence": "",
+                            "licence": "CC0 1.0",
                             "sha256": hashlib.sha256(name.encode()).hexdigest(),
                         }
                     )

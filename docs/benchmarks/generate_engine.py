@@ -34,6 +34,7 @@ from mrigen.cohort.plan import CohortPlan, planned, write_plan
 from mrigen.cohort.shard import ShardReport, make_shard, manifest_part, missing_shards
 from mrigen.config import SamplerConfig
 from mrigen.labels import all_cells
+from mrigen.model_folder.facts import ModelFacts
 from mrigen.samples import Sample, SampleRequest
 from mrigen.storage import Location
 
@@ -96,7 +97,7 @@ def run(count: int, workers: int, shard_size: int, making: bool, out: Location) 
         if missing_shards(planned(empty, quotas, shard_size, out), out):
             raise AssertionError
         ended("found again")
-    close_cohort(plan, dict.fromkeys(cells, True), out, "axial", [], Rejections())
+    close_cohort(plan, ModelFacts.load(None), out, Rejections())
     ended("closed")
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import multiprocessing
 import os
 import random
@@ -43,6 +44,7 @@ def storage(on_s3: bool) -> Iterator[str]:
         return
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -121,7 +123,7 @@ def main() -> None:
     chance = random.Random(arguments.seed)
     os.environ.update(RAY_AUTH_MODE="disabled", RAY_worker_niceness="0", RAY_enable_metrics_collection="0")
     if arguments.without_ray:
-        FORKS.set_forkserver_preload(["jobs.showing", "jobs.verbs.generate"])  # a start takes a second, not ten
+        FORKS.set_forkserver_preload(["jobs.showing", "mrigen.pipeline"])  # a start takes a second, not ten
     else:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
         os.environ["RAY_ADDRESS"] = cluster.address

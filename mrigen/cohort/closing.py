@@ -13,7 +13,8 @@ from mrigen.cohort.plan import CohortPlan, closed_by, read_plan
 from mrigen.cohort.shard import manifest_part
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, Pathology
-from mrigen.model_folder.card import cells_table, trained_on
+from mrigen.model_folder.card import cells_table, trained_on, under_licences
+from mrigen.model_folder.facts import ModelFacts
 from mrigen.process.lease import leased
 from mrigen.run import SUCCESS
 from mrigen.storage import Location
@@ -34,6 +35,7 @@ license_name: that-of-the-training-images
 
 Every image here is **synthetic**: drawn by a diffusion model, it is no scan and not for diagnosis. Synthetic is not
 anonymous: a model can repeat images that it was trained on. This one was {trained_on}.
+{licences}
 
 {cells}
 
@@ -81,16 +83,13 @@ class Rejections:
 
 def close_cohort(
     plan: CohortPlan,
-    trained: Mapping[Cell, bool],
+    model: ModelFacts,
     folder: Location,
-    plane: str,
-    sources: Collection[str],
     rejections: Rejections,
 ) -> None:
     """Write the files at the top of a data set whose shards are made, `_SUCCESS.json` last.
 
-    `plane` is that of the slices, `sources` are the model's. Raises RuntimeError unless each shard has its part of the
-    manifest.
+    Raises RuntimeError unless each shard has its part of the manifest.
     """
     found = {file.path for file in (folder / "manifest").files(".parquet")}
     planned = {manifest_part(folder, shard).path for shard in range(plan.num_shards)}
@@ -105,12 +104,13 @@ def close_cohort(
         "GeneratedBy": [{"Name": "mrigen", "Version": __version__, "Description": f"Diffusion; plan {plan.digest()}"}],
     }
     if "bids" in plan.formats:
-        _write_participants(plan, trained, folder, rejections.left_out)
+        _write_participants(plan, model, folder, rejections.left_out)
         several = {"modality": {"Description": "Acquisitions that the person is seen in"}} if plan.modalities else {}
         (folder / "participants.json").write_json(_PARTICIPANT_COLUMNS | several)
         (folder / "dataset_description.json").write_json(description)
         (folder / ".bidsignore").write_bytes(_BIDSIGNORE.encode())
-    card = _card(plan, counts, trained, plane, sources, rejections, words_of_persons(plan, folder, sources))
+    sources = model.training_sources
+    card = _card(plan, counts, model, rejections, words_of_persons(plan, folder, sources))
     (folder / "README.md").write_bytes(card.encode())
     (folder / "croissant.json").write_json(croissant(plan, trained_on(sources), counts.total()))
     names = (
@@ -163,9 +163,7 @@ _PARTICIPANT_COLUMNS = {
 }
 
 
-def _write_participants(
-    plan: CohortPlan, trained: Mapping[Cell, bool], folder: Location, left_out: Collection[str]
-) -> None:
+def _write_participants(plan: CohortPlan, model: ModelFacts, folder: Location, left_out: Collection[str]) -> None:
     with (folder / "participants.tsv").writing() as file:
         file.write(b"participant_id\tpathology\tmodality\ttrained_cell\n")
         for shard in range(plan.num_shards):
@@ -175,7 +173,7 @@ def _write_participants(
                 # A person's images follow each other; none or all are left out.
                 if row.id in left_out or cell.modality != shown[0]:
                     continue
-                known = all(trained[Cell(cell.pathology, modality)] for modality in shown)
+                known = all(model.is_trained(Cell(cell.pathology, modality)) for modality in shown)
                 line = f"sub-{row.subject}\t{cell.pathology}\t{','.join(shown)}\t{str(known).lower()}\n"
                 file.write(line.encode())
 
@@ -193,17 +191,16 @@ def size_class(count: int) -> str:
 def _card(
     plan: CohortPlan,
     counts: Counter[Cell],
-    trained: Mapping[Cell, bool],
-    plane: str,
-    sources: Collection[str],
+    model: ModelFacts,
     rejections: Rejections,
     persons: str,
 ) -> str:
     def number(cell: Cell) -> str:
-        mark = "" if trained[cell] or not counts[cell] else " *"
+        mark = "" if model.is_trained(cell) or not counts[cell] else " *"
         return f"{counts[cell]}{mark}"
 
-    untrained = [str(cell) for cell in counts if not trained[cell]]
+    plane = model.config.data.plane
+    untrained = [str(cell) for cell in counts if not model.is_trained(cell)]
     return _CARD.format(
         num_samples=counts.total(),
         size=size_class(counts.total()),
@@ -212,7 +209,8 @@ def _card(
         gates="".join(_GATES[name] for name in plan.gates),
         num_left_out=len(rejections.left_out),
         configs=_CONFIGS if "huggingface" in plan.formats else "",
-        trained_on=trained_on(sources),
+        trained_on=trained_on(model.training_sources),
+        licences=under_licences(model.training_licences),
         cells=cells_table(number),
         untrained=(
             f"\\* never seen in training, composed from the labels alone: {', '.join(untrained)}."

@@ -22,6 +22,7 @@ an acquisition modality. The images are synthetic: they are no scans and not for
 audit a model before you share it or its samples.
 
 It was {trained_on}.
+{licences}
 
 ## Training images of each cell
 
@@ -71,6 +72,13 @@ def trained_on(sources: Collection[str]) -> str:
     return f"{named}; in part on {phantom}" if any(map(is_phantom, sources)) else named
 
 
+def under_licences(licences: Collection[str]) -> str:
+    """What is to be said of the licences of a model's training images, a sentence."""
+    if not licences:
+        return "The model folder does not tell under which licences its training images were."
+    return f"Licences of the training images: {'; '.join(sorted(licences)).rstrip('.')}."
+
+
 def cells_table(told: Callable[[Cell], object]) -> str:
     """A table in Markdown of what is told of every cell: a row for each pathology, a column for each modality."""
     rows = [["pathology", *Modality], ["---"] * (1 + len(Modality))]
@@ -79,9 +87,15 @@ def cells_table(told: Callable[[Cell], object]) -> str:
 
 
 def model_card(
-    config: Config, counts: Mapping[Cell, int], sources: Collection[str], num_parameters: int, version: str
+    config: Config,
+    counts: Mapping[Cell, int],
+    sources: Collection[str],
+    licences: Collection[str],
+    num_parameters: int,
+    version: str,
 ) -> str:
-    """The card of a model trained with `config` on `counts` images of each cell from `sources`, as Markdown."""
+    """The card of a model trained with `config` on `counts` images of each cell from `sources` under `licences`, as
+    Markdown."""
     if config.codec == "pixels":
         kind, codec, steps = "pixel", "no autoencoder: the denoiser works on the images themselves", ""
         folders = "`unet/` and `scheduler/`"
@@ -112,6 +126,7 @@ def model_card(
         seed=config.seed,
         digest=config.digest()[:12],
         trained_on=trained_on(sources),
+        licences=under_licences(licences),
         example=next((cell for cell, count in counts.items() if count), ""),
     )
 

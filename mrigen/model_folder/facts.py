@@ -28,6 +28,8 @@ class ModelFacts:
     training_counts: dict[Cell, int]
     training_sources: tuple[str, ...]
     """Data sets that the training images came from; none where the folder does not tell."""
+    training_licences: tuple[str, ...]
+    """Those of the training images; none where the folder does not tell."""
     slice_mm_quantiles: tuple[float, ...]
     """Quantiles, from the least to the greatest, of the slice heights in the training images."""
     image_limits: Mapping[Modality, ImageLimits]
@@ -80,6 +82,7 @@ def read_facts(folder: Path) -> ModelFacts:
         config=parse_config(read_json(folder / CONFIG), str(folder / CONFIG)),
         training_counts={Cell.parse(name): int(n) for name, n in labels["training_counts"].items()},
         training_sources=tuple(labels.get("training_sources", ())),
+        training_licences=tuple(labels.get("training_licences", ())),
         slice_mm_quantiles=tuple(labels["slice_mm_quantiles"]),
         image_limits={
             Modality(name): {fact: (low, high) for fact, (low, high) in limits.items()}

@@ -5,8 +5,8 @@ vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/confi
 statistics.json         in the place of `vae/`, the same two, where the denoiser works on pixels
 conditioning/           the condition tokens
 early/                  where kept, an early state of U-Net and tokens: torch's float8_e4m3fn, and a scale a tensor
-labels.json             training images of every cell, the data sets that they came from, where slices were taken,
-                        how large and bright the images are, and digests of the subjects' names
+labels.json             training images of every cell, the data sets that they came from, their licences, where slices
+                        were taken, how large and bright the images are, and digests of the subjects' names
 mrigen_config.json      the what-settings of the run
 README.md               the model card
 SHA256SUMS              closes the folder; its own hash names the model
@@ -54,8 +54,8 @@ _LARGEST = torch.finfo(_8_BITS).max
 @dataclass(frozen=True, eq=False)
 class TrainingFacts:
     """What a model folder tells of its training images: number of every cell, slice heights in mm, names of subjects,
-    of the data sets that they came from, the `mrigen.quality` limits of each modality, and `subject_digests` of further
-    subjects.
+    of the data sets that they came from, their licences, the `mrigen.quality` limits of each modality, and
+    `subject_digests` of further subjects.
 
     Of a subject's name only `subject_digest` is kept.
     """
@@ -64,6 +64,7 @@ class TrainingFacts:
     slice_mm: np.ndarray[Any, np.dtype[np.float32]]
     subjects: Collection[str]
     sources: Collection[str]
+    licences: Collection[str]
     limits: Mapping[Modality, ImageLimits]
     subject_digests: Collection[str] = ()
 
@@ -147,6 +148,7 @@ def save_model(
         labels = {
             "training_counts": {str(cell): count for cell, count in seen.counts.items()},
             "training_sources": sorted(seen.sources),
+            "training_licences": sorted(seen.licences),
             "image_limits": {str(modality): dict(limits) for modality, limits in seen.limits.items()},
             "slice_mm_quantiles": quantiles,
             "training_subjects": sorted({*map(subject_digest, seen.subjects), *seen.subject_digests}),
@@ -154,7 +156,8 @@ def save_model(
         (made / "labels.json").write_json(labels)
         (made / CONFIG).write_json(config.model_dump(mode="json"))
         num_parameters = sum(p.numel() for p in denoiser.parameters())
-        (root / "README.md").write_text(model_card(config, seen.counts, seen.sources, num_parameters, __version__))
+        card = model_card(config, seen.counts, seen.sources, seen.licences, num_parameters, __version__)
+        (root / "README.md").write_text(card)
         (folder / SUMS).delete()
         folder.delete()  # with what who was killed amid this left
         folder.upload(root)

@@ -169,7 +169,7 @@ def finish_cohort(
     plane, sources = facts.config.data.plane, facts.training_sources
     if command is not None or not all((out / name).is_file() for name in SHOWN):
         write_samples_page(plan, trained, out, command, plane, sources)
-    close_cohort(plan, trained, out, plane, sources, Rejections(rejected, frozenset(left_out)))
+    close_cohort(plan, facts, out, Rejections(rejected, frozenset(left_out)))
 
 
 def new_plan(order: CohortOrder, facts: ModelFacts, model: Location | None) -> CohortPlan:

@@ -33,7 +33,7 @@ from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss, squared_errors
 from mrigen.training.places import Places, evenly_spaced
 from mrigen.training.prefetch import prefetched
-from mrigen.training.rows import TrainingRows, training_limits, training_sources
+from mrigen.training.rows import TrainingRows, training_limits, training_values
 from mrigen.training.sharding import is_sharded, shard, whole
 from mrigen.training.state import TrainingState
 
@@ -138,11 +138,16 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
         with averaged() as denoiser:
             if journal:
                 data, without = run / "data", config.held_out_cells
-                sources, limits = training_sources(data, without), training_limits(data, without)
-                starts = [load_start(run / "vae", config.autoencoder.training), start]
-                sources = sources.union(*(model.training_sources for model, _ in filter(None, starts)))
-                earlier = frozenset[str]().union(*(subjects for _, subjects in filter(None, starts)))
-                seen = TrainingFacts(rows.counts, rows.slice_mm, rows.subjects, sources, limits, earlier)
+                starts = [*filter(None, (load_start(run / "vae", config.autoencoder.training), start))]
+                seen = TrainingFacts(
+                    rows.counts,
+                    rows.slice_mm,
+                    rows.subjects,
+                    training_values(data, "source", without).union(*(model.training_sources for model, _ in starts)),
+                    training_values(data, "licence", without).union(*(model.training_licences for model, _ in starts)),
+                    training_limits(data, without),
+                    frozenset[str]().union(*(subjects for _, subjects in starts)),
+                )
                 kept = load(early.read_bytes()) if config.denoiser.early_share else None
                 save_model(run / "model", codec, denoiser, config, statistics, seen, kept)
         if journal:

@@ -110,11 +110,12 @@ class TrainingRows:
         return self._conditions[torch.from_numpy(rows)]
 
 
-def training_sources(folder: Location, without: Collection[str] = ()) -> frozenset[str]:
-    """Data sets that the images of the `train` split in `folder` came from, cells named in `without` left out."""
-    columns = ["split", "source", "pathology", "modality"]
+def training_values(folder: Location, column: str, without: Collection[str] = ()) -> frozenset[str]:
+    """What `column`, such as source or licence, tells of the images of the `train` split in `folder`, cells named in
+    `without` left out."""
+    columns = ["split", column, "pathology", "modality"]
     tables = (of_split(read_file(file, columns), "train", without) for file in folder.files(".parquet"))
-    return frozenset(source for table in tables for source in table["source"].unique().to_pylist())
+    return frozenset(value for table in tables for value in table[column].unique().to_pylist() if value)
 
 
 def training_limits(folder: Location, without: Collection[str] = ()) -> dict[Modality, ImageLimits]:

@@ -56,9 +56,7 @@ def fill(plan: CohortPlan, pipeline: Pipeline, folder: Path, shards: list[int]) 
 
 
 def close(plan: CohortPlan, pipeline: Pipeline, location: Location) -> None:
-    close_cohort(
-        plan, {cell: pipeline.is_trained(cell) for cell in all_cells()}, location, "axial", ["clinic"], Rejections()
-    )
+    close_cohort(plan, replace(pipeline.model, training_sources=("clinic",)), location, Rejections())
 
 
 def test_a_plan_lists_every_sample_once(pipeline):
@@ -171,7 +169,7 @@ def test_files_read_back_as_the_manifest_says(pipeline, tmp_path):
     assert len(packed) == 40
     card = (tmp_path / "out" / "README.md").read_text()
     assert "never seen in training, composed from the labels alone: Sclerosis:PD." in card
-    assert "This one was trained on images from clinic." in card
+    assert "This one was trained on images from clinic.\nLicences of the training images: CC0 1.0.\n" in card
     for name in SamplerConfig.model_fields:
         assert name in table.column_names
         assert name.replace("_", " ") in card
@@ -252,7 +250,7 @@ def test_rejected_drawings_are_drawn_anew_by_seeds_of_their_own(pipeline, tmp_pa
 
     out = Location.parse(tmp_path / "a")
     rejections = Rejections({"not finite": len(told)}, frozenset(left_out))
-    close_cohort(plan, dict.fromkeys(all_cells(), True), out, "axial", ["clinic"], rejections)
+    close_cohort(plan, pipeline.model, out, rejections)
     listed = (tmp_path / "a/participants.tsv").read_text().splitlines()[1:]
     assert [line.split("\t")[0] for line in listed] == [f"sub-{name}" for name in rows if name not in left_out]
     closed = json.loads((tmp_path / "a/_SUCCESS.json").read_text())

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality
-from mrigen.model_folder.card import trained_on
+from mrigen.model_folder.card import trained_on, under_licences
 from mrigen.model_folder.facts import verify_folder
 from mrigen.model_folder.files import (
     Model,
@@ -56,11 +56,14 @@ def test_labels_tell_the_training_images_of_every_cell(tiny_run):
 def test_labels_and_card_tell_what_the_model_was_trained_on(tiny_run, folder):
     assert load_model(tiny_run / "model").training_sources == ("made up",)
     assert "It was trained on images from made up." in (tiny_run / "model" / "README.md").read_text()
+    assert "\nLicences of the training images: CC0 1.0.\n" in (tiny_run / "model" / "README.md").read_text()
     assert trained_on(["IXI", "mrigen phantom"]).startswith("trained on images from IXI, mrigen phantom; in part on a")
     assert "cohort" not in trained_on(["Traveling Human Phantom"])  # people, scanned in many places
     assert load_model(tiny_run / "model").image_limits.keys() == set(Modality)
     resealed(folder, "labels.json", lambda labels: (labels.pop("training_sources"), labels.pop("image_limits")))
+    resealed(folder, "labels.json", lambda labels: labels.pop("training_licences"))
     assert load_model(folder).image_limits == {}
+    assert under_licences(load_model(folder).training_licences).startswith("The model folder does not tell under which")
     assert trained_on(load_model(folder).training_sources) == "trained on data that its folder does not name"
 
 
@@ -107,7 +110,7 @@ def test_weights_that_are_not_finite_are_refused(folder, part):
 
 
 def saved_anew(model: Model, folder: Path) -> None:
-    seen = TrainingFacts(model.training_counts, np.zeros(2, np.float32), ["somebody"], ["made up"], {})
+    seen = TrainingFacts(model.training_counts, np.zeros(2, np.float32), ["somebody"], ["made up"], [], {})
     save_model(Location.parse(folder), model.codec, model.denoiser, model.config, model.statistics, seen)
 
 
