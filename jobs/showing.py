@@ -10,6 +10,7 @@ from rich.table import Table
 
 from jobs.placement import Placement
 from mrigen.cohort.estimate import Estimate
+from mrigen.cohort.order import MANY
 from mrigen.labels import Cell, Modality, Pathology, all_cells
 from mrigen.stages.generate import Cohort
 from mrigen.storage import Location
@@ -46,6 +47,10 @@ def print_room(estimate: Estimate, *, dry_run: bool = False) -> None:
     print(f"to make: {estimate.num_samples} samples{' (dry run: nothing was written)' if dry_run else ''}")
     known = "" if estimate.free_bytes is None else f": {'fits' if estimate.fits else 'DOES NOT FIT'}"
     print(f"disk:    {estimate}{known}")
+    if estimate.num_samples >= MANY and "bids" not in estimate.formats:
+        print(
+            f"format:  {', '.join(estimate.formats)}: BIDS, of four files and folders a sample, is not the default here"
+        )
     if estimate.num_samples * estimate.files >= MANY_FILES:
         print("files:   so many are slow to list and to copy: --format webdataset or parquet packs a shard in one")
 

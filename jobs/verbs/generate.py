@@ -26,7 +26,10 @@ from mrigen.storage import Location
 @click.option("--allow-untrained", is_flag=True, help="Also cells that the model never saw, marked.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the data set.")
 @click.option(
-    "--format", "formats", default="bids", help="Of bids, webdataset, huggingface, previews, parquet.  [default: bids]"
+    "--format",
+    "formats",
+    metavar="LIST",
+    help="Of bids, webdataset, huggingface, previews, parquet.  [default: bids, of a million samples webdataset]",
 )
 @click.option(
     "--redraws",

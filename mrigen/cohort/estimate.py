@@ -24,6 +24,8 @@ class Estimate:
     """What is still to be made of a data set, and what a sample costs."""
 
     num_samples: int
+    formats: tuple[str, ...]
+    """Of the plan."""
     bytes: float
     """On a disk with blocks of 4 KiB, of a sample."""
     files: float
@@ -61,13 +63,13 @@ def estimated(pipeline: Pipeline, plan: CohortPlan, missing: Sequence[int], out:
     solver, and thrown away: whatever the steps, images take as much room, within a few per cent."""
     quick = replace(plan, sampler=plan.sampler.model_copy(update={"num_steps": 1}), redraws=0)
     rows = typical_rows(plan, missing)
-    size, files = _room(shard_files(pipeline, quick, rows))
+    size, files = _room(shard_files(pipeline, quick, rows), len(rows) / plan.num_rows((missing or [0])[0]))
     local, free_bytes, free_files = out.local, None, None
     if local is not None:
         disk = os.statvfs(next(path for path in (local, *local.parents) if path.exists()))
         free_bytes, free_files = disk.f_bavail * disk.f_frsize, disk.f_favail or None
     count = sum(map(plan.num_rows, missing))
-    return Estimate(count, size / len(rows), files / len(rows), free_bytes, free_files)
+    return Estimate(count, plan.formats, size / len(rows), files / len(rows), free_bytes, free_files)
 
 
 def typical_rows(plan: CohortPlan, missing: Sequence[int]) -> list[SampleRow]:
@@ -79,12 +81,13 @@ def typical_rows(plan: CohortPlan, missing: Sequence[int]) -> list[SampleRow]:
     return [row for shard in sorted(chosen) for row in plan.shard(shard)[:of_each]]
 
 
-def _room(files: Iterable[tuple[str, bytes]]) -> tuple[int, int]:
-    """Bytes on a disk, and files and folders."""
+def _room(files: Iterable[tuple[str, bytes]], shards: float) -> tuple[int, float]:
+    """Bytes on a disk, and files and folders, of samples that fill so many shards."""
     sizes = {path: len(content) for path, content in files}
-    folders = {parent for path in sizes for parent in PurePosixPath(path).parents}
+    packed = {path for path in sizes if PurePosixPath(path).name.startswith("shard-")}
+    folders = {parent for path in sizes.keys() - packed for parent in PurePosixPath(path).parents if parent.name}
     blocks = len(folders) + sum(-(-size // _BLOCK) for size in sizes.values())
-    return blocks * _BLOCK, len(sizes) + len(folders)
+    return blocks * _BLOCK, len(sizes) - len(packed) + len(packed) * shards + len(folders)
 
 
 def _size(num_bytes: float) -> str:

@@ -17,6 +17,8 @@ from mrigen.sources.tables import TABLE_SUFFIXES, read_rows
 from mrigen.storage import Location
 
 DEFAULT_PER_CELL = 4
+MANY = 10**6
+"""Samples whose four small files and folders each, as BIDS has them, are slow to list and to copy."""
 _MOST = 10**9
 COLUMNS = ("pathology", "modality", "slice_mm", "count")
 """Columns of a table of what is asked for: the conditions that the model knows, and how many samples of them."""
@@ -69,8 +71,9 @@ class CohortOrder:
     """Laid over the model's own settings."""
     slice_mm: float | None = None
     """Height of all slices that the table gives none; else it is drawn for each."""
-    formats: Sequence[str] = ("bids",)
-    """Names in `mrigen.cohort.shard.FORMATS`, each once."""
+    formats: Sequence[str] | None = None
+    """Names in `mrigen.cohort.shard.FORMATS`. None takes those of a data set that is added to; of a new one bids, but
+    from `MANY` samples on webdataset."""
     redraws: int = 3
     """How often a sample that cannot be a scan is drawn anew, before it is left out; 0 takes all as they are drawn."""
     gates: Sequence[str] = ()
@@ -79,13 +82,13 @@ class CohortOrder:
     allow_untrained: bool = False
 
     @classmethod
-    def of_words(cls, *, modalities: str | None, formats: str, gates: str | None, **others: Any) -> Self:
+    def of_words(cls, *, modalities: str | None, formats: str | None, gates: str | None, **others: Any) -> Self:
         """An order in users' words: names are parted by commas, and among the `others` stand the sampler's settings,
         None where the model's own are wanted. Raises InputError for an unknown modality."""
         asked = {name: others.pop(name, None) for name in SamplerConfig.model_fields}
         return cls(
             modalities=tuple(map(Modality.parse, modalities.split(","))) if modalities else (),
-            formats=[name.strip() for name in formats.split(",")],
+            formats=[name.strip() for name in formats.split(",")] if formats is not None else None,
             gates=tuple(name.strip() for name in gates.split(",")) if gates else (),
             sampler={name: value for name, value in asked.items() if value is not None},
             **others,

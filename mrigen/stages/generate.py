@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from mrigen.cohort.closing import Rejections, close_cohort, is_closed
 from mrigen.cohort.estimate import Estimate, estimated, typical_rows
-from mrigen.cohort.order import CohortOrder, Quotas
-from mrigen.cohort.plan import CohortPlan, SampleRow, planned, write_plan
+from mrigen.cohort.order import MANY, CohortOrder, Quotas
+from mrigen.cohort.plan import PLAN, CohortPlan, SampleRow, planned, read_plan, write_plan
 from mrigen.cohort.shard import (
     FORMATS,
     Gate,
@@ -75,7 +75,7 @@ def generate_run(
     holds anything else, or in which another works, and for so many samples that do not fit its disk.
     """
     facts = ModelFacts.load(model)
-    empty, quotas = _understood(order, facts, model)
+    empty, quotas = _understood(order, facts, model, out)
     with leased(out):
         plan = planned(empty, quotas, order.shard_size, out)
         page, was_finished = out / PAGE, is_closed(plan, out)
@@ -106,7 +106,7 @@ def estimate_run(out: Location, model: Location | None, each: Each, order: Cohor
 
     Nothing is written. Raises InputError as `generate_run` does.
     """
-    empty, quotas = _understood(order, ModelFacts.load(model), model)
+    empty, quotas = _understood(order, ModelFacts.load(model), model, out)
     plan = planned(empty, quotas, order.shard_size, out)
     missing = missing_shards(plan, out)
     load = functools.partial(_pipeline_of, plan, model, (), each.device)
@@ -179,13 +179,20 @@ def new_plan(order: CohortOrder, facts: ModelFacts, model: Location | None) -> C
     return empty.grown(quotas, order.shard_size)
 
 
-def _understood(order: CohortOrder, facts: ModelFacts, model: Location | None) -> tuple[CohortPlan, Quotas]:
-    """A plan without samples, and the numbers of those ordered. Raises InputError for what the model cannot make."""
+def _understood(
+    order: CohortOrder, facts: ModelFacts, model: Location | None, out: Location | None = None
+) -> tuple[CohortPlan, Quotas]:
+    """A plan without samples, and the numbers of those ordered; `out` may hold a data set to add to. Raises InputError
+    for what the model cannot make."""
     known = [cell for cell in all_cells() if facts.is_trained(cell) or order.allow_untrained]
     quotas = order.quotas(known)
     if not quotas:
         raise InputError("nothing is asked for: no cell has a number above 0")
-    if unknown := [name for name in order.formats if name not in FORMATS]:
+    formats = order.formats
+    if formats is None:
+        standing = read_plan(out).formats if out is not None and (out / PLAN).is_file() else None
+        formats = standing or (("webdataset",) if sum(quotas.values()) >= MANY else ("bids",))
+    if unknown := [name for name in formats if name not in FORMATS]:
         raise InputError(f"--format {unknown[0][:80]!r}: known are {', '.join(FORMATS)}")
     if not order.allow_untrained:
         cells = list(dict.fromkeys(kind.cell for kind in quotas))
@@ -197,7 +204,6 @@ def _understood(order: CohortOrder, facts: ModelFacts, model: Location | None) -
             raise InputError(f"{name} {height:g} lies outside what the model was trained on: {low:g} to {high:g} mm")
     sampler = facts.config.sampler.model_dump() | dict(order.sampler)
     settings = parse_section(SamplerConfig, sampler)
-    formats = tuple(sorted(set(order.formats)))
     shown = tuple(modality for modality in Modality if modality in order.modalities)
     if order.gates and not order.redraws:
         raise InputError("--redraws 0 takes all as they are drawn, and --gates rejects some: leave out one of them")
@@ -207,7 +213,7 @@ def _understood(order: CohortOrder, facts: ModelFacts, model: Location | None) -
         order.seed,
         settings,
         order.slice_mm,
-        formats,
+        tuple(sorted(set(formats))),
         order.redraws,
         shown,
         gates.hashes if gates else {},

@@ -273,7 +273,7 @@ def test_a_dry_run_says_what_it_would_take(no_ray, tiny_run, tmp_path, capsys, m
     needed = re.search(r"disk: +(\d+) MB in (\d+) files and folders; free are \d+ MB in \d+: fits", told)
     assert told.index("disk:") < told.index("time:")
     assert 18 <= int(needed[1]) <= 30  # in blocks of 4 KiB: image, sidecar, two folders, and some of a row
-    assert int(needed[2]) == 4375  # and of eight samples a part of the manifest, its folder and the top
+    assert int(needed[2]) == 4016  # and of 64 samples a part of the manifest
     assert hashes(out) == before
     disk = os.statvfs(tmp_path)
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=10**6, f_frsize=1, f_favail=disk.f_favail))
@@ -282,6 +282,27 @@ def test_a_dry_run_says_what_it_would_take(no_ray, tiny_run, tmp_path, capsys, m
     told = capsys.readouterr().out
     assert re.search(r"free are 1000 kB in \d+: DOES NOT FIT", told)
     assert "so many are slow to list and to copy: --format webdataset or parquet packs a shard in one\n" in told
+
+
+def test_a_million_samples_are_no_bids_unless_that_is_asked_for_and_what_stands_keeps_its_format(
+    no_ray, tiny_run, tmp_path, capsys
+):
+    command = ["generate", "--model", tiny_run / "model", "--redraws", 0, "--cells"]
+    million = [*command, "HC:T1=1e6", "--out", tmp_path / "million", "--dry-run"]
+    mrigen(*million)
+    told = capsys.readouterr().out
+    assert "format:  webdataset: BIDS, of four files and folders a sample, is not the default here\n" in told
+    assert int(re.search(r"MB in (\d+) files", told)[1]) == 2 * 10**6 / 64
+    mrigen(*million, "--format", "bids")
+    told = capsys.readouterr().out
+    assert "format:" not in told
+    assert int(re.search(r"MB in (\d+) files", told)[1]) > 4_000_000
+    out = ["--out", tmp_path / "few"]
+    for asked in (["HC:T1=1", "--format", "parquet"], ["HC:T1=2"]):
+        assert mrigen(*command, *asked, *out) == 0
+    assert not list((tmp_path / "few").glob("sub-*"))
+    assert mrigen(*command, "HC:T1=2", *out, "--format", "bids") == 2
+    assert "another plan (formats was ['parquet'], is ['bids'])" in capsys.readouterr().err
 
 
 def test_a_large_start_tells_what_it_takes_and_what_does_not_fit_is_refused(
@@ -319,7 +340,7 @@ def test_a_large_start_tells_what_it_takes_and_what_does_not_fit_is_refused(
 
 
 def test_an_estimate_tells_gpu_hours_where_workers_have_gpus(capsys):
-    estimate = Estimate(7200, 1.0, 1.0, None, None, 0.5)
+    estimate = Estimate(7200, ("bids",), 1.0, 1.0, None, None, 0.5)
     print_time(estimate, Placement(num_workers=4, use_gpu=True), "the warm-up")
     print_time(estimate, Placement(num_workers=4), "the warm-up")
     on_gpus, on_cpus = capsys.readouterr().out.splitlines()

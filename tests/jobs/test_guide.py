@@ -128,5 +128,5 @@ def check_values(program: str, *words: str) -> None:
         names = {field.name for field in fields(CohortOrder)} - {"table", "balance"} | {*SamplerConfig.model_fields}
         order = CohortOrder.of_words(**{name: value for name, value in given.items() if name in names})
         assert order.quotas(all_cells())
-        assert {*order.formats} <= {*FORMATS}
+        assert {*(order.formats or ())} <= {*FORMATS}
         assert {*order.gates} <= {*GATES}

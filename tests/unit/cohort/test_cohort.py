@@ -219,7 +219,7 @@ def test_an_estimate_takes_drawings_that_would_be_rejected_and_persons_whole(pip
     assert [row.subject for row in rows[::2]] == [row.subject for row in rows[1::2]]
     estimate = estimated(Faulty(pipeline), plan, missing, out)
     assert estimate.num_samples == 60
-    assert estimate.files == (8 * 2 + 1 + 4 * 2 + 2) / 8  # images, sidecars, the manifest, folders
+    assert estimate.files == (8 * 2 + 8 / 6 + 4 * 2) / 8  # images, sidecars, parts of the manifest, folders
     assert typical_rows(plan, []) == typical_rows(plan, [0]) == plan.shard(0)
 
 
