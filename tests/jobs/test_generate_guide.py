@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.verbs.generate import command as generate
+from jobs.verbs.verify import command as verify
 from mrigen.cohort.order import CohortOrder
 from mrigen.each import one_by_one
 from mrigen.labels import Cell, all_cells
@@ -91,6 +93,13 @@ def made_up(pipeline: Pipeline, requests: Sequence[SampleRequest]) -> list[Sampl
     for sample in samples:
         sample.image[:] = made_up_image("new", sample.request.seed)
     return samples
+
+
+def test_the_commands_of_the_guide_have_every_option_that_this_machine_can_run() -> None:
+    given = {option for command, _ in COMMANDS for option in re.findall(r"--[a-z-]+", command)}
+    known = {option for verb in (generate, verify) for one in verb.params for option in one.opts if option[0] == "-"}
+    assert known - given == {"--address", "--use-gpu"}
+    assert [command for command, printed in COMMANDS if command.startswith("mrigen") and not printed] == []
 
 
 @pytest.mark.slow
