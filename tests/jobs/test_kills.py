@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -63,14 +65,27 @@ def test_training_and_encoding(ray_cluster, runs):
         assert hashes(undisturbed / stage, *LOGS) == hashes(killed / stage, *LOGS), verb
 
 
+def map_workers(pid: int) -> list[psutil.Process]:
+    """The actors of Ray Data below a driver or a raylet."""
+    return [one for one in psutil.Process(pid).children(recursive=True) if "MapWorker" in "".join(one.cmdline())]
+
+
 def test_generating(no_ray, tiny_run, tmp_path):
     command = ["--model", tiny_run / "model", "--redraws", 0, "--per-cell", 20, "--allow-untrained", "--shard-size", 8]
     assert mrigen("generate", *command, "--out", tmp_path / "undisturbed") == 0
     killed = tmp_path / "killed"
-    mrigen_killed((killed / "manifest/shard-000004.parquet").exists, "generate", *command, "--out", killed)
+    again, chance = ["generate", *command, "--out", killed], random.Random()
+    with mrigen_started(*again) as process:
+        wait_until((killed / "manifest/shard-000004.parquet").exists, process)
+        chance.choice(map_workers(process.pid)).kill()
+        wait_until((killed / "manifest/shard-000007.parquet").exists, process)
+        time.sleep(chance.uniform(0.0, 0.3))
+        process.kill()
+        process.communicate()
+    mrigen_killed((killed / "manifest/shard-000012.parquet").exists, *again)
     assert not (killed / "_SUCCESS.json").exists()
     at = (killed / "manifest/shard-000020.parquet").exists
-    status, error = mrigen_killed(at, "generate", *command, "--out", killed, by=signal.SIGINT)
+    status, error = mrigen_killed(at, *again, by=signal.SIGINT)
     assert status == os.EX_TEMPFAIL
     assert re.search(r"samples\): \d+/400  \d+ s  .* a second  \d:\d\d:\d\d left\n", error)
     last = error.strip().splitlines()[-1]
@@ -78,7 +93,7 @@ def test_generating(no_ray, tiny_run, tmp_path):
         r"mrigen: generate \(samples\): stopped after \d+ of 400: the same command goes on from there", last
     )
     assert len(list(killed.glob("manifest/*"))) == int(last.split()[5]) / 8  # what was begun was ended
-    assert mrigen("generate", *command, "--out", killed) == 0
+    assert mrigen(*again) == 0
     table = pq.read_table(killed / "manifest", columns=["id"])
     assert len(set(table["id"].to_pylist())) == table.num_rows == 400
     assert hashes(killed, "index.html") == hashes(tmp_path / "undisturbed", "index.html")
@@ -91,8 +106,7 @@ def test_generating_on_nodes_that_are_lost_and_join(no_ray, tiny_run, tmp_path, 
     disturbed = tmp_path / "disturbed"
 
     def works(node) -> bool:
-        children = psutil.Process(node.all_processes["raylet"][0].process.pid).children()
-        return any("MapWorker" in "".join(child.cmdline()) for child in children)
+        return bool(map_workers(node.all_processes["raylet"][0].process.pid))
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
