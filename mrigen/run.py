@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mrigen.config import Config, load_config
@@ -14,6 +15,21 @@ from mrigen.storage import Location
 
 SUCCESS = "_SUCCESS.json"
 CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class BorrowingRun(Location):
+    """A run folder that has some of its stages from elsewhere: `borrowed`, by their names."""
+
+    borrowed: Mapping[str, Location] = field(default_factory=dict)
+
+    def __truediv__(self, name: str) -> Location:
+        return self.borrowed.get(name) or super().__truediv__(name)
+
+    def at(self, path: str) -> Location:
+        """A path on the same filesystem, which borrows nothing."""
+        return Location(self.filesystem, self.path, self.query).at(path)
+
 
 # The sections of the configuration that decide a stage's result.
 _DECIDING = {

@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,20 @@ def _earlier_lines(file: Location, first_step: int) -> bytes:
     """The lines of a journal up to a step: what came after it comes again."""
     lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
     return b"".join(line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= first_step)
+
+
+def step_seconds(folder: Location, settings: TrainingConfig) -> list[tuple[int, float]]:
+    """How many steps lie between the points of the loss curves in a stage's folder, and the seconds that they took.
+
+    What a killed process did after its last point counts as what was done in its stead; that it stood still does not.
+    """
+    rates = {
+        line["step"]: line["images_per_s"]
+        for line in map(json.loads, (folder / LINES).read_bytes().splitlines())
+        if "images_per_s" in line
+    }
+    steps = [after - before for before, after in pairwise([0, *rates])]
+    return [(n, n * settings.batch_size / rate) for n, rate in zip(steps, rates.values(), strict=True)]
 
 
 def tiled_png(images: np.ndarray[Any, Any], columns: int) -> bytes:

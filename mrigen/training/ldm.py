@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +45,17 @@ NUM_LEVELS = 5
 """Parts of the timesteps, of least noise first, whose losses are told."""
 
 
-def train_denoiser(config: Config, run: Location, accelerator: Accelerator, report: Report, stop: Stop = never) -> None:
+def train_denoiser(
+    config: Config,
+    run: Location,
+    accelerator: Accelerator,
+    report: Report,
+    stop: Stop = never,
+    kept_after: Collection[int] = (),
+) -> None:
     """Train on the `train` split of `run/latents`, resuming where a killed run stopped; leaves `run/model`.
+
+    The averaged weights after each of the steps `kept_after` are left in `averaged_file(run, step)`.
 
     Called by every worker of a process group alike; `accelerator` knows the rank. `report` is called by the
     first, which also asks whether to `stop`: then it leaves a checkpoint and raises Stopped. Raises InputError if there
@@ -123,6 +132,10 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
                 with averaged() as denoiser:
                     if journal:
                         early.write_bytes(_weights(denoiser))
+            if takes_part and done in kept_after:
+                with averaged() as denoiser:
+                    if journal:
+                        averaged_file(run, done).write_bytes(_weights(denoiser))
             if takes_part and is_due(done, settings.preview_every, settings):
                 with averaged() as denoiser:
                     if journal:
@@ -155,6 +168,11 @@ def train_denoiser(config: Config, run: Location, accelerator: Accelerator, repo
             finish(run, config, "ldm")
             checkpoints.delete()
         accelerator.wait_for_everyone()
+
+
+def averaged_file(run: Location, step: int) -> Location:
+    """Where averaged weights after a step are kept, as safetensors."""
+    return run / "ldm" / f"averaged-{step:08d}.safetensors"
 
 
 def _whole(model: Denoiser, config: Config) -> Denoiser:

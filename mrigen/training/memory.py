@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 class ActivationsTooLarge(Exception):
@@ -47,6 +51,30 @@ def activations_counted(module: nn.Module, room: float = math.inf) -> Iterator[l
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class PeakCounted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts within what tensors of this thread take that live at the same time: `peak` in bytes, on any device.
+
+    Storages count from when an operation first gives them. Scratch memory within an operation is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak, self._sizes, self._now = 0, dict[int, int](), 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and (key := (storage := tensor.untyped_storage())._cdata) not in self._sizes:
+                self._sizes[key] = storage.nbytes()
+                self._now += storage.nbytes()
+                self.peak = max(self.peak, self._now)
+                weakref.finalize(storage, self._freed, key)
+        return result
+
+    def _freed(self, key: int) -> None:
+        self._now -= self._sizes.pop(key)
 
 
 def free_memory(device: torch.device) -> float:

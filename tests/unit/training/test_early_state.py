@@ -21,7 +21,7 @@ from mrigen.storage import Location
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.checkpoints import Checkpoints
 from mrigen.training.fine_tuning import begin
-from mrigen.training.ldm import train_denoiser
+from mrigen.training.ldm import averaged_file, train_denoiser
 from mrigen.training.vae import train_autoencoder
 from tests.fake_run import tiny_config, write_data
 
@@ -41,7 +41,7 @@ def run(tmp_path_factory) -> Path:
     encode_run(Location.parse(folder), config, one_by_one)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Checkpoints, "delete", lambda self: self.wait())
-        train_denoiser(config, Location.parse(folder), make_accelerator(config), quiet)
+        train_denoiser(config, Location.parse(folder), make_accelerator(config), quiet, kept_after=(2, 4))
     return folder
 
 
@@ -49,6 +49,16 @@ def drawn(model, **settings) -> np.ndarray:
     sampler = model.config.sampler.model_copy(update=settings)
     [sample] = Pipeline(model).sample([SampleRequest(Cell.parse("Healthy:T1w"), 7, sampler)])
     return sample.image
+
+
+def test_averages_are_kept_after_the_steps_that_are_asked_for(run):
+    state = torch.load(run / "ldm/checkpoints/step-00000002/state.pt")["average"]["shadow_params"]
+    model = load_model(run / "model").denoiser
+    kept = [load_file(averaged_file(Location.parse(run), step).path) for step in (2, 4)]
+    for (name, last), average in zip(model.named_parameters(), state, strict=True):
+        assert torch.equal(kept[0][name], average)
+        assert torch.equal(kept[1][name].half(), last.half())
+    assert len(list((run / "ldm").glob("averaged-*"))) == 2
 
 
 def test_it_is_the_average_of_its_step_to_eight_bits(run):
