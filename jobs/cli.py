@@ -28,6 +28,7 @@ VERBS = {
     "compare": "Print two evaluations side by side.",
     "ablate": "Generate without a condition, without guidance, with fewer steps, and measure what it costs.",
     "usefulness": "Train classifiers on synthetic, on real and on both, and test them on real images.",
+    "spaces": "Train the denoiser in latents and in pixels, for the same time and steps, and compare cost and quality.",
     "reader-study": "Let readers judge real and generated images blindly: build pages, score answers, plan numbers.",
     "audit": "Look for copies of training images among generated ones; exit status 1 if there are.",
     "serve": "Answer requests for samples over HTTP.",

@@ -73,7 +73,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     """Of `mrigen evaluate`."""
     studies: StudyConfig = StudyConfig()
-    """Of `mrigen ablate` and `mrigen usefulness`."""
+    """Of `mrigen ablate`, `mrigen usefulness` and `mrigen spaces`."""
     audit: AuditConfig = AuditConfig()
     """Of `mrigen audit`."""
 

@@ -35,6 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "step_counts": [1, 3],
             "usefulness_steps": 2,
             "real_fractions": [0.5, 1.0],
+            "space_minutes": 0.5,
         },
     },
     # Two CPU cores: a recognisable result within 25 minutes.

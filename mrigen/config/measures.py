@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from mrigen.config.section import Section
 
@@ -66,12 +66,12 @@ class AuditConfig(Section):
 
 
 class StudyConfig(Section):
-    """The classifier of pathology and modality, and the studies that use it: ablation and usefulness."""
+    """The studies (ablation, usefulness, spaces), and the classifier of pathology and modality that two of them use."""
 
     classifier_steps: PositiveInt = 900
     """Optimiser steps of the condition classifier, on 64 images each."""
     samples_per_cell: int = Field(16, ge=2, le=1000)
-    """Images of each cell that an ablation generates for each setting."""
+    """Images of each cell that an ablation generates for each setting, and the study of spaces with each state."""
     guidance_scales: tuple[Annotated[float, Field(ge=0.0, le=50.0)], ...] = (1.5, 3.0, 5.0)
     """What an ablation tries beside the sampler's own scale and none at all."""
     step_counts: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (5, 10, 20, 50)
@@ -83,9 +83,14 @@ class StudyConfig(Section):
     real_fractions: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.0625, 0.25, 1.0)
     """Shares of the real training subjects that the study of usefulness tries."""
 
+    spaces: tuple[Literal["f2", "f4", "f8", "f16", "pixels"], ...] = Field(("f4", "f8", "pixels"), min_length=2)
+    """What the study of spaces trains the denoiser in: latents, by the pixels a side of each, or pixels."""
+    space_minutes: PositiveFloat = 30.0
+    """Minutes that a space has for all its training: autoencoder, encoding and denoiser."""
+
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        for name in ("guidance_scales", "step_counts", "real_fractions"):
+        for name in ("guidance_scales", "step_counts", "real_fractions", "spaces"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} {list(values)} names a value twice")
