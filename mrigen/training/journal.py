@@ -120,6 +120,7 @@ def step_seconds(folder: Location, settings: TrainingConfig) -> list[tuple[int, 
         for line in map(json.loads, (folder / LINES).read_bytes().splitlines())
         if "images_per_s" in line
     }
+    rates = dict(sorted(rates.items()))  # a worker that outlives its killed driver may write in between
     steps = [after - before for before, after in pairwise([0, *rates])]
     return [(n, n * settings.batch_size / rate) for n, rate in zip(steps, rates.values(), strict=True)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mrigen.labels import Cell
 from mrigen.stages.spaces import spaces_run
 from mrigen.storage import Location
 from mrigen.studies.spaces.plan import SpacesPlan, plan_spaces
-from tests.command import hashes, mrigen, mrigen_killed
+from tests.command import hashes, mrigen, mrigen_killed, wait_for
 from tests.fake_run import tiny_config, write_data
 
 CELLS = [Cell.parse(name) for name in ("Healthy:T1w", "Healthy:FLAIR", "Dementia:T1w", "Dementia:FLAIR")]
@@ -95,6 +96,8 @@ def test_a_killed_study_ends_with_the_figures_of_one_left_alone(tmp_path: Path) 
 
     status, _ = mrigen_killed(amid_a_training, "spaces", runs[0])
     assert status < 0
+    # Ray's workers outlive their driver by a moment, in which they still write.
+    wait_for(lambda: time.time() - max(path.lstat().st_mtime for path in steps.rglob("*") if path.exists()) > 5, 60)
     assert not (tmp_path / "killed" / "spaces").exists()
     for run in runs:
         spaces_run(run, config, one_by_one)
