@@ -8,14 +8,15 @@ import torch
 from safetensors.torch import load
 
 from mrigen.config import Config
-from mrigen.diffusion.sampling import sample_noise, sample_seed
+from mrigen.diffusion.sampling import sample_noise
 from mrigen.errors import InputError
 from mrigen.features.efficientnet import COMPUTE_BATCH, FeatureExtractor
 from mrigen.images.index import content_hash
 from mrigen.images.labelled import LabelledImages
 from mrigen.model_folder.files import load_codec, load_model
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
 from mrigen.records import is_whole, write_table
+from mrigen.samples import SampleRequest, sample_seed
 from mrigen.storage import Location
 from mrigen.studies.spaces.plan import SpaceShard, SpacesPlan, SpaceTraining
 from mrigen.training.ldm import averaged_file

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 from mrigen.errors import Stopped
-from mrigen.pipeline import Pipeline, SampleRequest
+from mrigen.pipeline import Pipeline
 from mrigen.records import prepared_parts
+from mrigen.samples import SampleRequest
 from mrigen.studies.spaces.plan import PIXELS, SpaceCost, SpacesPlan, SpaceTraining
 from mrigen.training.accelerator import make_accelerator
 from mrigen.training.journal import Stop, step_seconds

@@ -63,9 +63,9 @@ FACTS = ModelFacts(
 class FakePipeline:
     """What `describe` asks of a pipeline."""
 
-    def __init__(self) -> None:
-        self.model, self.config, self.model_sha256 = FACTS, FACTS.config, FACTS.sha256
-        self.training_counts, self.is_trained = FACTS.training_counts, FACTS.is_trained
+    def __init__(self, facts: ModelFacts = FACTS) -> None:
+        self.model, self.config, self.model_sha256 = facts, facts.config, facts.sha256
+        self.training_counts, self.is_trained = facts.training_counts, facts.is_trained
 
 
 def fake_files(order: Order) -> list[SampleFile]:

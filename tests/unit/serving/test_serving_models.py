@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from serving_fakes import UNTRAINED, FakeBackend, FakePipeline, fake_files, order_of
+from serving_fakes import FACTS, UNTRAINED, FakeBackend, FakePipeline, fake_files, order_of
 
 import mrigen
 from jobs.serve.api import ModelInfo, describe
@@ -25,11 +26,13 @@ EMBEDDED = Path(mrigen.__file__).parent / "embedded" / "model"
 @pytest.fixture
 def other() -> ModelInfo:
     """A model that was trained on one cell more, and on slices further down."""
-    pipeline = FakePipeline()
-    pipeline.model_sha256 = "fedcba9876543210" * 4
-    pipeline.training_counts[UNTRAINED] = 10
-    pipeline.model.slice_mm_quantiles = (-60.0, 0.0, 10.0)
-    return describe(pipeline, "other", max_num_steps=50)  # type: ignore[arg-type]
+    facts = replace(
+        FACTS,
+        sha256="fedcba9876543210" * 4,
+        training_counts={**FACTS.training_counts, UNTRAINED: 10},
+        slice_mm_quantiles=(-60.0, 0.0, 10.0),
+    )
+    return describe(FakePipeline(facts), "other", max_num_steps=50)  # type: ignore[arg-type]
 
 
 @pytest.fixture
