@@ -76,6 +76,10 @@ class Pipeline:
         """Whether the model saw the cell in training."""
         return self.model.is_trained(cell)
 
+    @functools.cached_property
+    def _in_bfloat16(self) -> tuple[Denoiser, Denoiser | None]:
+        return self._denoiser.in_bfloat16(), self._early.in_bfloat16() if self._early else None
+
     def slice_mm_of(self, request: SampleRequest) -> float:
         """Height of the request's slice in mm: the one given, or one drawn by the seed."""
         if request.slice_mm is not None:
@@ -128,25 +132,21 @@ class Pipeline:
         scales = [
             torch.tensor([getattr(request.sampler, name) for request in requests], device=self.device) for name in terms
         ]
-        computed = torch.autocast(self.device.type, torch.bfloat16, enabled=sampler.precision == "bf16")
+        denoiser, early = self._in_bfloat16 if sampler.precision == "bf16" else (self._denoiser, self._early)
 
-        def network(
-            latents: Tensor, timestep: int, conditions: Conditions, denoiser: Denoiser = self._denoiser
-        ) -> Tensor:
-            timesteps = torch.full((len(latents),), timestep, device=self.device)
-            with computed:
-                predicted: Tensor = denoiser(latents, timesteps, conditions)
+        def ask(network: Denoiser, latents: Tensor, timestep: int, conditions: Conditions) -> Tensor:
+            predicted: Tensor = network(latents, torch.full((len(latents),), timestep, device=self.device), conditions)
             return predicted.float()
 
         def predict(latents: Tensor, timestep: int) -> Tensor:
             if not guidance_acts(sampler, timestep, self._schedule.num_timesteps):
-                return network(latents, timestep, conditions)
+                return ask(denoiser, latents, timestep, conditions)
             if sampler.leads_from_early:
-                assert self._early is not None
-                early = network(latents, timestep, conditions.without("pathology"), self._early)
-                return guided(early, [(scales[0], network(latents, timestep, conditions))])
+                assert early is not None
+                weaker = ask(early, latents, timestep, conditions.without("pathology"))
+                return guided(weaker, [(scales[0], ask(denoiser, latents, timestep, conditions))])
             repeated = torch.cat([latents] * (len(terms) + 1))
-            *predictions, null = network(repeated, timestep, asked).chunk(len(terms) + 1)
+            *predictions, null = ask(denoiser, repeated, timestep, asked).chunk(len(terms) + 1)
             return guided(null, zip(scales, predictions, strict=True))
 
         def noise(step: int) -> Tensor:
@@ -162,6 +162,6 @@ class Pipeline:
             before_step,
         )
         texture_noise = sample_noise(seeds, (1, *self.config.data.image_shape), TEXTURE_STEP).to(self.device)
-        with computed:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=sampler.precision == "bf16"):
             images = self._codec.decode(self.model.statistics.restored(latents), texture_noise)
         return images[:, 0].clamp(-1.0, 1.0).float().cpu().numpy()

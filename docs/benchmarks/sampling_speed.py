@@ -1,21 +1,23 @@
 """Samples a second: workers of `Pipeline`, one a core, against a plain diffusers loop on all cores, in one run.
 
-    python docs/benchmarks/sampling_speed.py [--model FOLDER] [--samples 64] [--rounds 3]
+    python docs/benchmarks/sampling_speed.py [--model FOLDER] [--samples 128] [--rounds 3]
 
 The loop: DDIM, 50 steps, batches of 32, with and without the conditions at each step, float32. The pipeline: the
-model's own sampler, in float32 and in bf16, which pays on GPUs and on CPUs with AVX512-BF16 or AMX. Loading is not
-counted. All take turns, `--rounds` times; prints each one's best and its ratio to the loop's.
+model's own sampler, in float32, in bf16, which pays on GPUs and on CPUs with AVX512-BF16 or AMX, and in bf16 with as
+many samples at once as the loop. Loading is not counted. All take turns, `--rounds` times; prints each one's best and
+its ratio to the loop's.
 """
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import time
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 import torch
@@ -28,6 +30,11 @@ from mrigen.pipeline import Pipeline
 from mrigen.samples import SampleRequest
 
 BATCH, STEPS = 32, 50
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "fp32": {"precision": "fp32"},
+    "bf16": {"precision": "bf16"},
+    f"bf16, {BATCH} at once": {"precision": "bf16", "compute_batch": BATCH},
+}
 
 
 class Loop:
@@ -64,14 +71,14 @@ def _load(folder: Path) -> None:
     _pipeline = Pipeline.load(folder)
 
 
-def _sample(precision: Literal["fp32", "bf16"], numbers: range) -> None:
-    cells, sampler = all_cells(), _pipeline.config.sampler.model_copy(update={"precision": precision})
+def _sample(settings: dict[str, Any], numbers: range) -> None:
+    cells, sampler = all_cells(), _pipeline.config.sampler.model_copy(update=settings)
     _pipeline.sample([SampleRequest(cells[number % len(cells)], number, sampler, 0.0) for number in numbers])
 
 
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path))
-@click.option("--samples", default=64)
+@click.option("--samples", default=128)
 @click.option("--rounds", default=3)
 def main(model: Path | None, samples: int, rounds: int) -> None:
     folder = model or Path(str(resources.files("mrigen") / "embedded" / "model"))
@@ -79,12 +86,14 @@ def main(model: Path | None, samples: int, rounds: int) -> None:
     loop, shares = Loop(folder), [range(worker, samples, workers) for worker in range(workers)]
     with multiprocessing.get_context("spawn").Pool(workers, _load, (folder,)) as pool:
 
-        def pipeline(precision: Literal["fp32", "bf16"], of_worker: Sequence[range] = shares) -> None:
-            pool.starmap(_sample, [(precision, numbers) for numbers in of_worker], 1)
+        def pipeline(settings: dict[str, Any], of_worker: Sequence[range] = shares) -> None:
+            pool.starmap(_sample, [(settings, numbers) for numbers in of_worker], 1)
 
-        ways = {"loop": lambda: loop(samples), "fp32": lambda: pipeline("fp32"), "bf16": lambda: pipeline("bf16")}
+        ways = {"loop": lambda: loop(samples)}
+        ways |= {name: functools.partial(pipeline, settings) for name, settings in SAMPLERS.items()}
         best = dict.fromkeys(ways, float("inf"))
-        pipeline("bf16", [range(1)] * workers)
+        for settings in SAMPLERS.values():
+            pipeline(settings, [range(1)] * workers)
         for _ in range(rounds):
             for name, work in ways.items():
                 started = time.perf_counter()
@@ -96,7 +105,7 @@ def main(model: Path | None, samples: int, rounds: int) -> None:
     how = (
         f"{sampler.solver}, {sampler.num_steps} steps, guidance in {list(sampler.guidance_interval)}, {workers} workers"
     )
-    for name in ("fp32", "bf16"):
+    for name in SAMPLERS:
         print(f"mrigen, {how}, {name}: {samples / best[name]:.2f} a second, {best['loop'] / best[name]:.1f} times")
 
 

@@ -43,6 +43,8 @@ from mrigen.storage import Location
 @click.option("--guidance-scale", type=float, help="1 is no guidance, more is stronger.  [default: the model's]")
 @click.option("--pathology-scale", type=float, help="Guidance by the pathology alone.  [default: the model's]")
 @click.option("--modality-scale", type=float, help="Guidance by the modality alone.  [default: the model's]")
+@click.option("--precision", help="fp32; or bf16, faster where the hardware has it.  [default: the model's]")
+@click.option("--compute-batch", type=int, help="Samples that are computed at once.  [default: the model's]")
 @click.option("--slice-mm", type=float, help="Height of the slices above the brain's centre.  [default: drawn]")
 @click.option("--shard-size", type=click.IntRange(min=1), default=64, show_default=True, help="Samples of a shard.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take, by a timed warm-up, and write nothing.")

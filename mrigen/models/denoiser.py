@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+import copy
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -42,7 +42,20 @@ class Denoiser(nn.Module):
         )
         return cls(unet, Conditioner(settings.condition_channels))
 
+    def in_bfloat16(self) -> Denoiser:
+        """A copy whose U-Net computes in bfloat16, weights and all; the conditioner stays as it is."""
+        low = copy.deepcopy(self)
+        low.unet.to(torch.bfloat16)
+        low.lay_out_for_bfloat16()
+        return low
+
+    def lay_out_for_bfloat16(self) -> None:
+        """Leave channels-last on a CPU, where PyTorch's group norm takes twelve times as long by it in bfloat16."""
+        if self.unet.device.type == "cpu":
+            self.unet.to(memory_format=torch.contiguous_format)
+
     def forward(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         """Noisy latents at integer `timesteps` (B,) -> what the network was trained to predict."""
-        tokens = self.conditioner(conditions)
-        return cast(Tensor, self.unet(latents, timesteps, encoder_hidden_states=tokens).sample)
+        tokens, dtype = self.conditioner(conditions), self.unet.dtype
+        predicted: Tensor = self.unet(latents.to(dtype), timesteps, encoder_hidden_states=tokens.to(dtype)).sample
+        return predicted

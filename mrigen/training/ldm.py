@@ -93,6 +93,8 @@ def train_denoiser(
             if accelerator.is_main_process:
                 early.write_bytes(_weights(start[0].early))
         model.to(device)
+        if config.precision == "bf16":
+            model.lay_out_for_bfloat16()
         if config.denoiser.recompute_activations:
             model.unet.enable_gradient_checkpointing()
         if config.denoiser.shard_weights and world > 1:

@@ -121,6 +121,8 @@ def places(tmp_path: Path) -> dict[str, str]:
         ("train-vae {empty} --set seed", "key.path=value"),
         ("generate --out {out} --cells Healthy:T1w --num-steps 0", "num_steps"),
         ("generate --out {out} --cells Healthy:T1w --guidance-scale nan", "guidance_scale"),
+        ("generate --out {out} --cells Healthy:T1w --precision bf8", "precision: Input should be 'fp32' or 'bf16'"),
+        ("generate --out {out} --cells Healthy:T1w --compute-batch 0", "compute_batch"),
         ("generate --out {out} --cells Healthy:T1w --solver eulr", "eulr"),
         ("generate --out {out} --cells Healthy:T1w --slice-mm 400", "--slice-mm 400 lies outside"),
         ("generate --out {out} --cells Sclerosis:PD", "--allow-untrained"),

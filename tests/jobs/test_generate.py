@@ -66,6 +66,13 @@ def test_the_data_set_is_valid_bids(no_ray, tmp_path, asked):
     assert ("Subjects of the phantom" in (tmp_path / "o/README.md").read_text()) == ("--subjects" in asked)
 
 
+def test_arithmetic_and_batch_are_kept_with_each_sample(no_ray, tiny_run, tmp_path):
+    command = ["generate", "--model", tiny_run / "model", "--redraws", 0, "--cells", "Healthy:T1w=3"]
+    assert mrigen(*command, "--precision", "bf16", "--compute-batch", 2, "--out", tmp_path / "fast") == 0
+    rows = pq.read_table(tmp_path / "fast" / "manifest", columns=["precision", "compute_batch"])
+    assert rows.to_pylist() == [{"precision": "bf16", "compute_batch": 2}] * 3
+
+
 def test_without_cells_those_that_the_model_was_trained_on_are_made(no_ray, tiny_run, tmp_path, capsys):
     command = ["generate", "--model", tiny_run / "model", "--redraws", 0, "--per-cell", 1]
     assert mrigen(*command, "--out", tmp_path / "known") == 0

@@ -53,3 +53,16 @@ def test_a_row_does_not_see_its_neighbours(predict):
     conditions = Conditions.of(CELLS, [1.0, 2.0, 3.0, 4.0])
     others = Conditions.of([CELLS[0], *CELLS[:0:-1]], [1.0, 5.0, 6.0, 7.0])
     assert torch.equal(predict(conditions)[0], predict(others)[0])
+
+
+def test_in_bfloat16_it_predicts_nearly_the_same_and_stays_itself():
+    torch.manual_seed(0)
+    config = tiny_config()
+    model = Denoiser.build(config).eval().requires_grad_(False)
+    asked = torch.randn(4, *config.latent_shape), torch.tensor([0, 10, 500, 999]), Conditions.of(CELLS, [0.0] * 4)
+    exact, low = model(*asked), model.in_bfloat16()
+    rough = low(*asked)
+    assert rough.dtype == torch.bfloat16
+    assert {weight.dtype for weight in low.unet.parameters()} == {torch.bfloat16}
+    assert 0 < float((rough - exact).norm() / exact.norm()) < 0.02
+    assert torch.equal(model(*asked), exact)
