@@ -164,8 +164,11 @@ class AutoencoderConfig(Section):
 
 
 class DenoiserConfig(Section):
-    """The conditional U-Net (diffusers' UNet2DConditionModel) and its conditioning."""
+    """The conditional U-Net and its conditioning."""
 
+    network: Literal["unet", "conv"] = "unet"
+    """unet: diffusers' UNet2DConditionModel; conv: one without norms, whose positions attend to each other and to the
+    conditions at once: per step less arithmetic, and more of it in convolutions."""
     block_channels: tuple[PositiveInt, ...] = Field((64, 96, 128), min_length=1)
     """Channels of each level; each level but the last halves the latent."""
     attention_levels: tuple[bool, ...] = (False, True, True)
@@ -175,7 +178,7 @@ class DenoiserConfig(Section):
     head_channels: PositiveInt = 32
     """Channels of one attention head; each of block_channels must be a multiple."""
     norm_groups: PositiveInt = 16
-    """Groups of the group normalisation; each of block_channels must be a multiple."""
+    """Groups of the group normalisation of `unet`; each of block_channels must be a multiple."""
     condition_channels: PositiveInt = 128
     """Width of the condition tokens that every cross-attention layer sees."""
     pathology_dropout: float = Field(0.1, ge=0.0, le=1.0)
@@ -211,6 +214,8 @@ class DenoiserConfig(Section):
                 f"block_channels {list(self.block_channels)}"
             )
         for divisor, name in ((self.norm_groups, "norm_groups"), (self.head_channels, "head_channels")):
+            if name == "norm_groups" and self.network == "conv":
+                continue
             if any(channels % divisor for channels in self.block_channels):
                 raise ValueError(f"block_channels {list(self.block_channels)} must be multiples of {name} = {divisor}")
         if self.shard_weights and self.adapter_rank:

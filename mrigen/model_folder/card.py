@@ -33,7 +33,7 @@ A cell with 0 was never seen in training; it is generated only on request (`--al
 ## Model
 
 - {codec}
-- denoiser: diffusers' UNet2DConditionModel with cross-attention on three tokens (pathology, modality, slice position),
+- denoiser: {denoiser} three tokens (pathology, modality, slice position),
   {parameters:.2f} M parameters with its conditioning; predicts {prediction}, {schedule} schedule
 - training: {steps}
   (denoiser), seed {seed}
@@ -44,10 +44,14 @@ A cell with 0 was never seen in training; it is generated only on request (`--al
     mrigen generate --model FOLDER --out OUT --per-cell 10
 
 with this folder for FOLDER makes the cells that were trained on; `--cells {example}` chooses among them. In Python:
-`mrigen.pipeline.Pipeline.load(folder)`. {folders} each load in diffusers.
+`mrigen.pipeline.Pipeline.load(folder)`. Diffusers alone reads {in_diffusers}.
 """
 
 
+_DENOISERS = {
+    "unet": "diffusers' UNet2DConditionModel with cross-attention to",
+    "conv": "mrigen's ConvUNet, without norms, whose positions attend to each other and to",
+}
 _AUTOENCODERS = {"kl": "diffusers' AutoencoderKL", "conv": "mrigen's ConvAutoencoder, without norms"}
 
 
@@ -98,9 +102,8 @@ def model_card(
     Markdown."""
     if config.codec == "pixels":
         kind, codec, steps = "pixel", "no autoencoder: the denoiser works on the images themselves", ""
-        folders = "`unet/` and `scheduler/`"
     else:
-        kind, folders = "latent", "`vae/`, `unet/` and `scheduler/`"
+        kind = "latent"
         codec = (
             f"autoencoder: {_AUTOENCODERS[config.autoencoder.network]}, "
             f"{config.autoencoder.latent_channels} latent channels, "
@@ -110,11 +113,17 @@ def model_card(
     steps += _steps(config.denoiser.training, "images" if kind == "pixel" else "latents")
     if config.denoiser.adapter_rank:
         steps += f", by adapters of rank {config.denoiser.adapter_rank}"
+    in_diffusers = {
+        "`vae/`": kind == "latent" and config.autoencoder.network == "kl",
+        "`unet/`": config.denoiser.network == "unet",
+        "`scheduler/`": True,
+    }
     return _CARD.format(
         kind=kind,
         codec=codec,
         steps=steps,
-        folders=folders,
+        in_diffusers=" and ".join(name for name, loads in in_diffusers.items() if loads),
+        denoiser=_DENOISERS[config.denoiser.network],
         plane=config.data.plane,
         size=config.data.image_size,
         spacing=config.data.spacing_mm,

@@ -1,7 +1,7 @@
 """The model folder: safetensors beside JSON, closed by a SHA-256 manifest. Nothing in it is ever unpickled.
 
-vae/ unet/ scheduler/   each loads in diffusers by `from_pretrained`; `vae/config.json` carries the
-                        latents' mean and standard deviation a channel
+vae/ unet/ scheduler/   as diffusers writes them, which reads its own networks back by `from_pretrained`;
+                        `vae/config.json` carries the latents' mean and standard deviation a channel
 statistics.json         in the place of `vae/`, the same two, where the denoiser works on pixels
 conditioning/           the condition tokens
 early/                  where kept, an early state of U-Net and tokens: torch's float8_e4m3fn, and a scale a tensor
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ from mrigen.model_folder.facts import CONFIG, SUMS, ModelFacts, read_facts, read
 from mrigen.models.autoencoder import NETWORKS, Autoencoder
 from mrigen.models.codec import Codec, PixelCodec
 from mrigen.models.conditioning import Conditioner
-from mrigen.models.denoiser import Denoiser
+from mrigen.models.denoiser import UNETS, Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.quality import ImageLimits
 from mrigen.storage import Location
@@ -213,7 +213,7 @@ def load_model(folder: Path) -> Model:
         conditioner.load_state_dict(load_file(folder / "conditioning" / "model.safetensors"))
     except (RuntimeError, SafetensorError, OSError) as error:
         raise InputError(f"{folder / 'conditioning'}: {' '.join(str(error).split())[:200]}") from None
-    unet = _load_network(UNet2DConditionModel, folder / "unet")
+    unet = _load_network(UNETS[config.denoiser.network], folder / "unet")
     denoiser, early = Denoiser(unet, _finite(conditioner).float()), None
     if config.denoiser.early_share:
         early = copy.deepcopy(denoiser)
@@ -250,6 +250,8 @@ def _load_network(kind: Any, folder: Path) -> Any:
     """A diffusers network from a local folder, in float32. Raises InputError that names the folder."""
     if not (folder / "config.json").is_file():
         raise InputError(f"no network in {folder}: it has no config.json")
+    if (name := read_json(folder / "config.json").get("_class_name")) != kind.__name__:
+        raise InputError(f"{folder / 'config.json'}: _class_name is {str(name)[:80]!r}, and {kind.__name__} is meant")
     try:
         network: nn.Module = kind.from_pretrained(
             folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False

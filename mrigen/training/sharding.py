@@ -22,7 +22,8 @@ def shard(model: Denoiser, num_workers: int) -> None:
     device = next(model.parameters()).device
     mesh = init_device_mesh(device.type, (num_workers,))
     unet = model.unet.to(memory_format=torch.contiguous_format)  # others cannot be spread
-    for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+    mid = unet.mid_block if isinstance(unet.mid_block, nn.ModuleList) else [unet.mid_block]
+    for block in (*unet.down_blocks, *mid, *unet.up_blocks):
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
 

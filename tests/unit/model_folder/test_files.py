@@ -45,6 +45,15 @@ def test_each_part_loads_in_diffusers(tiny_run):
     torch.testing.assert_close(scheduler.alphas_cumprod, model.schedule.alpha.square().float(), rtol=1e-4, atol=1e-6)
 
 
+def test_a_network_of_another_kind_than_the_settings_say_is_refused(folder):
+    resealed(folder, "mrigen_config.json", lambda tree: tree["denoiser"].update(network="conv"))
+    with pytest.raises(InputError) as error:
+        load_model(folder)
+    assert str(error.value) == (
+        f"{folder / 'unet' / 'config.json'}: _class_name is 'UNet2DConditionModel', and ConvUNet is meant"
+    )
+
+
 def test_labels_tell_the_training_images_of_every_cell(tiny_run):
     counts = load_model(tiny_run / "model").training_counts
     assert len(counts) == 20

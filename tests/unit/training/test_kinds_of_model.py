@@ -1,4 +1,4 @@
-"""Every kind of autoencoder and of objective, from images to samples by a model folder read back."""
+"""Every kind of network and of objective, from images to samples by a model folder read back."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mrigen.training.ldm import train_denoiser
 from mrigen.training.vae import train_autoencoder
 from tests.fake_run import SIZE, tiny_config, write_data
 
-CONV = ["autoencoder.network=conv", "autoencoder.block_channels=[8, 16, 16]"]
+CONV = ["autoencoder.network=conv", "autoencoder.block_channels=[8, 16, 16]", "denoiser.network=conv"]
 FLOW = ["diffusion.prediction=flow", "diffusion.schedule=linear", "diffusion.timesteps=logit_normal"]
 FEW_STEPS = [f"{part}.training.num_steps=2" for part in ("autoencoder", "denoiser")]
 EPSILON = ["diffusion.prediction=epsilon", "diffusion.schedule=scaled_linear"]
 
 
-@pytest.mark.parametrize("settings", [[*CONV, *FLOW], EPSILON], ids=["conv-flow", "kl-epsilon"])
+@pytest.mark.parametrize("settings", [[*CONV, *FLOW], EPSILON], ids=["conv-flow", "norms-epsilon"])
 def test_it_trains_is_read_back_and_samples_by_every_solver(tmp_path, settings):
     config, run = tiny_config(*settings, *FEW_STEPS), Location.parse(tmp_path)
     write_data(tmp_path, all_cells()[:4], {"train": 2, "val": 1})

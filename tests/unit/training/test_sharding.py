@@ -26,9 +26,10 @@ def group() -> Iterator[None]:
     torch.distributed.destroy_process_group()
 
 
-def test_a_spread_denoiser_predicts_and_keeps_what_the_whole_one_does(group):
+@pytest.mark.parametrize("network", ["unet", "conv"])
+def test_a_spread_denoiser_predicts_and_keeps_what_the_whole_one_does(group, network):
     torch.manual_seed(0)
-    model, latents = Denoiser.build(CONFIG), torch.randn(2, *CONFIG.latent_shape)
+    model, latents = Denoiser.build(tiny_config(f"denoiser.network={network}")), torch.randn(2, *CONFIG.latent_shape)
     model.unet.to(memory_format=torch.contiguous_format)  # as spread weights are
     conditions = Conditions.of(all_cells()[:2], [0.0] * 2)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -126,11 +126,12 @@ def test_the_rehearsal_tells_what_a_step_takes_and_changes_nothing(tmp_path, mon
     )
 
 
-def test_activations_are_counted_on_meta_tensors_too_and_are_fewer_where_they_are_recomputed():
-    sizes = {}
+@pytest.mark.parametrize("network", ["unet", "conv"])
+def test_activations_are_counted_on_meta_tensors_too_and_are_fewer_where_they_are_recomputed(network):
+    sizes, config = {}, tiny_config(f"denoiser.network={network}")
     for device, recompute in (("cpu", False), ("meta", False), ("meta", True)):
         with torch.device(device):
-            model, latents = Denoiser.build(CONFIG), torch.zeros(2, *CONFIG.latent_shape)
+            model, latents = Denoiser.build(config), torch.zeros(2, *config.latent_shape)
         if recompute:
             model.unet.enable_gradient_checkpointing()
         conditions = Conditions.of(all_cells()[:2], [0.0] * 2).to(torch.device(device))
