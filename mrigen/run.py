@@ -45,7 +45,7 @@ _CHANGES_NO_WEIGHT = (
     *("micro_batch_size", "recompute_activations", "shard_weights"),  # by rounding alone, as the number of workers
 )
 _AS_BEFORE: list[tuple[str, Any]] = [("started_from", None), ("perceptual_weight", 0.0), ("frozen_encoder", False)]
-_AS_BEFORE += [("adapter_rank", 0), ("early_share", 0.0), ("guide", "cfg")]
+_AS_BEFORE += [("adapter_rank", 0), ("early_share", 0.0), ("guide", "cfg"), ("network", "unet")]
 """Settings with the value that says what runs did before there were these settings."""
 
 
@@ -121,7 +121,7 @@ def resolve_config(run: Location | None, preset: str | None, file: str | None, o
     """
     stored = run / CONFIG if run else None
     if file is None and preset is None and stored and stored.is_file():
-        return load_config("quick", json.dumps(stored.read_json()), overrides, source=str(stored))
+        return load_config(None, json.dumps(stored.read_json()), overrides, source=str(stored))
     text = read_settings(file) if file is not None else None
     return load_config(preset or "quick", text, overrides, source=file or "configuration")
 

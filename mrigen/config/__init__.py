@@ -112,9 +112,14 @@ class Config(Section):
 
 
 def load_config(
-    preset: str = "quick", text: str | None = None, overrides: Iterable[str] = (), *, source: str = "configuration"
+    preset: str | None = "quick",
+    text: str | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    source: str = "configuration",
 ) -> Config:
-    """Resolve a preset, then a YAML text, then `key.path=value` overrides, each winning over the one before.
+    """Resolve a preset, if one is named, then a YAML text, then `key.path=value` overrides, each winning over the one
+    before.
 
     Raises InputError that names the key, its value and what would be right, and the file `source` that said it.
     """

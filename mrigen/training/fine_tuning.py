@@ -34,6 +34,7 @@ _ALIKE: dict[TrainingStage, tuple[str, ...]] = {
     ),
     "ldm": (
         *_LATENTS,
+        "denoiser.network",
         "denoiser.block_channels",
         "denoiser.attention_levels",
         "denoiser.layers_per_block",

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from mrigen.config import Config, DataConfig, load_config, parse_config
 from mrigen.config.files import PRESETS, read_settings
 from mrigen.errors import InputError
+from mrigen.run import resolve_config
+from mrigen.storage import Location
 
 
 def test_each_wins_over_the_one_before() -> None:
@@ -72,7 +74,14 @@ def test_a_wrong_setting_is_told_in_one_line(override: str, words: str) -> None:
 
 def test_a_sampler_cannot_take_more_steps_than_there_are_noise_levels() -> None:
     with pytest.raises(InputError, match=r"sampler\.num_steps 20 is more than num_train_timesteps 10"):
-        load_config("quick", overrides=["diffusion.num_train_timesteps=10"])
+        load_config("quick", overrides=["sampler.num_steps=20", "diffusion.num_train_timesteps=10"])
+
+
+def test_a_run_of_before_the_choice_of_networks_keeps_its_own(tmp_path: Path) -> None:
+    tree = load_config("quick").model_dump(mode="json")
+    assert tree["denoiser"].pop("network") == "conv"
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    assert resolve_config(Location.parse(tmp_path), None, None, ()).denoiser.network == "unet"
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: b: c", "just words", "data: {nosuch: 1}", "\t- x"])

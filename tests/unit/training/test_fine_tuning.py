@@ -183,12 +183,13 @@ def test_weights_that_do_not_fit_are_told_with_the_settings_that_make_them_fit(t
     with pytest.raises(InputError) as error:
         begun_from(model, load_config("quick", overrides=["denoiser.attention_levels=[true,true,true]"]), "ldm")
     assert str(error.value) == (
-        f"--from: the weights of {model} do not fit (denoiser.block_channels is [32, 32] there, [64, 96, 128] here; "
+        f"--from: the weights of {model} do not fit (denoiser.network is unet there, conv here; "
+        "denoiser.block_channels is [32, 32] there, [64, 96, 128] here; "
         "denoiser.attention_levels is [True, True] there, [True, True, True] here; denoiser.condition_channels is 32 "
-        "there, 128 here): prepare a run with --set 'denoiser.block_channels=[32, 32]' "
+        "there, 128 here): prepare a run with --set denoiser.network=unet --set 'denoiser.block_channels=[32, 32]' "
         "--set 'denoiser.attention_levels=[true, true]' --set denoiser.condition_channels=32"
     )
-    made_fit = ["denoiser.block_channels=[32, 32]", "denoiser.attention_levels=[true, true]"]
+    made_fit = ["denoiser.network=unet", "denoiser.block_channels=[32, 32]", "denoiser.attention_levels=[true, true]"]
     begun_from(model, load_config("quick", overrides=[*made_fit, "denoiser.condition_channels=32"]), "ldm")
 
 
