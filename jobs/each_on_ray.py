@@ -60,6 +60,12 @@ def _work_once(row: Row, work: Callable[..., Any], stop_key: bytes) -> Iterator[
     return Worker(work, None, stop_key)(row)
 
 
+def _as_they_come(results: ray.data.Dataset) -> Iterator[Row]:
+    """The rows of a data set, each as soon as it is there; `iter_rows` waits for the next block before it gives one."""
+    for block in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from block.to_pylist()
+
+
 @contextlib.contextmanager
 def _stoppable(key: bytes) -> Iterator[StopSignals]:
     """Within, SIGTERM and Ctrl-C have workers find `key` in Ray's store; gives what tells whether one came."""
@@ -141,7 +147,7 @@ class EachOnRay:
         done, counts = 0, Counter[str]()
         total = len(items) if tally is None else tally.total
         with _stoppable(stop_key) as stopped, ProgressLine(title, total) as line:
-            for row in results.iter_rows():
+            for row in _as_they_come(results):
                 if row["fault"] is not None:
                     raise cloudpickle.loads(row["fault"])
                 result = cloudpickle.loads(row["result"])

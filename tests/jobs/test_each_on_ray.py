@@ -68,6 +68,20 @@ def test_a_worker_loads_once_whatever_the_number_of_items(ray_cluster: None, tmp
     assert all(loaded_in == done_in for loaded_in, done_in, _ in found.values())
 
 
+def test_a_result_is_there_before_the_next_one_is(ray_cluster: None, tmp_path: Path) -> None:
+    def work(item: int) -> bool:
+        seen, since = tmp_path / "seen", time.monotonic()
+        while item and not seen.exists() and time.monotonic() < since + 20:
+            time.sleep(0.05)
+        return seen.exists()
+
+    found = {}
+    for place, result in EachOnRay(Placement(num_workers=1))(work, range(2), "test"):
+        found[place] = result
+        (tmp_path / "seen").touch()
+    assert found == {0: False, 1: True}
+
+
 def test_the_first_fault_is_raised_as_itself(ray_cluster: None) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left", "/x")
