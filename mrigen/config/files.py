@@ -44,9 +44,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             "network": "conv",
             "block_channels": [32, 64],
             "latent_noise": 0.2,
-            "training": {"num_steps": 1500, "learning_rate": 2e-3, "ema_decay": 0.995},
+            "training": {"num_steps": 1200, "learning_rate": 2e-3, "ema_decay": 0.995},
         },
-        "denoiser": {"network": "conv", "training": {"num_steps": 1500, "learning_rate": 1e-3}},
+        "denoiser": {"network": "conv", "training": {"num_steps": 1200, "learning_rate": 1e-3}},
         "sampler": {"num_steps": 10},
     },
     # Two CPU cores and some hours, or a GPU: slices of 128 x 128 pixels at 1.5 mm, of 16 x 16 latents.
