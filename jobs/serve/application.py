@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -33,6 +33,11 @@ class Served:
     def location(self) -> Location | None:
         """Where it is; None for the embedded model."""
         return None if self.folder is None else Location.parse(self.folder)
+
+
+def locations(served: Iterable[Served]) -> dict[str, Location | None]:
+    """Where models are, by their SHA-256."""
+    return {model.info.sha256: model.location for model in served}
 
 
 def _as_several(given: Any) -> Any:

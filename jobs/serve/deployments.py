@@ -18,17 +18,19 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from jobs.serve.api import ModelInfo, Order
+from jobs.serve.api import Order
 from jobs.serve.app import make_app
-from jobs.serve.application import Args, Served
+from jobs.serve.application import Args, Served, locations
 from jobs.serve.batching import Batcher
 from jobs.serve.files import Made, sample_file
 from jobs.serve.keys import Keys
 from jobs.serve.pace import evaluations
 from jobs.serve.refusals import RETRY_S, Refused
+from mrigen.errors import InputError
 from mrigen.storage import Location
 
 if TYPE_CHECKING:
+    from mrigen.pipeline import Pipeline
     from mrigen.samples import Sample, SampleRequest
 
     Asked = tuple[str, SampleRequest]
@@ -52,20 +54,33 @@ class Batch:
     """Its places, for each sample in it."""
 
 
+class ModelReplacedError(RuntimeError):
+    """Where a model was, there is another one now, or none."""
+
+
+def _load(sha256: str, model: Location | None, device: str) -> Pipeline:
+    from mrigen.pipeline import Pipeline
+
+    name = model or "the embedded model"
+    try:
+        pipeline = Pipeline.load(model, device)
+    except (InputError, OSError) as error:
+        raise ModelReplacedError(f"{name} cannot be loaded: {error}") from error
+    if pipeline.model_sha256 != sha256:
+        raise ModelReplacedError(
+            f"{name} changed since the server was started, from {sha256[:12]} to {pipeline.model_sha256[:12]}: "
+            "start it again"
+        )
+    return pipeline
+
+
 class Sampler:
     """Holds the models and makes the files of orders, batched over all that it works on."""
 
     def __init__(self, models: Mapping[str, Location | None], device: str) -> None:
         """`models` are where they are, by their SHA-256."""
-        from mrigen.pipeline import Pipeline
-
-        pipelines = {sha256: Pipeline.load(model, device) for sha256, model in models.items()}
-        for sha256, pipeline in pipelines.items():
-            if pipeline.model_sha256 != sha256:
-                raise RuntimeError(
-                    f"{models[sha256] or 'the embedded model'} changed since the server was started, from "
-                    f"{sha256[:12]} to {pipeline.model_sha256[:12]}: start it again"
-                )
+        self._device, self._loading = device, asyncio.Lock()
+        pipelines = self._pipelines = {sha256: _load(sha256, model, device) for sha256, model in models.items()}
 
         def draw(asked: list[Asked], before_step: Callable[[], None]) -> list[tuple[Sample, Batch]]:
             began = time.monotonic()
@@ -81,10 +96,17 @@ class Sampler:
             cost=lambda asked: evaluations(asked[1].sampler),
         )
 
-    async def make(self, order: Order) -> Made:
-        """The files of an order."""
+    async def make(self, order: Order, model: Location | None) -> Made:
+        """The files of an order, by the model that is at `model`.
+
+        While a version is rolled out, fronts of one ask replicas of the other, which load its model too. Raises
+        ModelReplacedError if it is no longer there.
+        """
         from mrigen.samples import SampleRequest, sample_seed
 
+        async with self._loading:
+            if (sha256 := order.model_sha256) not in self._pipelines:
+                self._pipelines[sha256] = await asyncio.to_thread(_load, sha256, model, self._device)
         seeds = [sample_seed(order.seed, order.cell, index) for index in range(order.count)]
         requests = [SampleRequest(order.cell, seed, order.sampler, order.slice_mm) for seed in seeds]
         drawn = await self._batcher.submit([(order.model_sha256, request) for request in requests])
@@ -114,14 +136,15 @@ class Sampler:
 class SamplerHandle:
     """The front's way to the replicas: what Serve raises becomes an answer for the client."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self._handle = handle
+    def __init__(self, handle: DeploymentHandle, models: Mapping[str, Location | None]) -> None:
+        """`models` are where they are, by their SHA-256."""
+        self._handle, self._models = handle, models
         self._ready, self._asked_at = False, -READY_FOR_S
 
     async def make(self, order: Order) -> Made:
         """The files of an order. A replica that dies is asked for again elsewhere, once: samples have no memory."""
         for _ in range(2):
-            answer = self._handle.make.remote(order)
+            answer = self._handle.make.remote(order, self._models[order.model_sha256])
             try:
                 made: Made = await answer
                 return made
@@ -130,6 +153,8 @@ class SamplerHandle:
                 raise
             except BackPressureError:
                 raise Refused(429, "too many requests wait already", retry_after_s=RETRY_S) from None
+            except ModelReplacedError:
+                raise Refused(503, "the model was replaced: its server starts again", retry_after_s=RETRY_S) from None
             except (RayActorError, ReplicaUnavailableError):
                 continue
             except DeploymentUnavailableError:
@@ -158,13 +183,13 @@ class Front:
     def __init__(
         self,
         sampler: DeploymentHandle,
-        models: Sequence[ModelInfo],
+        served: Sequence[Served],
         request_timeout_s: float,
         keys: Keys | None,
         num_workers: int,
     ) -> None:
         self._make: dict[str, Any] = {"request_timeout_s": request_timeout_s, "keys": keys, "num_workers": num_workers}
-        self._backend, self._models = SamplerHandle(sampler), models
+        self._backend, self._models = SamplerHandle(sampler, locations(served)), [model.info for model in served]
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return make_app(self._backend, self._models, **self._make)
@@ -195,7 +220,7 @@ def bind_sampler(args: Args, served: Sequence[Served]) -> serve.Application:
         health_check_period_s=2,
         # One core each: a sample's bits depend on the number of threads.
         ray_actor_options={"num_cpus": 1, "num_gpus": int(args.use_gpu)},
-    )(Sampler).bind({model.info.sha256: model.location for model in served}, "cuda" if args.use_gpu else "cpu")
+    )(Sampler).bind(locations(served), "cuda" if args.use_gpu else "cpu")
     return bound
 
 
@@ -210,5 +235,4 @@ def bind(args: Args, served: Sequence[Served], keys: Keys | None) -> serve.Appli
         graceful_shutdown_timeout_s=args.drain_s + 2,
         ray_actor_options={"num_cpus": 0.1},
     )(Front)
-    infos = [model.info for model in served]
-    return front.bind(bind_sampler(args, served), infos, args.request_timeout, keys, args.num_replicas)
+    return front.bind(bind_sampler(args, served), served, args.request_timeout, keys, args.num_replicas)

@@ -11,7 +11,7 @@ import click
 
 from jobs.options import RANGED, output_location
 from jobs.placement import Placement, connect
-from jobs.serve.application import Args, Served, load_facts
+from jobs.serve.application import Args, Served, load_facts, locations
 from jobs.serve.keys import KEY_VARIABLE, Keys
 from jobs.serve.network import base_url, check_port, is_loopback
 from mrigen.errors import InputError
@@ -88,7 +88,7 @@ def command(host: str, port: int, address: str | None, jobs: str | None, job_wor
         raise InputError("Serve already runs on this cluster: stop it by `serve shutdown`, or use a Serve config")
     try:
         serve.start(proxy_location="Disabled")
-        sampler = SamplerHandle(_run(bind_sampler(args, served)))
+        sampler = SamplerHandle(_run(bind_sampler(args, served)), locations(served))
         door = Door()
         if keys is None and not is_loopback(host):
             click.echo(

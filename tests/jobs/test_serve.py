@@ -12,7 +12,9 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -26,6 +28,7 @@ from jobs.serve import build_app
 from jobs.serve.api import SampleBody, describe, place_order
 from jobs.serve.app import make_app
 from jobs.serve.application import Args, Served
+from jobs.serve.refusals import RETRY_S, Refused
 from jobs.verbs.serve import APP_NAME
 from mrigen.cohort.order import Kind
 from mrigen.cohort.plan import CohortPlan
@@ -33,6 +36,7 @@ from mrigen.labels import Cell, all_cells
 from mrigen.model_folder.facts import SUMS
 from mrigen.pipeline import Pipeline
 from mrigen.samples import SampleRequest, sample_seed
+from mrigen.storage import Location
 from tests.command import mrigen, wait_for
 from tests.ports import free_port
 
@@ -138,7 +142,7 @@ def test_replicas_are_added_as_requests_wait(url: str, model: Path, pipeline: Pi
 
         def ask() -> None:
             while not grown.is_set():
-                make.remote(place_order(body, info)).result()
+                make.remote(place_order(body, info), Location.parse(model)).result()
 
         asked = [pool.submit(ask) for _ in range(24)]
         try:
@@ -275,7 +279,8 @@ def test_a_504_ends_the_work_of_the_replica(client: httpx.Client, pipeline: Pipe
 
     handle = serve.get_deployment_handle("Sampler", APP_NAME)
     before = handle.counts.remote().result()["samples"]
-    app = make_app(SamplerHandle(handle), [describe(pipeline, "tiny", 100)], request_timeout_s=1)
+    models = {pipeline.model_sha256: None}
+    app = make_app(SamplerHandle(handle, models), [describe(pipeline, "tiny", 100)], request_timeout_s=1)
     with TestClient(app, "http://127.0.0.1") as hasty:
         assert hasty.get("/v1/readyz").status_code == 200
         long = {**FLAIR, "num_steps": 100, "count": 64, "pathology_scale": 2}
@@ -322,6 +327,37 @@ def test_a_killed_front_is_waited_for_and_not_answered_by_ray_serve(client: http
 def test_a_serve_that_runs_already_is_left_alone(url: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert mrigen("serve", "--model", model, "--port", free_port()) == 2
     assert "Serve already runs on this cluster" in capsys.readouterr().err
+
+
+def test_replicas_make_what_fronts_of_another_version_ask_for(model: Path, pipeline: Pipeline, other: Path) -> None:
+    from jobs.serve.deployments import ModelReplacedError, Sampler, SamplerHandle
+
+    here, there = Location.parse(model), Location.parse(other)
+    order = place_order(SampleBody(**FLAIR, seed=7, format="npy"), describe(pipeline, "tiny", 100))
+    sampler = Sampler({Pipeline.load(other).model_sha256: there}, "cpu")
+
+    async def made() -> bytes:
+        await sampler.make(order, here)
+        [file] = (await sampler.make(order, None)).files  # it is loaded
+        return file.data
+
+    assert np.array_equal(as_array(asyncio.run(made())), image_of(pipeline, Cell.parse("Glioblastoma:FLAIR"), 7))
+
+    changed, lost = replace(order, model_sha256="a" * 64), replace(order, model_sha256="b" * 64)
+    told = f"{model} changed since the server was started, from aaaaaaaaaaaa to {pipeline.model_sha256[:12]}: start it"
+    with pytest.raises(ModelReplacedError, match=told):
+        asyncio.run(sampler.make(changed, here))
+    with pytest.raises(ModelReplacedError, match=f"{model}/none cannot be loaded: "):
+        asyncio.run(sampler.make(lost, here / "none"))
+
+    class Handle:
+        """Calls a replica in this process."""
+
+        make = SimpleNamespace(remote=sampler.make)
+
+    with pytest.raises(Refused) as refused:
+        asyncio.run(SamplerHandle(Handle(), {changed.model_sha256: here}).make(changed))
+    assert (refused.value.status, refused.value.retry_after_s) == (503, RETRY_S)
 
 
 def test_a_serve_config_with_a_misspelt_key_is_refused() -> None:

@@ -13,8 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 from raw_http import send, status_and_detail
 from serving_fakes import FakeBackend
+from starlette.types import Receive, Scope, Send
 
 from jobs.serve.api import ModelInfo
 from jobs.serve.app import make_app
@@ -29,10 +32,16 @@ pytestmark = pytest.mark.skipif(not NGINX, reason="nginx is not installed")
 
 
 @pytest.fixture
-def started(model: ModelInfo, backend: FakeBackend, tmp_path: Path) -> Iterator[tuple[int, uvicorn.Server]]:
+def app(model: ModelInfo, backend: FakeBackend) -> FastAPI:
+    """An application without Ray Serve."""
+    return make_app(backend, [model])
+
+
+@pytest.fixture
+def started(app: FastAPI, tmp_path: Path) -> Iterator[tuple[int, uvicorn.Server]]:
     """The port of nginx, with times of a second instead of ten, and the server behind it."""
     inner, outer = free_port(), free_port()
-    server = uvicorn.Server(uvicorn.Config(make_app(backend, [model]), port=inner, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, port=inner, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     text = CONFIGURATION.read_text()
@@ -77,3 +86,24 @@ def test_what_ray_serve_does_not_bound_is_bounded(started: tuple[int, uvicorn.Se
         time.sleep(0.1)
     assert (gone.status_code, gone.json()) == (503, {"detail": "the service is being started"})
     assert int(gone.headers["retry-after"]) > 0
+
+
+def test_what_a_lost_front_was_answering_is_asked_once_more(
+    started: tuple[int, uvicorn.Server], app: FastAPI, backend: FakeBackend
+) -> None:
+    inner = app.middleware_stack or app.build_middleware_stack()
+    losses, asked = [True, False, True, True, False], []
+
+    async def losing(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(losses.pop(0))
+        lost = PlainTextResponse("Internal Server Error", 500)  # as Ray Serve answers
+        await (lost if asked[-1] else inner)(scope, receive, send)
+
+    app.middleware_stack = losing
+    url = f"http://127.0.0.1:{started[0]}/v1/samples"
+    assert httpx.post(url, json=GOOD).status_code == 200
+    assert (len(asked), len(backend.orders)) == (2, 1)
+    assert httpx.post(url, json=GOOD).status_code == 500
+    assert (len(asked), len(backend.orders)) == (4, 1)
+    assert httpx.post(url, json={}).status_code == 422  # what is refused is not asked again
+    assert len(asked) == 5
