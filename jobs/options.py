@@ -68,6 +68,12 @@ class Settings:
     overrides: tuple[str, ...]
     print_config: bool
 
+    def words(self) -> list[str]:
+        """As they would be given on the command line."""
+        named = {"--preset": self.preset, "--config": self.config_file}
+        words = [word for name, value in named.items() if value is not None for word in (name, value)]
+        return words + [word for override in self.overrides for word in ("--set", override)]
+
     def resolve(self, run: Location | None) -> Config:
         """The configuration of a run, by `mrigen.run.resolve_config`. With `--print-config` it is printed as YAML and
         the command ends."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 import click
@@ -22,24 +21,24 @@ from mrigen.storage import Location
 def command(context: click.Context, out: str, subjects: int, per_cell: int, seed: int, settings: Settings) -> None:
     """Run phantom, prepare, train-vae, encode, train-ldm, generate and evaluate, one after the other.
 
-    On the preset `quick` this takes about 15 minutes on two cores, and ends with a page on which real and
+    On the preset `quick` this takes about 20 minutes on two cores, and ends with a page on which real and
     generated images stand side by side. A killed run goes on by the same command.
     """
     settings.resolve(Location.parse(out))
     run = output_location(out)
-    cohort, data = str(run / "phantom"), str(run)
-    started = time.monotonic()
+    cohort, started = run / "phantom", time.monotonic()
 
-    def step(verb: str, callback: click.Command, **arguments: object) -> None:
+    def step(verb: str, callback: click.Command, *words: object) -> None:
         click.echo(f"[{time.monotonic() - started:4.0f} s] mrigen {verb}")
-        context.invoke(callback, **arguments)
+        with callback.make_context(verb, list(map(str, words)), parent=context) as under:
+            callback.invoke(under)
 
-    step("phantom", phantom.command, out=cohort, subjects=subjects, seed=seed)
-    step("prepare", prepare.command, places=(cohort, data), **dataclasses.asdict(settings))
-    step("train-vae", train_vae.command, run=data)
-    step("encode", encode.command, run=data)
-    step("train-ldm", train_ldm.command, run=data)
-    samples = {"model": str(run / "model"), "out": str(run / "samples"), "per_cell": per_cell, "seed": seed}
-    step("generate", generate.command, **samples, allow_untrained=True, redraws=0)  # as the model draws
-    step("evaluate", evaluate.command, run=data)
+    step("phantom", phantom.command, cohort, "--subjects", subjects, "--seed", seed)
+    step("prepare", prepare.command, cohort, run, *settings.words())
+    step("train-vae", train_vae.command, run)
+    step("encode", encode.command, run)
+    step("train-ldm", train_ldm.command, run)
+    made = ["--model", run / "model", "--out", run / "samples", "--per-cell", per_cell, "--seed", seed]
+    step("generate", generate.command, *made, "--allow-untrained", "--redraws", 0)  # as the model draws
+    step("evaluate", evaluate.command, run)
     click.echo(f"[{time.monotonic() - started:4.0f} s] done: open {run / 'report' / 'index.html'}")
