@@ -89,7 +89,7 @@ def test_a_space_has_the_latents_that_its_name_tells_and_the_same_denoiser(prese
         same = {name: getattr(config.denoiser, name) for name in type(config.denoiser).model_fields}
         assert {name for name, value in same.items() if value != getattr(own.denoiser, name)} <= {"early_share"}
         with torch.device("meta"):
-            assert Denoiser.build(config).unet.config.in_channels == config.latent_shape[0]
+            assert Denoiser.build(config).unet.conv_in.in_channels == config.latent_shape[0]
             if space != "pixels":
                 shape = Autoencoder.build(config).encode(torch.empty(1, 1, *config.data.image_shape)).mean.shape
                 assert tuple(shape[1:]) == config.latent_shape
