@@ -213,9 +213,8 @@ class DenoiserConfig(Section):
                 f"attention_levels {list(self.attention_levels)} must have one entry for each of "
                 f"block_channels {list(self.block_channels)}"
             )
-        for divisor, name in ((self.norm_groups, "norm_groups"), (self.head_channels, "head_channels")):
-            if name == "norm_groups" and self.network == "conv":
-                continue
+        of_norms = [(self.norm_groups, "norm_groups")] if self.network == "unet" else []
+        for divisor, name in (*of_norms, (self.head_channels, "head_channels")):
             if any(channels % divisor for channels in self.block_channels):
                 raise ValueError(f"block_channels {list(self.block_channels)} must be multiples of {name} = {divisor}")
         if self.shard_weights and self.adapter_rank:

@@ -8,7 +8,6 @@ attention looks at.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -16,18 +15,12 @@ import torch.nn.functional as functional
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
 from mrigen.models.conv_autoencoder import Downsample, Upsample
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """As diffusers' networks answer: (B, C, H, W)."""
-
-    sample: Tensor
 
 
 class ConvUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -81,7 +74,7 @@ class ConvUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 self.up_blocks.append(Upsample(channels, channels))
         self.conv_out = _zeroed(nn.Conv2d(channels, latent_channels, 3, padding=1))
 
-    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Predicted:
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> UNet2DConditionOutput:
         """Noisy latents (B, C, H, W), timesteps (B,) and conditions' tokens (B, T, condition_channels)."""
         tokens = encoder_hidden_states
         time = self.time_embedding(self.waves(timestep).to(sample.dtype))
@@ -105,7 +98,7 @@ class ConvUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             x = through(block, x)
         for block in self.up_blocks:
             x = through(block, torch.cat([x, kept.pop()], dim=1) if isinstance(block, Stage) else x)
-        return Predicted(self.conv_out(x))
+        return UNet2DConditionOutput(sample=self.conv_out(x))
 
 
 class Stage(nn.Module):
