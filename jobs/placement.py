@@ -12,7 +12,7 @@ from typing import Any, Literal
 import click
 
 import mrigen
-from mrigen.errors import InputError
+from mrigen.errors import InputError, Stopped
 from mrigen.process.cores import usable_cpus
 
 LOCAL_CPUS = 4
@@ -81,7 +81,7 @@ def connect(placement: Placement = Placement()) -> None:
     """Join the cluster that `placement` names, or start one on this machine; once a process.
 
     Raises InputError if no cluster answers there, or this machine has fewer GPUs than workers that need one. A cluster
-    may grow by itself, so fewer there are waited for, with a note.
+    may grow by itself, so fewer there are waited for, with a note. Raises Stopped if Ray does not come up here in time.
     """
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -108,13 +108,19 @@ def connect(placement: Placement = Placement()) -> None:
             except ConnectionError as error:
                 raise InputError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:200]}") from None
         else:
-            ray.init(
-                address="local",  # without it, a cluster of `ray start` on this machine would be joined
-                num_cpus=max(LOCAL_CPUS, usable_cpus()),
-                include_dashboard=False,
-                logging_level=logging.WARNING,
-                log_to_driver=False,
-            )
+            try:
+                ray.init(
+                    address="local",  # without it, a cluster of `ray start` on this machine would be joined
+                    num_cpus=max(LOCAL_CPUS, usable_cpus()),
+                    include_dashboard=False,
+                    logging_level=logging.WARNING,
+                    log_to_driver=False,
+                )
+            except Exception as error:
+                if type(error) is not Exception:  # what Ray raises where its processes take too long
+                    raise
+                reason = " ".join(str(error).split())[:200]
+                raise Stopped(f"Ray did not start: {reason} Try again when this machine is less busy") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

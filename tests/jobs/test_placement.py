@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from jobs.options import worker_options
 from jobs.placement import Placement, connect, largest_share
-from mrigen.errors import InputError
+from mrigen.errors import InputError, Stopped
 from mrigen.process.cores import container_cpus, usable_cpus
 from tests.command import mrigen
 
@@ -125,3 +126,23 @@ def test_no_port_of_metrics_is_open_to_the_network(ray_cluster: None) -> None:
     [node] = ray.nodes()
     with socket.socket() as client, pytest.raises((OSError, OverflowError)):
         client.connect((node["NodeManagerAddress"], node["MetricsExportPort"]))
+
+
+def test_a_ray_that_does_not_come_up_is_told_in_a_line_and_faults_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def start(fault: Exception) -> None:
+        def init(**options: object) -> None:
+            raise fault
+
+        monkeypatch.setattr(os, "environ", dict(os.environ))
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", init)
+        connect(Placement())
+
+    late = Exception("The current node timed out during startup.\nThe GCS is overloaded.")
+    told = "Ray did not start: The current node timed out during startup. The GCS is overloaded. Try again when"
+    with pytest.raises(Stopped, match=f"^{re.escape(told)} this machine is less busy$"):
+        start(late)
+    with pytest.raises(ValueError, match="no such option"):
+        start(ValueError("no such option"))
