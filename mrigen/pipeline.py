@@ -1,6 +1,6 @@
 """Requests to volumes: what `mrigen generate`, `mrigen serve` and Python users all call.
 
-A sample is a function of (model, cell, seed, sampler settings, slice), nothing else: on one kind of hardware
+A sample is a function of (model, cell, source, seed, sampler settings, slice), nothing else: on one kind of hardware
 no neighbour, batch, worker or retry changes a bit of it.
 """
 
@@ -91,8 +91,11 @@ class Pipeline:
         """Answer requests, in their order. Those of one `SamplerConfig.batch_key` share batches.
 
         `before_step` is called before each step of each batch; what it raises ends the work. Raises InputError if
-        guidance by an early state of the denoiser is asked for, and the model keeps none.
+        guidance by an early state of the denoiser is asked for, and the model keeps none, or a source that the model
+        does not tell apart.
         """
+        for request in requests:
+            self.model.require_source(request.source)
         if self._early is None and any(request.sampler.leads_from_early for request in requests):
             raise InputError("sampler.guide early: the model keeps no early state, as denoiser.early_share has it do")
         images: dict[int, NDArray[np.float32]] = {}
@@ -125,7 +128,11 @@ class Pipeline:
         """One full compute batch -> images (B, *spatial)."""
         sampler, seeds = requests[0].sampler, [request.seed for request in requests]
         heights = [self.slice_mm_of(request) for request in requests]
-        conditions = Conditions.of([request.cell for request in requests], heights).to(self.device)
+        others = {"source": [request.source for request in requests]} if self.model.sources else {}
+        vocabulary = self._denoiser.conditioner.vocabulary
+        conditions = Conditions.of([request.cell for request in requests], heights, vocabulary, **others).to(
+            self.device
+        )
         terms = sampler.guidance_terms
         alone = [*(_TERMS[name](conditions) for name in terms), conditions.without_cell()]
         asked = functools.reduce(Conditions.joined, alone)

@@ -55,6 +55,7 @@ def latent_schema(shape: Sequence[int]) -> pa.Schema:
         [
             ("id", pa.string()),
             ("subject", pa.string()),
+            ("source", pa.string()),
             ("pathology", pa.string()),
             ("modality", pa.string()),
             ("split", pa.string()),
@@ -77,6 +78,7 @@ def sample_schema(shape: Sequence[int]) -> pa.Schema:
             ("shard", pa.int64()),
             ("pathology", pa.string()),
             ("modality", pa.string()),
+            ("source", pa.string()),
             ("trained_cell", pa.bool_()),
             ("index", pa.int64()),
             ("seed", pa.uint64()),

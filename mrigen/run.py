@@ -46,6 +46,7 @@ _CHANGES_NO_WEIGHT = (
 )
 _AS_BEFORE: list[tuple[str, Any]] = [("started_from", None), ("perceptual_weight", 0.0), ("frozen_encoder", False)]
 _AS_BEFORE += [("adapter_rank", 0), ("early_share", 0.0), ("guide", "cfg"), ("network", "unet")]
+_AS_BEFORE += [("source_token", False), ("source_dropout", 0.1)]
 """Settings with the value that says what runs did before there were these settings."""
 
 

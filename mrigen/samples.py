@@ -41,6 +41,8 @@ class SampleRequest:
     sampler: SamplerConfig
     slice_mm: float | None = None
     """Height above the brain's centre, mm; None draws it, by the seed, from the training distribution."""
+    source: str | None = None
+    """One of those that the model tells apart; None is the average over them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,7 @@ class Sample:
             "generator": f"mrigen {__version__}",
             "pathology": str(self.request.cell.pathology),
             "modality": str(self.request.cell.modality),
+            **({} if self.request.source is None else {"source": self.request.source}),
             "trained_cell": self.trained_cell,
             "seed": self.request.seed,
             "slice_mm": round(self.slice_mm, 4),

@@ -96,6 +96,7 @@ def sample_row(cell: Cell, index: int, *, trained: bool = True, image: Any = Non
         "shard": 0,
         "pathology": str(cell.pathology),
         "modality": str(cell.modality),
+        "source": None,
         "trained_cell": trained,
         "index": index,
         "seed": index * len(all_cells()) + all_cells().index(cell),

@@ -87,6 +87,7 @@ def write_run(run: Path, num: int) -> None:
             | {
                 "id": f"sample{start + k}",
                 "shard": 0,
+                "source": None,
                 "trained_cell": True,
                 "index": k,
                 "seed": k,

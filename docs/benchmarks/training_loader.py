@@ -27,7 +27,7 @@ from mrigen.config import Config, load_config
 from mrigen.diffusion.process import NoiseSchedule
 from mrigen.labels import all_cells
 from mrigen.models.codec import Posterior
-from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
+from mrigen.models.conditioning import Conditions, drop_conditions
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.records import latent_schema, write_table
@@ -61,7 +61,8 @@ def write_latents(folder: Location, num_rows: int, config: Config) -> None:
         labels = [pa.array([str(getattr(cell, name)) for cell in cells]) for name in ("pathology", "modality")]
         heights = pa.array(generator.uniform(-20, 46, size).astype(np.float32))
         subjects = pa.array([f"subject-{(start + k) // ROWS_OF_SUBJECT}" for k in range(size)])
-        columns = [names, subjects, *labels, pa.array(["train"] * size), heights, *tensors]
+        source, split = (pa.array([name] * size) for name in ("made up", "train"))
+        columns = [names, subjects, source, *labels, split, heights, *tensors]
         write_table(pa.Table.from_arrays(columns, schema=schema), folder / f"part-{start:08d}.parquet")
 
 
@@ -88,7 +89,7 @@ class RowByRow:
         strata = torch.randperm(len(batch), generator=generator) + torch.rand(len(batch), generator=generator)
         timesteps = (strata / len(batch) * self._config.diffusion.num_train_timesteps).long()
         conditions = Conditions.of([self._cells[row] for row in batch], [float(self._slice_mm[row]) for row in batch])
-        uniform = torch.rand((len(batch), NUM_UNIFORMS), generator=generator)
+        uniform = torch.rand((len(batch), conditions.num_uniforms), generator=generator)
         conditions = drop_conditions(conditions, uniform, self._config.denoiser)
         share = slice(rank, None, world)
         return Draw(x0[share], noise[share], timesteps[share], conditions[share])

@@ -61,6 +61,9 @@ class SamplerBody(BaseModel):
     slice_mm: float | None = Field(
         None, description="Height of the slice above the brain's centre. Drawn by the seed if left out."
     )
+    source: str | None = Field(
+        None, description="Site or scanner, one of `sources` of GET /v1/model; the average over them if left out."
+    )
     model: str | None = Field(None, description="Name of a model of GET /v1/models; the first if left out.")
 
     def sampler(self) -> dict[str, Any]:
@@ -104,6 +107,7 @@ class Order:
     slice_mm: float | None
     format: Format
     model_sha256: str
+    source: str | None = None
 
 
 class Limits(BaseModel):
@@ -134,6 +138,8 @@ class ModelInfo(BaseModel):
     synthetic: Literal[True] = True
     data: dict[str, Any]
     cells: list[CellInfo]
+    sources: list[str]
+    """Those that a request may name."""
     defaults: SamplerConfig
     limits: Limits
     formats: list[str] = list(get_args(Format))
@@ -173,6 +179,7 @@ def describe(pipeline: Pipeline, name: str, max_num_steps: int, note: str | None
             )
             for cell in all_cells()
         ],
+        sources=list(pipeline.model.sources),
         defaults=config.sampler.model_copy(update={"num_steps": min(config.sampler.num_steps, num_steps)}),
         limits=Limits(num_steps=num_steps, slice_mm=(quantiles[0], quantiles[-1])),
     )
@@ -205,6 +212,9 @@ def place_order(body: SampleBody, model: ModelInfo) -> Order:
         raise Refused(
             422, f"slice_mm: {shown(body.slice_mm)} lies outside {low:g} to {high:g}, where the model was trained"
         )
+    if body.source is not None and body.source not in model.sources:
+        known = f"known are {', '.join(map(shown, model.sources))}" if model.sources else "it tells none apart"
+        raise Refused(422, f"source: the model does not know {shown(body.source)}; {known}; or leave it out")
     return Order(
         cell=cell,
         count=body.count,
@@ -214,4 +224,5 @@ def place_order(body: SampleBody, model: ModelInfo) -> Order:
         slice_mm=body.slice_mm,
         format=body.format,
         model_sha256=model.sha256,
+        source=body.source,
     )

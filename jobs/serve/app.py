@@ -221,6 +221,8 @@ def _samples_docs(models: Sequence[ModelInfo]) -> dict[str, Any]:
     # What must be sent comes first, for readers; the rest keeps its order.
     schema["properties"] = {name: fields[name] for name in (*schema["required"], *fields)}
     _value_of(schema, "model")["enum"] = [model.name for model in models]
+    if sources := sorted({source for model in models for source in model.sources}):
+        _value_of(schema, "source")["enum"] = sources
     _value_of(schema, "num_steps")["maximum"] = max(model.limits.num_steps for model in models)
     lows, highs = zip(*(model.limits.slice_mm for model in models), strict=True)
     _value_of(schema, "slice_mm").update(minimum=min(lows), maximum=max(highs))

@@ -108,7 +108,7 @@ class Sampler:
             if (sha256 := order.model_sha256) not in self._pipelines:
                 self._pipelines[sha256] = await asyncio.to_thread(_load, sha256, model, self._device)
         seeds = [sample_seed(order.seed, order.cell, index) for index in range(order.count)]
-        requests = [SampleRequest(order.cell, seed, order.sampler, order.slice_mm) for seed in seeds]
+        requests = [SampleRequest(order.cell, seed, order.sampler, order.slice_mm, order.source) for seed in seeds]
         drawn = await self._batcher.submit([(order.model_sha256, request) for request in requests])
         batches = {batch for _, batch in drawn}
         began = time.monotonic()

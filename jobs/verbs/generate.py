@@ -46,6 +46,7 @@ from mrigen.storage import Location
 @click.option("--precision", help="fp32; or bf16, faster where the hardware has it.  [default: the model's]")
 @click.option("--compute-batch", type=int, help="Samples that are computed at once.  [default: the model's]")
 @click.option("--slice-mm", type=float, help="Height of the slices above the brain's centre.  [default: drawn]")
+@click.option("--source", metavar="NAME", help="Site or scanner, of a model that tells them apart.  [default: average]")
 @click.option("--shard-size", type=click.IntRange(min=1), default=64, show_default=True, help="Samples of a shard.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take, by a timed warm-up, and write nothing.")
 @worker_options(default_workers=2)

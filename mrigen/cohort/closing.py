@@ -42,7 +42,7 @@ anonymous: a model can repeat images that it was trained on. This one was {train
 {untrained}
 
 {persons}- model: `{model_sha256}`
-- seed {seed}; {sampler}
+- seed {seed}{source}; {sampler}
 - {num_rejected} drawings could be no scan{or_gate} and were drawn anew, {num_left_out} samples left out for that
 {gates}- made by mrigen {version}
 
@@ -220,6 +220,7 @@ def _card(
         persons=persons,
         model_sha256=plan.model_sha256,
         seed=plan.seed,
+        source="" if plan.source is None else f", source {plan.source}",
         sampler=plan.sampler,
         version=__version__,
         files="\n".join([*(_FILES[name].format(plane=plane) for name in plan.formats if name in _FILES), _PARQUET]),

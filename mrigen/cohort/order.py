@@ -71,6 +71,8 @@ class CohortOrder:
     """Laid over the model's own settings."""
     slice_mm: float | None = None
     """Height of all slices that the table gives none; else it is drawn for each."""
+    source: str | None = None
+    """One of those that the model tells apart; None is the average over them."""
     formats: Sequence[str] | None = None
     """Names in `mrigen.cohort.shard.FORMATS`. None takes those of a data set that is added to; of a new one bids, but
     from `MANY` samples on webdataset."""

@@ -89,6 +89,8 @@ class CohortPlan:
     every sample is a person of its own."""
     gates: Mapping[str, str] = field(default_factory=dict)
     """What samples are held to besides being scans, by name, with a hash of all that decides it."""
+    source: str | None = None
+    """Which all samples are of; None is the average over those that the model tells apart."""
     steps: tuple[Step, ...] = ()
 
     @classmethod
@@ -105,8 +107,8 @@ class CohortPlan:
         )
         settings = {name: tree[name] for name in ("model_sha256", "seed", "slice_mm", "redraws")}
         sampler, formats = SamplerConfig.model_validate(tree["sampler"]), tuple(tree["formats"])
-        gates = dict(tree.get("gates", {}))
-        return cls(**settings, sampler=sampler, formats=formats, modalities=modalities, gates=gates, steps=steps)
+        settings |= {"gates": dict(tree.get("gates", {})), "source": tree.get("source")}
+        return cls(**settings, sampler=sampler, formats=formats, modalities=modalities, steps=steps)
 
     def settings(self) -> dict[str, Any]:
         """What all its samples share, as JSON-able values."""
@@ -120,6 +122,7 @@ class CohortPlan:
             "sampler": self.sampler.model_dump(mode="json"),
             **shown,
             **({"gates": dict(self.gates)} if self.gates else {}),
+            **({"source": self.source} if self.source is not None else {}),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -194,7 +197,7 @@ class CohortPlan:
         height = self.slice_mm if row.kind.slice_mm is None else row.kind.slice_mm
         whose = row.kind.cell.pathology if self.modalities else row.kind
         seed = sample_seed(self.seed, whose, row.index, redraw)
-        return SampleRequest(row.kind.cell, seed, self.sampler, height)
+        return SampleRequest(row.kind.cell, seed, self.sampler, height, self.source)
 
     def num_rows(self, number: int) -> int:
         """How many samples a shard has."""

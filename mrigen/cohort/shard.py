@@ -230,6 +230,7 @@ def _record(row: SampleRow, sample: Sample, hashes: Mapping[str, str]) -> dict[s
         "id": row.id,
         "shard": row.shard,
         "index": row.index,
+        "source": sample.request.source,
         "path": path,
         "file_sha256": hashes[path] if path else hashlib.sha256(image.tobytes()).hexdigest(),
         "image": image,

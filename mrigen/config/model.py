@@ -187,6 +187,11 @@ class DenoiserConfig(Section):
     """The same of its modality."""
     position_dropout: float = Field(0.1, ge=0.0, le=1.0)
     """The same of the height of its slice."""
+    source_token: bool = False
+    """Tell the denoiser the source (site, scanner, data set) of each training image, so that samples can be asked of
+    one; those of none are of the average over them."""
+    source_dropout: float = Field(0.1, ge=0.0, le=1.0)
+    """As pathology_dropout, of the source."""
     joint_dropout: float = Field(0.1, ge=0.0, le=1.0)
     """Chance that pathology and modality are dropped together: what guidance is measured from."""
     cell_balance: Share = 0.0

@@ -33,7 +33,7 @@ A cell with 0 was never seen in training; it is generated only on request (`--al
 ## Model
 
 - {codec}
-- denoiser: {denoiser} three tokens (pathology, modality, slice position),
+- denoiser: {denoiser} {tokens},
   {parameters:.2f} M parameters with its conditioning; predicts {prediction}, {schedule} schedule
 - training: {steps}
   (denoiser), seed {seed}
@@ -44,7 +44,7 @@ A cell with 0 was never seen in training; it is generated only on request (`--al
     mrigen generate --model FOLDER --out OUT --per-cell 10
 
 with this folder for FOLDER makes the cells that were trained on; `--cells {example}` chooses among them. In Python:
-`mrigen.pipeline.Pipeline.load(folder)`. Diffusers alone reads {in_diffusers}.
+`mrigen.pipeline.Pipeline.load(folder)`. Diffusers alone reads {in_diffusers}.{choice}
 """
 
 
@@ -95,11 +95,12 @@ def model_card(
     counts: Mapping[Cell, int],
     sources: Collection[str],
     licences: Collection[str],
+    told_apart: Collection[str],
     num_parameters: int,
     version: str,
 ) -> str:
-    """The card of a model trained with `config` on `counts` images of each cell from `sources` under `licences`, as
-    Markdown."""
+    """The card of a model trained with `config` on `counts` images of each cell from `sources` under `licences`, of
+    which it tells some apart, as Markdown."""
     if config.codec == "pixels":
         kind, codec, steps = "pixel", "no autoencoder: the denoiser works on the images themselves", ""
     else:
@@ -118,12 +119,17 @@ def model_card(
         "`unet/`": config.denoiser.network == "unet",
         "`scheduler/`": True,
     }
+    tokens = ["pathology", "modality", "slice position", *["source"] * bool(told_apart)]
+    names = "\n".join(f"- `{source}`" for source in told_apart)
     return _CARD.format(
         kind=kind,
         codec=codec,
         steps=steps,
         in_diffusers=" and ".join(name for name, loads in in_diffusers.items() if loads),
         denoiser=_DENOISERS[config.denoiser.network],
+        tokens=f"{'four' if told_apart else 'three'} tokens ({', '.join(tokens)})",
+        choice=f"\n\n`--source` takes one of these; without it samples are of their average:\n\n{names}"
+        * bool(told_apart),
         plane=config.data.plane,
         size=config.data.image_size,
         spacing=config.data.spacing_mm,

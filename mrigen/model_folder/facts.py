@@ -30,6 +30,8 @@ class ModelFacts:
     """Data sets that the training images came from; none where the folder does not tell."""
     training_licences: tuple[str, ...]
     """Those of the training images; none where the folder does not tell."""
+    sources: tuple[str, ...]
+    """Those that it tells apart, of which a sample may be asked for; none without `denoiser.source_token`."""
     slice_mm_quantiles: tuple[float, ...]
     """Quantiles, from the least to the greatest, of the slice heights in the training images."""
     image_limits: Mapping[Modality, ImageLimits]
@@ -59,6 +61,12 @@ class ModelFacts:
             never = f"never seen in training: {', '.join(untrained)}"
             raise InputError(f"{never}; choose of those that were (--cells {trained}), {remedy}")
 
+    def require_source(self, source: str | None) -> None:
+        """Raise InputError that names the known sources, unless it is one of them, or None."""
+        if source is not None and source not in self.sources:
+            known = f"known are {list(self.sources)}" if self.sources else "it has no denoiser.source_token"
+            raise InputError(f"source {source[:80]!r} is none that the model tells apart: {known}; or leave it out")
+
 
 @contextlib.contextmanager
 def local_model(folder: str | Path | Location | None) -> Iterator[Path]:
@@ -78,11 +86,13 @@ def read_facts(folder: Path) -> ModelFacts:
     """Read them after checking the hashes of all files. Raises InputError if one is missing or differs."""
     digest = verify_folder(folder)
     labels = read_fields(folder / "labels.json", "training_counts", "slice_mm_quantiles")
+    conditioning = read_fields(folder / "conditioning" / "config.json", "channels")
     return ModelFacts(
         config=parse_config(read_json(folder / CONFIG), str(folder / CONFIG)),
         training_counts={Cell.parse(name): int(n) for name, n in labels["training_counts"].items()},
         training_sources=tuple(labels.get("training_sources", ())),
         training_licences=tuple(labels.get("training_licences", ())),
+        sources=tuple(conditioning.get("sources", ())),
         slice_mm_quantiles=tuple(labels["slice_mm_quantiles"]),
         image_limits={
             Modality(name): {fact: (low, high) for fact, (low, high) in limits.items()}

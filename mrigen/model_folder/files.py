@@ -3,7 +3,7 @@
 vae/ unet/ scheduler/   as diffusers writes them, which reads its own networks back by `from_pretrained`;
                         `vae/config.json` carries the latents' mean and standard deviation a channel
 statistics.json         in the place of `vae/`, the same two, where the denoiser works on pixels
-conditioning/           the condition tokens
+conditioning/           the condition tokens, and the names of the sources that are told apart, if any
 early/                  where kept, an early state of U-Net and tokens: torch's float8_e4m3fn, and a scale a tensor
 labels.json             training images of every cell, the data sets that they came from, their licences, where slices
                         were taken, how large and bright the images are, and digests of the subjects' names
@@ -38,7 +38,7 @@ from mrigen.model_folder.card import model_card
 from mrigen.model_folder.facts import CONFIG, SUMS, ModelFacts, read_facts, read_fields, read_json
 from mrigen.models.autoencoder import NETWORKS, Autoencoder
 from mrigen.models.codec import Codec, PixelCodec
-from mrigen.models.conditioning import Conditioner
+from mrigen.models.conditioning import Conditioner, vocabulary_of
 from mrigen.models.denoiser import UNETS, Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.quality import ImageLimits
@@ -141,7 +141,8 @@ def save_model(
         conditioner = _finite(denoiser.conditioner)
         tokens = {k: v.detach().cpu().half().contiguous() for k, v in conditioner.state_dict().items()}
         save_file(tokens, root / "conditioning" / "model.safetensors")
-        (made / "conditioning" / "config.json").write_json({"channels": denoiser.conditioner.channels})
+        told = {"sources": list(conditioner.sources)} if conditioner.sources else {}
+        (made / "conditioning" / "config.json").write_json({"channels": conditioner.channels, **told})
         if early is not None:
             (root / "early").mkdir()
             save_file(_in_8_bits(early), root / EARLY)
@@ -156,7 +157,9 @@ def save_model(
         (made / "labels.json").write_json(labels)
         (made / CONFIG).write_json(config.model_dump(mode="json"))
         num_parameters = sum(p.numel() for p in denoiser.parameters())
-        card = model_card(config, seen.counts, seen.sources, seen.licences, num_parameters, __version__)
+        card = model_card(
+            config, seen.counts, seen.sources, seen.licences, conditioner.sources, num_parameters, __version__
+        )
         (root / "README.md").write_text(card)
         (folder / SUMS).delete()
         folder.delete()  # with what who was killed amid this left
@@ -208,7 +211,8 @@ def load_model(folder: Path) -> Model:
     for key in meant:
         if said.get(key) != meant[key]:
             raise InputError(f"{folder / 'scheduler'}: {key} is {said.get(key)!r}, and by {CONFIG} {meant[key]!r}")
-    conditioner = Conditioner(read_fields(folder / "conditioning" / "config.json", "channels")["channels"])
+    channels = read_fields(folder / "conditioning" / "config.json", "channels")["channels"]
+    conditioner = Conditioner(channels, vocabulary_of(facts.sources))
     try:
         conditioner.load_state_dict(load_file(folder / "conditioning" / "model.safetensors"))
     except (RuntimeError, SafetensorError, OSError) as error:

@@ -1,8 +1,9 @@
-"""Conditions as tokens: pathology, modality and slice position, each with a null of its own.
+"""Conditions as tokens: pathology, modality, slice position and, where a model tells sources apart, the source, each
+with a null of its own.
 
 Factorised tokens are what lets a pair of labels be composed that never stood together in training.
 
-A new condition is an entry of `CONDITIONS`, its dropout in `mrigen.config.DenoiserConfig`, its column in
+A new condition of all models is an entry of `CONDITIONS`, its dropout in `mrigen.config.DenoiserConfig`, its column in
 `mrigen.records`, and where its values come from: the scan's row, and a request.
 """
 
@@ -10,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -27,11 +27,13 @@ _FREQUENCIES = 32
 class Categorical:
     """A condition with one embedding a label, and one for null, the row after the last."""
 
-    labels: type[StrEnum]
+    labels: tuple[str, ...]
     dropout: str
     """The setting of `DenoiserConfig` that is its chance to be dropped."""
     guided: bool = True
     """Whether guidance is measured from its absence; these are also dropped together."""
+    open: bool = False
+    """Whether labels beyond these are null; else they are a fault."""
 
     @property
     def null(self) -> int:
@@ -39,8 +41,8 @@ class Categorical:
         return len(self.labels)
 
     def encoded(self, values: Sequence[Any]) -> Tensor:
-        """Labels -> rows of the embedding table (B,)."""
-        known = list(self.labels)
+        """Labels, of which None is null -> rows of the embedding table (B,)."""
+        known = [*self.labels, None]
         return torch.tensor([known.index(value) for value in values])
 
 
@@ -68,39 +70,60 @@ class Continuous:
         return 2.0 * math.pi / (self.longest * (self.longest / self.shortest) ** -exponents)
 
 
-CONDITIONS: Mapping[str, Categorical | Continuous] = {
-    "pathology": Categorical(Pathology, dropout="pathology_dropout"),
-    "modality": Categorical(Modality, dropout="modality_dropout"),
+Vocabulary = Mapping[str, Categorical | Continuous]
+"""What a model is told, by the name of the column that holds it; the order is that of the tokens."""
+
+CONDITIONS: Vocabulary = {
+    "pathology": Categorical(tuple(Pathology), dropout="pathology_dropout"),
+    "modality": Categorical(tuple(Modality), dropout="modality_dropout"),
     # In mm: from about the distance of two slices to beyond a head.
     "slice_mm": Continuous(4.0, 400.0, token="position", dropout="position_dropout"),
 }
-"""By the name of the column that holds them; the order is that of the tokens."""
+"""What every model is told."""
 
-NUM_UNIFORMS = len(CONDITIONS) + 1
-"""Random numbers that `drop_conditions` takes of each row."""
+
+def vocabulary_of(sources: Sequence[str]) -> Vocabulary:
+    """`CONDITIONS` and, where a model tells some `sources` apart, the source, whose null is the average over them."""
+    if not sources:
+        return CONDITIONS
+    return {**CONDITIONS, "source": Categorical(tuple(sources), dropout="source_dropout", guided=False, open=True)}
 
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """Conditions of a batch: of each of `CONDITIONS` a tensor (B,), of rows of its table or of numbers."""
+    """Conditions of a batch: of each of the vocabulary a tensor (B,), of rows of its table or of numbers."""
 
     values: Mapping[str, Tensor]
+    vocabulary: Vocabulary
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], slice_mm: Sequence[float], **others: Sequence[Any]) -> Self:
-        """The conditions of cells, their slice heights in mm, and others by name; those not given are null."""
+    def of(
+        cls,
+        cells: Sequence[Cell],
+        slice_mm: Sequence[float],
+        vocabulary: Vocabulary = CONDITIONS,
+        **others: Sequence[Any],
+    ) -> Self:
+        """The conditions of cells, their slice heights in mm, and others by name; of the vocabulary those not given are
+        null."""
         given: dict[str, Sequence[Any]] = {
             "pathology": [cell.pathology for cell in cells],
             "modality": [cell.modality for cell in cells],
             "slice_mm": slice_mm,
             **others,
         }
-        nulls = {name: torch.full((len(cells),), condition.null) for name, condition in CONDITIONS.items()}
-        return cls(nulls | {name: CONDITIONS[name].encoded(values) for name, values in given.items()})
+        nulls = {name: torch.full((len(cells),), condition.null) for name, condition in vocabulary.items()}
+        told = {name: vocabulary[name].encoded(values) for name, values in given.items()}
+        return cls(nulls | told, vocabulary)
+
+    @property
+    def num_uniforms(self) -> int:
+        """Random numbers that `drop_conditions` takes of each row."""
+        return len(self.vocabulary) + 1
 
     def map(self, change: Callable[[str, Tensor], Tensor]) -> Self:
         """All conditions changed by a function of name and values."""
-        return type(self)({name: change(name, values) for name, values in self.values.items()})
+        return replace(self, values={name: change(name, values) for name, values in self.values.items()})
 
     def __getitem__(self, rows: slice | Tensor) -> Self:
         """The conditions of some rows."""
@@ -109,12 +132,12 @@ class Conditions:
     def without(self, *names: str) -> Self:
         """Nulls in the place of the named conditions."""
         return self.map(
-            lambda name, values: torch.full_like(values, CONDITIONS[name].null) if name in names else values
+            lambda name, values: torch.full_like(values, self.vocabulary[name].null) if name in names else values
         )
 
     def without_cell(self) -> Self:
-        """Null where guidance is measured from: no pathology and no modality, at the same slice."""
-        return self.without(*(name for name, condition in CONDITIONS.items() if condition.guided))
+        """Null where guidance is measured from: no pathology and no modality, at the same slice and source."""
+        return self.without(*(name for name, condition in self.vocabulary.items() if condition.guided))
 
     def joined(self, other: Conditions) -> Self:
         """Both batches, one after the other."""
@@ -128,13 +151,13 @@ class Conditions:
 def drop_conditions(conditions: Conditions, uniform: Tensor, settings: DenoiserConfig) -> Conditions:
     """Replace conditions by their nulls, each with its own chance, and those that are guided together.
 
-    `uniform` holds the random numbers in [0, 1), (B, NUM_UNIFORMS): a column for each condition, and one for all.
+    `uniform` holds the random numbers in [0, 1), (B, num_uniforms): a column for each condition, and one for all.
     """
     together = uniform[:, -1] < settings.joint_dropout
-    columns = dict(zip(CONDITIONS, uniform.unbind(1), strict=False))
+    columns = dict(zip(conditions.vocabulary, uniform.unbind(1), strict=False))
 
     def dropped(name: str, values: Tensor) -> Tensor:
-        condition = CONDITIONS[name]
+        condition = conditions.vocabulary[name]
         alone = columns[name] < getattr(settings, condition.dropout)
         return torch.where(alone | together if condition.guided else alone, condition.null, values)
 
@@ -144,10 +167,10 @@ def drop_conditions(conditions: Conditions, uniform: Tensor, settings: DenoiserC
 class Conditioner(nn.Module):
     """Embeds conditions as one token of `channels` each, which every cross-attention layer sees."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, vocabulary: Vocabulary = CONDITIONS) -> None:
         super().__init__()
-        self.channels = channels
-        for name, condition in CONDITIONS.items():
+        self.channels, self.vocabulary = channels, vocabulary
+        for name, condition in vocabulary.items():
             if isinstance(condition, Categorical):
                 setattr(self, name, nn.Embedding(len(condition.labels) + 1, channels))
             else:
@@ -156,12 +179,18 @@ class Conditioner(nn.Module):
                 setattr(self, condition.token, nn.Sequential(*layers))
                 self.register_buffer(f"{condition.token}_frequencies", condition.frequencies(), persistent=False)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Those that are told apart."""
+        told = self.vocabulary.get("source")
+        return told.labels if isinstance(told, Categorical) else ()
+
     def forward(self, conditions: Conditions) -> Tensor:
-        """Conditions of B images -> tokens (B, len(CONDITIONS), channels)."""
-        return torch.stack([self._token(name, conditions.values[name]) for name in CONDITIONS], dim=1)
+        """Conditions of B images, in the same vocabulary -> tokens (B, len(vocabulary), channels)."""
+        return torch.stack([self._token(name, conditions.values[name]) for name in self.vocabulary], dim=1)
 
     def _token(self, name: str, values: Tensor) -> Tensor:
-        condition = CONDITIONS[name]
+        condition = self.vocabulary[name]
         if isinstance(condition, Categorical):
             embedded: Tensor = getattr(self, name)(values)
             return embedded

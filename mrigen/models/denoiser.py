@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mrigen.config import Config, DenoiserConfig
 from mrigen.models.codec import require_slices
-from mrigen.models.conditioning import Conditioner, Conditions
+from mrigen.models.conditioning import CONDITIONS, Conditioner, Conditions, Vocabulary
 from mrigen.models.conv_unet import ConvUNet
 
 UNETS = {"unet": UNet2DConditionModel, "conv": ConvUNet}
@@ -26,12 +26,12 @@ class Denoiser(nn.Module):
         self.conditioner = conditioner
 
     @classmethod
-    def build(cls, config: Config) -> Denoiser:
+    def build(cls, config: Config, vocabulary: Vocabulary = CONDITIONS) -> Denoiser:
         """A freshly initialised denoiser of the configured size. Raises InputError unless images are 2-D."""
         require_slices(config.data)
         settings = config.denoiser
         build = _conv_unet if settings.network == "conv" else _diffusers_unet
-        return cls(build(settings, config.latent_shape), Conditioner(settings.condition_channels))
+        return cls(build(settings, config.latent_shape), Conditioner(settings.condition_channels, vocabulary))
 
     def in_bfloat16(self) -> Denoiser:
         """A copy whose U-Net computes in bfloat16, weights and all; the conditioner stays as it is."""

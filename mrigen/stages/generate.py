@@ -197,6 +197,7 @@ def _understood(
     if not order.allow_untrained:
         cells = list(dict.fromkeys(kind.cell for kind in quotas))
         facts.require_trained(cells, "or add --allow-untrained to generate others too, marked")
+    facts.require_source(order.source)
     low, high = facts.slice_mm_quantiles[0], facts.slice_mm_quantiles[-1]
     heights = [("--slice-mm", order.slice_mm), *(("--plan: slice_mm", kind.slice_mm) for kind in quotas)]
     for name, height in heights:
@@ -217,6 +218,7 @@ def _understood(
         order.redraws,
         shown,
         gates.hashes if gates else {},
+        order.source,
     )
     return plan, quotas
 

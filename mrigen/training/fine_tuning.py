@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from mrigen.model_folder.facts import SUMS
 from mrigen.model_folder.files import Model, load_model, training_subjects
 from mrigen.run import is_finished, store_config
 from mrigen.storage import Location
+from mrigen.training.rows import known_sources
 
 EMBEDDED = "embedded"
 
@@ -41,6 +42,7 @@ _ALIKE: dict[TrainingStage, tuple[str, ...]] = {
         "denoiser.head_channels",
         "denoiser.norm_groups",
         "denoiser.condition_channels",
+        "denoiser.source_token",
         "diffusion.prediction",
         "diffusion.schedule",
         "diffusion.num_train_timesteps",
@@ -56,7 +58,7 @@ def begin(run: Location, config: Config, stage: TrainingStage, start: str | None
     stage was begun under other settings.
     """
     if start is not None:
-        config = begun_from(start, config, stage)
+        config = begun_from(start, config, stage, known_sources(run / "latents", config) if stage == "ldm" else ())
     finished = is_finished(run, config, stage)
     store_config(run, config)
     if start is not None and not finished:
@@ -64,10 +66,11 @@ def begin(run: Location, config: Config, stage: TrainingStage, start: str | None
     return None if finished else config
 
 
-def begun_from(model: str, config: Config, stage: TrainingStage) -> Config:
+def begun_from(model: str, config: Config, stage: TrainingStage, sources: Sequence[str] = ()) -> Config:
     """The configuration, which now names the model (folder, URI or `embedded`) that the weights of `stage` begin with.
 
-    Raises InputError if there is none, or if its weights do not fit: with the settings that make them fit.
+    `sources` are the `known_sources` of a denoiser's run. Raises InputError if there is no such model, or if its
+    weights do not fit: with the settings that make them fit.
     """
     with _local(model) as folder:
         start = load_model(folder)
@@ -77,6 +80,10 @@ def begun_from(model: str, config: Config, stage: TrainingStage) -> Config:
         told = "; ".join(f"{name} is {value} there, {_value(here, name)} here" for name, value in differing.items())
         remedy = " ".join(f"--set {shlex.quote(f'{name}={_flow(value)}')}" for name, value in differing.items())
         raise InputError(f"--from: the weights of {model} do not fit ({told}): prepare a run with {remedy}")
+    if stage == "ldm" and start.sources != tuple(sources):
+        told = f"sources are {list(start.sources)} there, {list(sources)} here"
+        remedy = "prepare a run of the same sources, or begin with a model without a source token"
+        raise InputError(f"--from: the weights of {model} do not fit ({told}): {remedy}")
     here[_SECTIONS[stage]]["training"]["started_from"] = start.sha256
     return parse_config(here)
 

@@ -21,7 +21,7 @@ from mrigen.errors import InputError
 from mrigen.labels import Modality, all_cells
 from mrigen.model_folder.files import TrainingFacts, load_codec, save_model
 from mrigen.models.adapters import add_adapters, merged_state
-from mrigen.models.conditioning import Conditions
+from mrigen.models.conditioning import Conditions, vocabulary_of
 from mrigen.models.denoiser import Denoiser
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.run import deciding_settings, finish, is_finished
@@ -33,7 +33,7 @@ from mrigen.training.latents import read_statistics
 from mrigen.training.objective import Draw, denoiser_loss, squared_errors
 from mrigen.training.places import Places, evenly_spaced
 from mrigen.training.prefetch import prefetched
-from mrigen.training.rows import TrainingRows, training_limits, training_values
+from mrigen.training.rows import TrainingRows, known_sources, training_limits, training_values
 from mrigen.training.sharding import is_sharded, shard, whole
 from mrigen.training.state import TrainingState
 
@@ -67,8 +67,11 @@ def train_denoiser(
     world, rank = accelerator.num_processes, accelerator.process_index
     with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
         latents, columns = run / "latents", ["mean", "logvar"]
-        rows = TrainingRows(latents, "train", columns, Path(scratch), config.held_out_cells)
-        validation = TrainingRows(latents, "val", columns, Path(scratch), config.held_out_cells)
+        vocabulary = vocabulary_of(known_sources(latents, config))
+        rows, validation = (
+            TrainingRows(latents, split, columns, Path(scratch), config.held_out_cells, vocabulary)
+            for split in ("train", "val")
+        )
         if not len(rows):
             raise InputError(f"{latents} holds no training latent: its `train` split is empty")
         statistics = read_statistics(latents)
@@ -76,7 +79,7 @@ def train_denoiser(
         codec = load_codec(config, run / "vae").to(device)
 
         torch.manual_seed(config.seed)
-        model = Denoiser.build(config)
+        model = Denoiser.build(config, vocabulary)
         if start := load_start(run / "ldm", settings):
             model.load_state_dict(start[0].denoiser.state_dict())
         if rank_of_adapters := config.denoiser.adapter_rank:
@@ -181,7 +184,7 @@ def _whole(model: Denoiser, config: Config) -> Denoiser:
     """The denoiser with its adapters, if it has any, merged into it, or with weights that are spread put together."""
     if not (config.denoiser.adapter_rank or is_sharded(model)):
         return model
-    merged = Denoiser.build(config).to(next(model.parameters()).device)
+    merged = Denoiser.build(config, model.conditioner.vocabulary).to(next(model.parameters()).device)
     merged.unet.load_state_dict({name: whole(tensor) for name, tensor in merged_state(model.unet).items()})
     merged.conditioner.load_state_dict({name: whole(one) for name, one in model.conditioner.state_dict().items()})
     return merged
@@ -221,10 +224,11 @@ def validation_losses(
 
 @torch.no_grad()
 def one_of_each_cell(model: Denoiser, config: Config, schedule: NoiseSchedule) -> Tensor:
-    """One standardised latent of every cell (20, C, *spatial), without guidance, by the same noise each time."""
+    """One standardised latent of every cell (20, C, *spatial), of no source, without guidance, by the same noise
+    each time."""
     device = next(model.parameters()).device
     cells = all_cells()
-    conditions = Conditions.of(cells, [0.0] * len(cells)).to(device)
+    conditions = Conditions.of(cells, [0.0] * len(cells), model.conditioner.vocabulary).to(device)
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
         predicted: Tensor = model(latents, torch.full((len(cells),), timestep, device=device), conditions)

@@ -11,7 +11,7 @@ from torch import Tensor
 from mrigen.config import Config
 from mrigen.diffusion.process import PREDICTIONS, NoiseSchedule, add_noise, loss_weight, training_timesteps
 from mrigen.models.codec import Posterior
-from mrigen.models.conditioning import NUM_UNIFORMS, Conditions, drop_conditions
+from mrigen.models.conditioning import Conditions, drop_conditions
 from mrigen.models.latent_space import LatentStatistics
 from mrigen.training.places import Array, Places
 from mrigen.training.prefetch import to_device
@@ -43,11 +43,11 @@ class Draw:
         Timesteps are stratified over the global batch: one in each of `places.batch_size` equal parts.
         """
         posterior = Posterior(latents.tensor("mean", rows), latents.tensor("logvar", rows))
-        uniform, normal = places.draw(1 + NUM_UNIFORMS, (2, *posterior.mean.shape[1:]))
+        conditions = latents.conditions(rows)
+        uniform, normal = places.draw(1 + conditions.num_uniforms, (2, *posterior.mean.shape[1:]))
         x0 = statistics.standardised(posterior.sample(normal[:, 0]))
         fraction = (torch.from_numpy(places.strata()) + uniform[:, 0]) / places.batch_size
         timesteps = training_timesteps(fraction, config.diffusion)
-        conditions = latents.conditions(rows)
         if dropout:
             conditions = drop_conditions(conditions, uniform[:, 1:], config.denoiser)
         return cls(x0, normal[:, 1], timesteps, conditions)

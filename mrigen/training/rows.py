@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from mrigen.config import Config
 from mrigen.errors import InputError
 from mrigen.labels import Cell, Modality, all_cells
-from mrigen.models.conditioning import CONDITIONS, Categorical, Conditions, Continuous
+from mrigen.models.conditioning import CONDITIONS, Categorical, Conditions, Continuous, Vocabulary
 from mrigen.quality import ImageLimits, image_facts, limits_of
 from mrigen.records import read_file, tensor_numpy, unpack_mask
 from mrigen.storage import Location
@@ -23,6 +24,8 @@ from mrigen.training.places import Array, RowOrder
 
 LESIONS = "lesions"
 """The column of packed masks."""
+MOST_SOURCES = 100
+"""That a denoiser tells apart: more are likely names of subjects, or of files."""
 
 
 class TrainingRows:
@@ -40,22 +43,22 @@ class TrainingRows:
         tensors: Sequence[str],
         scratch: Path,
         without: Collection[str] = (),
+        vocabulary: Vocabulary = CONDITIONS,
     ) -> None:
         """Copy the rows of `split` from the Parquet files of `folder` to `scratch`, a file for each of `tensors`.
 
         `lesions` beside `image` gives the masks, 1 within a lesion, and 0 without or where no mask is known.
-        Cells named in `without` are left out. Raises InputError if `folder` holds no Parquet file, or tensors of
-        different shapes.
+        Cells named in `without` are left out; `vocabulary` says which conditions the rows tell. Raises InputError if
+        `folder` holds no Parquet file, or tensors of different shapes.
         """
-        self._files, self._split, self._without = folder.files(".parquet"), split, without
-        if not (files := self._files):
-            raise InputError(f"no Parquet file in {folder}: run the stage before this one first")
+        files = _files_of(folder)
+        self._files, self._split, self._without = files, split, without
         paths = {name: scratch / f"{split}-{name}.float16" for name in tensors}
         labels: list[pa.Table] = []
         with contextlib.ExitStack() as stack:
             streams = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
             for file in files:
-                table = of_split(read_file(file, ["split", "subject", *CONDITIONS, *tensors]), split, without)
+                table = of_split(read_file(file, ["split", "subject", *vocabulary, *tensors]), split, without)
                 types = {name: table.schema.field(name).type for name in tensors}
                 if not labels:
                     expected = types
@@ -63,9 +66,10 @@ class TrainingRows:
                     raise InputError(f"{file} holds {types}, {files[0]} {expected}: one run has images of one size")
                 for name, stream in streams.items():
                     _write_pixels(table, name, stream)
-                labels.append(table.select(["subject", *CONDITIONS]))
+                labels.append(table.select(["subject", *vocabulary]))
         table = pa.concat_tables(labels)
-        self._conditions = Conditions({name: _values(table[name], CONDITIONS[name]) for name in CONDITIONS})
+        values = {name: _values(table[name], condition) for name, condition in vocabulary.items()}
+        self._conditions = Conditions(values, vocabulary)
         self.slice_mm = self._conditions.values["slice_mm"].numpy()
         self.subjects = frozenset(table["subject"].unique().to_pylist())
         self._tensors = {
@@ -118,6 +122,28 @@ def training_values(folder: Location, column: str, without: Collection[str] = ()
     return frozenset(value for table in tables for value in table[column].unique().to_pylist() if value)
 
 
+def known_sources(latents: Location, config: Config) -> tuple[str, ...]:
+    """The sources that a denoiser trained on `latents` tells apart, sorted; none without `denoiser.source_token`.
+
+    Raises InputError if it would be one, or more than `MOST_SOURCES`, or if an earlier version made the latents.
+    """
+    if not config.denoiser.source_token:
+        return ()
+    files = _files_of(latents)
+    if "source" not in read_file(files[0]).column_names:
+        raise InputError(
+            f"{latents} does not tell sources, as of an earlier version: delete it, and `mrigen encode` again"
+        )
+    found = tuple(sorted(training_values(latents, "source", config.held_out_cells)))
+    if not 1 < len(found) <= MOST_SOURCES:
+        raise InputError(
+            f"denoiser.source_token needs training images of 2 to {MOST_SOURCES} sources, and {latents} has "
+            f"{len(found)}, such as {list(found[:3])}: name scanners or sites when they are prepared, or --set "
+            "denoiser.source_token=false"
+        )
+    return found
+
+
 def training_limits(folder: Location, without: Collection[str] = ()) -> dict[Modality, ImageLimits]:
     """How large and bright the images of the `train` split in `folder` are, by modality; see `mrigen.quality`."""
     found: dict[Modality, dict[str, list[Array]]] = defaultdict(lambda: defaultdict(list))
@@ -133,6 +159,12 @@ def training_limits(folder: Location, without: Collection[str] = ()) -> dict[Mod
         modality: limits_of({name: np.concatenate(values) for name, values in facts.items()})
         for modality, facts in found.items()
     }
+
+
+def _files_of(folder: Location) -> list[Location]:
+    if not (files := folder.files(".parquet")):
+        raise InputError(f"no Parquet file in {folder}: run the stage before this one first")
+    return files
 
 
 def _write_pixels(table: pa.Table, name: str, stream: BinaryIO) -> None:
@@ -159,7 +191,9 @@ def _values(column: pa.ChunkedArray, condition: Categorical | Continuous) -> tor
     """A column as `Conditions` hold it: rows of the embedding table, int64, or float32 numbers."""
     if isinstance(condition, Continuous):
         return torch.from_numpy(np.array(column.to_numpy(), np.float32))
-    rows = pc.index_in(column, pa.array([label.value for label in condition.labels]))
+    rows = pc.index_in(column, pa.array(list(map(str, condition.labels))))
+    if condition.open:
+        rows = rows.fill_null(condition.null)
     if rows.null_count:
         known = ", ".join(condition.labels)
         raise InputError(f"unknown labels among {pc.unique(column).to_pylist()}: known are {known}")

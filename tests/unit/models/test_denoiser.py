@@ -8,7 +8,7 @@ import torch
 from mrigen.config import DenoiserConfig
 from mrigen.diffusion.sampling import guided
 from mrigen.labels import all_cells
-from mrigen.models.conditioning import CONDITIONS, NUM_UNIFORMS, Conditions, drop_conditions
+from mrigen.models.conditioning import CONDITIONS, Conditions, drop_conditions
 from mrigen.models.conv_unet import attend
 from mrigen.models.denoiser import Denoiser
 from tests.fake_run import tiny_config
@@ -41,9 +41,10 @@ def test_with_null_conditions_it_equals_itself_unguided(predict):
 
 
 def test_dropping_all_is_having_none(predict):
+    conditions = Conditions.of(CELLS, [1.0, 2.0, 3.0, 4.0])
     dropped = drop_conditions(
-        Conditions.of(CELLS, [1.0, 2.0, 3.0, 4.0]),
-        torch.full((len(CELLS), NUM_UNIFORMS), 0.5),
+        conditions,
+        torch.full((len(CELLS), conditions.num_uniforms), 0.5),
         DenoiserConfig(pathology_dropout=1.0, modality_dropout=1.0, position_dropout=1.0),
     )
     none = Conditions.of(CELLS, [0.0] * len(CELLS)).without(*CONDITIONS)

@@ -54,6 +54,7 @@ FACTS = ModelFacts(
     training_counts={cell: 0 if cell == UNTRAINED else 10 for cell in all_cells()},
     training_sources=(),
     training_licences=(),
+    sources=(),
     slice_mm_quantiles=(-20.0, 3.0, 46.0),
     image_limits={},
     sha256=MODEL_SHA256,

@@ -297,6 +297,7 @@ BAD: list[tuple[Any, str]] = [
     ({"subjects": "3"}, "subjects and modalities go together"),
     ({"subjects": "3", "modalities": "T9"}, "unknown modality"),
     ({"format": "dicom"}, "format 'dicom': known are bids"),
+    ({"source": "site C"}, "source 'site C' is none that the model tells apart: it has no denoiser.source_token;"),
     ({"gates": "taste"}, "gates 'taste': known are"),
     ({"num_steps": 101}, "num_steps: 101 is more than 100, the most allowed here"),
     ({"slice_mm": 99}, "slice_mm 99 lies outside what the model was trained on: -20 to 46 mm"),

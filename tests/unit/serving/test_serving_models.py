@@ -82,6 +82,24 @@ def test_models_are_listed_with_hash_and_cells_and_named_to_generators(
     assert {"minimum": 1, "maximum": 100, "type": "integer"} in fields["num_steps"]["anyOf"]
 
 
+def test_a_source_is_asked_of_a_model_that_tells_it_apart(backend: FakeBackend, model: ModelInfo) -> None:
+    facts = replace(FACTS, sources=("site A", "site B"))
+    sites = describe(FakePipeline(facts), "sites", max_num_steps=50)  # type: ignore[arg-type]
+    client = TestClient(make_app(backend, [model, sites]), "http://127.0.0.1")
+    for source in ("site B", None):
+        assert client.post("/v1/samples", json=GOOD | {"model": "sites", "source": source}).status_code == 200
+    assert [order.source for order in backend.orders] == ["site B", None]
+    for name, source, told in [
+        ("sites", "site C", "source: the model does not know 'site C'; known are 'site A', 'site B'; or leave it out"),
+        ("fake", "site B", "source: the model does not know 'site B'; it tells none apart; or leave it out"),
+    ]:
+        answer = client.post("/v1/samples", json=GOOD | {"model": name, "source": source})
+        assert (answer.status_code, answer.json()) == (422, {"detail": told})
+    assert [one["sources"] for one in client.get("/v1/models").json()] == [[], ["site A", "site B"]]
+    fields = client.get("/openapi.json").json()["components"]["schemas"]["SampleBody"]["properties"]
+    assert {"enum": ["site A", "site B"], "type": "string"} in fields["source"]["anyOf"]
+
+
 def test_the_client_lists_and_chooses(start: Callable[..., Any], model: ModelInfo) -> None:
     _, port = start()
     with Client(f"http://127.0.0.1:{port}") as client:
