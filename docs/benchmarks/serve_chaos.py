@@ -1,6 +1,6 @@
 """A service under many times its load, while clients leave, replicas and fronts are killed, and versions rolled out.
 
-    python docs/benchmarks/serve_chaos.py [--minutes 3] [--clients 200] [--seed 0]
+    python -m docs.benchmarks.serve_chaos [--nginx] [--minutes 3] [--clients 200] [--seed 0]
 
 The embedded model as a Serve config starts it, two replicas and a front, on a Ray of its own. Each client asks for one
 to four samples of up to ten steps, again and again, without heed to `Retry-After`; every fourth time it leaves within
@@ -8,7 +8,8 @@ two seconds. Every 20 seconds a replica is killed, or a front, or a new version 
 the answers by status and by what was last done, how often was asked for each answer with samples, how memory grew in
 processes that lived for a minute, and the samples that were still computed when all clients had left for five seconds.
 Fails for such samples, and for an answer other than 200 or JSON with 429, 503 or 504; that of Ray Serve itself where a
-front is killed is one.
+front is killed is one. With `--nginx` an nginx by `cluster/nginx.conf` stands before Ray Serve; all clients have one
+address, of which it lets 128 in at once.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import collections
+import contextlib
 import itertools
 import random
-import socket
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,6 +31,8 @@ import ray
 from ray import serve
 
 from jobs.serve import build_app
+from tests.nginx import nginx_before
+from tests.ports import free_port
 
 APP, EVERY_S, ASIDE_S, SETTLED_S = "mrigen", 20.0, 0.05, 30.0
 LABELS = {"pathology": "Glioblastoma", "modality": "FLAIR", "format": "png"}
@@ -36,8 +41,8 @@ LABELS = {"pathology": "Glioblastoma", "modality": "FLAIR", "format": "png"}
 class Chaos:
     """What is asked and answered."""
 
-    def __init__(self, url: str, seed: int) -> None:
-        self._url, self._random = url, random.Random(seed)
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
         self.doing = "nothing"
         self.answers: collections.Counter[tuple[str, str]] = collections.Counter()
         self.memory: dict[str, list[tuple[float, int]]] = collections.defaultdict(list)
@@ -70,7 +75,7 @@ class Chaos:
                 told += " not JSON"
         self.answers[told, self.doing] += 1
 
-    async def clients(self, number: int) -> None:
+    async def clients(self, port: int, number: int) -> None:
         """Clients that ask until they are cancelled."""
 
         async def go_on(client: httpx.AsyncClient) -> None:
@@ -79,7 +84,7 @@ class Chaos:
                 await asyncio.sleep(ASIDE_S)
 
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=self._url, timeout=None, limits=limits) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=None, limits=limits) as client:
             await asyncio.gather(*(go_on(client) for _ in range(number)))
 
     async def events(self, until: float) -> None:
@@ -121,9 +126,9 @@ def num_computed() -> int:
     return sum(set(counts))
 
 
-async def scenario(chaos: Chaos, minutes: float, num_clients: int) -> None:
+async def scenario(chaos: Chaos, port: int, minutes: float, num_clients: int) -> None:
     until = time.monotonic() + 60 * minutes
-    watching, asking = asyncio.create_task(chaos.watch()), asyncio.create_task(chaos.clients(num_clients))
+    watching, asking = asyncio.create_task(chaos.watch()), asyncio.create_task(chaos.clients(port, num_clients))
     await chaos.events(until)
     for task in (asking, watching):
         task.cancel()
@@ -132,18 +137,20 @@ async def scenario(chaos: Chaos, minutes: float, num_clients: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nginx", action="store_true")
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+    port, chaos = free_port(), Chaos(arguments.seed)
     ray.init(num_cpus=6, include_dashboard=False)
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
-    chaos = Chaos(f"http://127.0.0.1:{port}", arguments.seed)
     chaos.deploy(0)
-    asyncio.run(scenario(chaos, arguments.minutes, arguments.clients))
+    with contextlib.ExitStack() as stack:
+        if arguments.nginx:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            port = stack.enter_context(nginx_before(port, folder))
+        asyncio.run(scenario(chaos, port, arguments.minutes, arguments.clients))
 
     time.sleep(5)
     before = num_computed()

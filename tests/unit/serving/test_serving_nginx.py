@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -21,10 +18,9 @@ from starlette.types import Receive, Scope, Send
 
 from jobs.serve.api import ModelInfo
 from jobs.serve.app import make_app
+from tests.nginx import NGINX, nginx_before
 from tests.ports import free_port
 
-CONFIGURATION = Path(__file__).parents[3] / "cluster" / "nginx.conf"
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 GOOD = {"pathology": "Healthy", "modality": "FLAIR"}
 HEAD = b"POST /v1/samples HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
@@ -40,26 +36,17 @@ def app(model: ModelInfo, backend: FakeBackend) -> FastAPI:
 @pytest.fixture
 def started(app: FastAPI, tmp_path: Path) -> Iterator[tuple[int, uvicorn.Server]]:
     """The port of nginx, with times of a second instead of ten, and the server behind it."""
-    inner, outer = free_port(), free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=inner, log_level="error"))
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
-    text = CONFIGURATION.read_text()
-    for known, own in [("8080", str(outer)), ("8000", str(inner)), ("/tmp/mrigen-nginx", str(tmp_path)), ("10s", "1s")]:
-        assert known in text
-        text = text.replace(known, own)
-    file = tmp_path / "nginx.conf"
-    file.write_text(text)
-    assert NGINX is not None
-    nginx = subprocess.Popen([NGINX, "-c", str(file), "-g", "daemon off;"])
     try:
-        while socket.socket().connect_ex(("127.0.0.1", outer)) or not server.started:
-            assert nginx.poll() is None
+        while not server.started:
+            assert thread.is_alive()
             time.sleep(0.05)
-        yield outer, server
+        with nginx_before(port, tmp_path, patience_s=1) as outer:
+            yield outer, server
     finally:
-        nginx.terminate()
-        nginx.wait(10)
         server.should_exit = True
         thread.join()
 
@@ -92,7 +79,7 @@ def test_what_a_lost_front_was_answering_is_asked_once_more(
     started: tuple[int, uvicorn.Server], app: FastAPI, backend: FakeBackend
 ) -> None:
     inner = app.middleware_stack or app.build_middleware_stack()
-    losses, asked = [True, False, True, True, False], []
+    losses, asked = [True, False, True, True, False, True, True, False], []
 
     async def losing(scope: Scope, receive: Receive, send: Send) -> None:
         asked.append(losses.pop(0))
@@ -107,3 +94,8 @@ def test_what_a_lost_front_was_answering_is_asked_once_more(
     assert (len(asked), len(backend.orders)) == (4, 1)
     assert httpx.post(url, json={}).status_code == 422  # what is refused is not asked again
     assert len(asked) == 5
+    jobs = url.replace("samples", "jobs")
+    assert httpx.post(jobs, json={}).status_code == 500  # it may have been ordered
+    assert len(asked) == 6
+    assert httpx.get(jobs).status_code == 404  # which may be asked twice
+    assert len(asked) == 8
