@@ -22,12 +22,12 @@ from jobs.serve.api import (
     place_order,
 )
 from jobs.serve.files import MEDIA_TYPES, Made, SampleFile, archive, provenance_headers, stem
-from jobs.serve.guard import LEFT, Door, Guard, own_names
+from jobs.serve.guard import Door, Guard, own_names
 from jobs.serve.keys import Keys, charged, key_of
 from jobs.serve.meter import Meter
 from jobs.serve.pace import Pace
 from jobs.serve.reading import read_body
-from jobs.serve.refusals import RETRY_S, Refused, answer_of, problems
+from jobs.serve.refusals import LEFT, RETRY_S, Refused, answer_of, problems
 from mrigen import __version__
 
 Result = TypeVar("Result")

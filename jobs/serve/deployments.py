@@ -6,6 +6,7 @@ client -> Front (requests, limits, answers) -> Sampler (all models each, batches
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,7 +150,8 @@ class SamplerHandle:
                 made: Made = await answer
                 return made
             except asyncio.CancelledError:  # of who awaits it, which the replica does not learn by itself
-                answer.cancel()
+                with contextlib.suppress(BackPressureError):  # it was refused at this moment
+                    answer.cancel()
                 raise
             except BackPressureError:
                 raise Refused(429, "too many requests wait already", retry_after_s=RETRY_S) from None

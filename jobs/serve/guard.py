@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.serve.meter import Meter
 from jobs.serve.reading import shown
-from jobs.serve.refusals import Refused, answer_of
+from jobs.serve.refusals import LEFT, Refused, answer_of
 
 STRICT = {
     "X-Content-Type-Options": "nosniff",
@@ -29,8 +29,6 @@ STRICT = {
 }
 """Headers of every answer: no guessing of types, no frames, no use by pages of others."""
 STOPPING_RETRY_S = 5
-LEFT = 499
-"""Status in log and figures of a request whose client left before it was answered."""
 QUIET = ("/v1/healthz", "/v1/livez", "/v1/readyz", "/metrics")
 """What is asked every few seconds, and leaves no line in the access log."""
 _OPEN_WHILE_STOPPING = ("/v1/healthz", "/v1/livez", "/metrics")

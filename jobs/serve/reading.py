@@ -10,8 +10,9 @@ from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
-from jobs.serve.refusals import Refused
+from jobs.serve.refusals import LEFT, Refused
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -47,6 +48,8 @@ async def _read(request: Request, max_bytes: int) -> bytes:
                     raise too_large
     except TimeoutError:
         raise Refused(408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
+    except ClientDisconnect:
+        raise Refused(LEFT, "the client left") from None  # which nobody reads
     return bytes(raw)
 
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 RETRY_S = 2
 """What a client is asked to wait where nothing is known yet."""
+LEFT = 499
+"""Status in log and figures of a request whose client left before it was answered."""
 _REASONS = {
     401: "The API key is missing or wrong.",
     403: "A page of another origin asks.",

@@ -79,7 +79,10 @@ def test_a_client_that_leaves_ends_its_work(start: Callable[..., Started], backe
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"http://127.0.0.1:{port}/v1/samples", json=GOOD, timeout=0.5)
     until(lambda: backend.cancelled == 1)
-    until(lambda: 'route="/v1/samples",status="499"' in httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+    with socket.create_connection(("127.0.0.1", port)) as connection:  # amid the body
+        connection.sendall(b"POST /v1/samples HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
+        time.sleep(0.2)
+    until(lambda: 'route="/v1/samples",status="499"} 2.0' in httpx.get(f"http://127.0.0.1:{port}/metrics").text)
 
 
 def until(condition: Callable[[], bool]) -> None:
