@@ -117,7 +117,7 @@ def make_app(
         responses=problems(403, 421) if keys is None else problems(401),
     )
 
-    @guarded.post("/v1/samples", **_samples_docs(models))
+    @guarded.post("/v1/samples", **_samples_docs())
     async def draw_samples(request: Request) -> Response:
         """Draw samples of one pathology in one modality.
 
@@ -176,7 +176,7 @@ def make_app(
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
-        return JSONResponse(_described(app))
+        return JSONResponse(_described(app, models))
 
     if jobs is not None:
         guarded.include_router(jobs)
@@ -214,18 +214,12 @@ async def _left(request: Request) -> None:
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _samples_docs(models: Sequence[ModelInfo]) -> dict[str, Any]:
-    """How OpenAPI describes a request for samples: with the names of these models, and the widest of their limits."""
+def _samples_docs() -> dict[str, Any]:
+    """How OpenAPI describes a request for samples."""
     schema = SampleBody.model_json_schema()
     fields = schema["properties"]
     # What must be sent comes first, for readers; the rest keeps its order.
     schema["properties"] = {name: fields[name] for name in (*schema["required"], *fields)}
-    _value_of(schema, "model")["enum"] = [model.name for model in models]
-    if sources := sorted({source for model in models for source in model.sources}):
-        _value_of(schema, "source")["enum"] = sources
-    _value_of(schema, "num_steps")["maximum"] = max(model.limits.num_steps for model in models)
-    lows, highs = zip(*(model.limits.slice_mm for model in models), strict=True)
-    _value_of(schema, "slice_mm").update(minimum=min(lows), maximum=max(highs))
     return {
         "response_class": Response,
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
@@ -245,15 +239,22 @@ def _value_of(schema: dict[str, Any], field: str) -> dict[str, Any]:
     return next(part for part in parts if part["type"] != "null")
 
 
-def _described(app: FastAPI) -> dict[str, Any]:
-    """The application in OpenAPI's words, its bodies by name, as generated clients call them."""
+def _described(app: FastAPI, models: Sequence[ModelInfo]) -> dict[str, Any]:
+    """The application in OpenAPI's words: its bodies by name, as generated clients call them, with the names of these
+    models and the widest of their limits."""
     api: dict[str, Any] = _exact(app.openapi())
+    lows, highs = zip(*(model.limits.slice_mm for model in models), strict=True)
     for operation in (operation for path in api["paths"].values() for operation in path.values()):
         if "requestBody" in operation:
             content = operation["requestBody"]["content"]["application/json"]
-            name = content["schema"]["title"]
-            api["components"]["schemas"][name] = content["schema"]
-            content["schema"] = {"$ref": f"#/components/schemas/{name}"}
+            schema = content["schema"]
+            _value_of(schema, "model")["enum"] = [model.name for model in models]
+            if sources := sorted({source for model in models for source in model.sources}):
+                _value_of(schema, "source")["enum"] = sources
+            _value_of(schema, "num_steps")["maximum"] = max(model.limits.num_steps for model in models)
+            _value_of(schema, "slice_mm").update(minimum=min(lows), maximum=max(highs))
+            api["components"]["schemas"][schema["title"]] = schema
+            content["schema"] = {"$ref": f"#/components/schemas/{schema['title']}"}
     return api
 
 

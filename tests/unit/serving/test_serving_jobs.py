@@ -340,7 +340,11 @@ def test_the_command_that_makes_the_same(model: ModelInfo) -> None:
 
 def test_openapi_describes_jobs_where_they_are_taken(serve: Client, client: TestClient) -> None:
     api = serve().get("/openapi.json").json()
-    paths, schema = api["paths"], api["components"]["schemas"]["JobBody"]
+    paths, schemas = api["paths"], api["components"]["schemas"]
+    schema = schemas["JobBody"]
+    assert {"enum": ["fake"], "type": "string"} in schema["properties"]["model"]["anyOf"]
+    for name in ("num_steps", "slice_mm", "model"):  # the bounds and names of the models there are
+        assert schema["properties"][name] == schemas["SampleBody"]["properties"][name]
     assert set(schema["properties"]) == set(JobBody.model_fields)
     assert all(field["description"] for field in schema["properties"].values())
     assert {"type": "null"} in schema["properties"]["plan"]["anyOf"]  # as it is taken
