@@ -19,6 +19,7 @@ import asyncio
 import collections
 import contextlib
 import itertools
+import os
 import random
 import tempfile
 import time
@@ -143,7 +144,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     port, chaos = free_port(), Chaos(arguments.seed)
-    ray.init(num_cpus=6, include_dashboard=False)
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    ray.init(num_cpus=6, include_dashboard=False, log_to_driver=False)
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
     chaos.deploy(0)
     with contextlib.ExitStack() as stack:
