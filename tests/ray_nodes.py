@@ -70,10 +70,18 @@ class Nodes:
         for node in joined:
             self._wait(node)
 
-    def lose(self, node: psutil.Popen) -> None:
-        """SIGKILL of all processes of a node."""
-        self.workers.remove(node)
-        _kill(node)
+    def replace_one(self, kind: str, patience_s: float) -> None:
+        """SIGKILL of all processes of a node, once a worker of this kind is there; then another node is started."""
+        found: list[psutil.Popen] = []
+
+        def find() -> bool:
+            found[:] = [node for node in self.workers if works(node, kind)]
+            return bool(found)
+
+        wait_for(find, patience_s)
+        self.workers.remove(found[0])
+        _kill(found[0])
+        self.add()
 
     def end(self) -> None:
         """Kill all nodes, and who waits for their jobs. Fails if anything is left of them, which is killed too."""
