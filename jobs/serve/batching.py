@@ -49,7 +49,7 @@ class Batcher(Generic[Item, Result]):
         kind: Callable[[Item], Hashable],
         size: Callable[[Item], int],
         cost: Callable[[Item], float] = lambda item: 1.0,
-        gather_s: float = 0.005,
+        gather_s: float = 0.003,
         slice_s: float = 1.0,
     ) -> None:
         self._run, self._kind, self._size, self._cost = run, kind, size, cost
@@ -63,6 +63,8 @@ class Batcher(Generic[Item, Result]):
     async def submit(self, items: Sequence[Item]) -> list[Result]:
         """The results of `items`, in their order. Cancelling drops those whose batch has not begun, and ends a batch
         that nobody else waits for at its next step."""
+        if not items:
+            return []
         loop = asyncio.get_running_loop()
         if self._worker is None:
             self._worker = loop.create_task(self._work())
@@ -82,16 +84,22 @@ class Batcher(Generic[Item, Result]):
         return self._worker is None or not self._worker.done()
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            batch = self._take()
-            if not batch:
-                self._awake.clear()
-                await self._awake.wait()
-                await asyncio.sleep(self._gather_s)  # requests that are sent together arrive together
-                continue
-            await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._compute, batch, asyncio.get_running_loop()
-            )
+            await self._gather()
+            while batch := self._take():
+                await loop.run_in_executor(self._executor, self._compute, batch, loop)
+            self._awake.clear()
+
+    async def _gather(self) -> None:
+        """Wait for a request, and for those that were sent with it: they come one soon after another.
+
+        The more there are, the longer is waited for the next, so that one alone is hardly held up.
+        """
+        await self._awake.wait()
+        while self._awake.is_set() and (waiting := sum(map(len, self._callers))) < self._size(self._callers[0][0][0]):
+            self._awake.clear()
+            await asyncio.sleep(waiting * self._gather_s)
 
     def _compute(self, batch: Batch[Item, Result], loop: asyncio.AbstractEventLoop, *, within: bool = False) -> None:
         """Compute a batch in the thread, `within` the time of another or in its own, and answer who wait for it."""

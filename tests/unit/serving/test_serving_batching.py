@@ -65,6 +65,22 @@ def test_requests_that_come_together_share_batches() -> None:
     run(scenario)
 
 
+def test_requests_that_come_one_soon_after_another_share_a_batch() -> None:
+    async def scenario() -> None:
+        worker = Worker()
+        worker.gate.set()
+        batcher = Batcher(worker, kind=lambda item: 0, size=lambda item: 8, gather_s=0.1)
+
+        async def late(k: int) -> None:
+            await asyncio.sleep(0.03 * k)
+            await batcher.submit([k])
+
+        await asyncio.gather(*(late(k) for k in range(8)))
+        assert [len(batch) for batch in worker.batches] == [8]
+
+    run(scenario)
+
+
 def test_what_trickles_in_while_a_batch_is_computed_shares_the_next() -> None:
     async def scenario() -> None:
         worker = Worker()
