@@ -46,21 +46,19 @@ PER_CELL = 24
 SETTINGS = (
     "data.slice_step_mm=11",
     "data.test_fraction=0.35",
-    "autoencoder.block_channels=[16, 32, 32]",
-    "autoencoder.training.num_steps=500",
-    "autoencoder.training.batch_size=16",
+    "precision=bf16",
+    "autoencoder.training.num_steps=600",
     "denoiser.block_channels=[32, 64]",
+    "denoiser.attention_levels=[false, true]",
     "denoiser.training.num_steps=1500",
     "denoiser.training.batch_size=16",
     "denoiser.training.ema_decay=0.99",
-    "sampler.num_steps=10",
-    "evaluation.feature_size=64",
     "evaluation.num_bootstraps=300",
     "evaluation.num_pairs=40",
     "evaluation.num_permutations=300",
     "studies.classifier_steps=400",
 )
-"""Laid over the preset `tiny`."""
+"""Laid over the preset `quick`."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def prepare(run: Location, config: Config, num_subjects: int | None) -> None:
 def make(folder: Location, name: str, overrides: Sequence[str]) -> None:
     """Train a model, let it draw samples, and measure them."""
     model, run, sound = MODELS[name], place(folder, name), place(folder, "sound")
-    config = load_config("tiny", overrides=[*SETTINGS, *overrides, *model.overrides])
+    config = load_config("quick", overrides=[*SETTINGS, *overrides, *model.overrides])
     if (run / "audit" / "audit.json").is_file():
         return
     if not (run / "data" / "_SUCCESS.json").is_file():
@@ -147,9 +145,9 @@ def warnings(figures: Mapping[str, Figure], sound: Mapping[str, Figure]) -> set[
     return found
 
 
-def figures_of(run: Location, row_name: str) -> dict[str, Figure]:
-    """Those of a row of the evaluation, by its name."""
-    row = next(row for row in (run / "report" / "metrics.json").read_json()["rows"] if row["name"] == row_name)
+def figures_of(report: Location, row_name: str) -> dict[str, Figure]:
+    """Those of a row of an evaluation, by its name."""
+    row = next(row for row in (report / "metrics.json").read_json()["rows"] if row["name"] == row_name)
     return {name: Figure.from_json(figure) for name, figure in row["figures"].items()}
 
 
@@ -159,7 +157,7 @@ def print_table(folder: Location) -> None:
     columns = [(name, "Healthy" if MODELS[name].num_subjects == 1 else "All trained cells") for name in MODELS]
     columns.insert(-1, ("sound", "Healthy"))
     columns = [one for one in columns if (place(folder, one[0]) / "audit" / "audit.json").is_file()]
-    found = {one: figures_of(place(folder, one[0]), one[1]) for one in columns}
+    found = {one: figures_of(place(folder, one[0]) / "report", one[1]) for one in columns}
     warned = {one: warnings(figures, found["sound", one[1]]) for one, figures in found.items()}
     print_row("figure", *(f"{name}: {row}" for name, row in columns))
     print_row(*["---"] * (len(columns) + 1))
