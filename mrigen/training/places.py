@@ -32,13 +32,14 @@ class RowOrder:
 
     def _drawn(self, seed: int, epoch: int) -> Array:
         generator = np.random.default_rng([seed, epoch])
-        order = generator.permutation(self._num_rows)
+        order = generator.permutation(np.arange(self._num_rows, dtype=np.uint32))
         if self._weights is None:
             return order
         # Systematic sampling: equal steps through the cumulated shares, from a random start.
         edges = np.cumsum(self._weights) / np.sum(self._weights) * self._num_rows
         marks = np.arange(self._num_rows) + generator.random()
-        return np.minimum(np.searchsorted(edges, marks, side="right"), self._num_rows - 1)[order]
+        drawn = np.minimum(np.searchsorted(edges, marks, side="right"), self._num_rows - 1)
+        return np.asarray(drawn.astype(order.dtype)[order])
 
 
 def evenly_spaced(num_rows: int, most: int) -> Array:

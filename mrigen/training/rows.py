@@ -54,7 +54,8 @@ class TrainingRows:
         files = _files_of(folder)
         self._files, self._split, self._without = files, split, without
         paths = {name: scratch / f"{split}-{name}.float16" for name in tensors}
-        labels: list[pa.Table] = []
+        labels: list[dict[str, Array]] = []
+        subjects = set[str]()
         with contextlib.ExitStack() as stack:
             streams = {name: stack.enter_context(path.open("wb")) for name, path in paths.items()}
             for file in files:
@@ -66,14 +67,13 @@ class TrainingRows:
                     raise InputError(f"{file} holds {types}, {files[0]} {expected}: one run has images of one size")
                 for name, stream in streams.items():
                     _write_pixels(table, name, stream)
-                labels.append(table.select(["subject", *vocabulary]))
-        table = pa.concat_tables(labels)
-        values = {name: _values(table[name], condition) for name, condition in vocabulary.items()}
-        self._conditions = Conditions(values, vocabulary)
-        self.slice_mm = self._conditions.values["slice_mm"].numpy()
-        self.subjects = frozenset(table["subject"].unique().to_pylist())
+                labels.append({name: _values(table[name], condition) for name, condition in vocabulary.items()})
+                subjects.update(table["subject"].unique().to_pylist())
+        self._labels = {name: np.concatenate([some[name] for some in labels]) for name in vocabulary}
+        self._vocabulary, self.slice_mm = vocabulary, self._labels["slice_mm"]
+        self.subjects = frozenset(subjects)
         self._tensors = {
-            name: _mapped(path, (len(table), *expected["image" if name == LESIONS else name].shape))
+            name: _mapped(path, (len(self), *expected["image" if name == LESIONS else name].shape))
             for name, path in paths.items()
         }
 
@@ -96,8 +96,7 @@ class TrainingRows:
     @property
     def cells(self) -> Array:
         """The cell of every row, by its place in `all_cells()`."""
-        pathology, modality = (self._conditions.values[name].numpy() for name in ("pathology", "modality"))
-        return np.asarray(pathology * len(Modality) + modality)
+        return np.asarray(self._labels["pathology"] * np.uint8(len(Modality)) + self._labels["modality"])
 
     def tensor(self, name: str, rows: Array) -> torch.Tensor:
         """The named tensor column at `rows`, float32 (rows, *shape)."""
@@ -111,7 +110,9 @@ class TrainingRows:
 
     def conditions(self, rows: Array) -> Conditions:
         """The conditions at `rows`."""
-        return self._conditions[torch.from_numpy(rows)]
+        chosen = {name: torch.from_numpy(values[rows]) for name, values in self._labels.items()}
+        conditions = Conditions(chosen, self._vocabulary)
+        return conditions.map(lambda _, values: values if values.is_floating_point() else values.long())
 
 
 def training_values(folder: Location, column: str, without: Collection[str] = ()) -> frozenset[str]:
@@ -187,17 +188,17 @@ def of_split(table: pa.Table, split: str, without: Collection[str]) -> pa.Table:
     return table.filter(pc.and_(pc.equal(table["split"], split), pc.invert(left_out)))
 
 
-def _values(column: pa.ChunkedArray, condition: Categorical | Continuous) -> torch.Tensor:
-    """A column as `Conditions` hold it: rows of the embedding table, int64, or float32 numbers."""
+def _values(column: pa.ChunkedArray, condition: Categorical | Continuous) -> Array:
+    """A column as rows of the embedding table, in as few bytes as hold them, or as float32 numbers."""
     if isinstance(condition, Continuous):
-        return torch.from_numpy(np.array(column.to_numpy(), np.float32))
+        return np.array(column.to_numpy(), np.float32)
     rows = pc.index_in(column, pa.array(list(map(str, condition.labels))))
     if condition.open:
         rows = rows.fill_null(condition.null)
     if rows.null_count:
         known = ", ".join(condition.labels)
         raise InputError(f"unknown labels among {pc.unique(column).to_pylist()}: known are {known}")
-    return torch.from_numpy(np.array(rows.to_numpy(), np.int64))
+    return np.array(rows.to_numpy(), np.min_scalar_type(condition.null))
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Array:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tracemalloc
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +120,33 @@ def test_rows_are_those_of_the_split_in_the_files(data, tmp_path):
     np.testing.assert_array_equal(rows.slice_mm, np.asarray(kept["slice_mm"]))
     expected = Conditions.of([cells[row] for row in order], rows.slice_mm[order].tolist())
     torch.testing.assert_close(rows.conditions(order).values, expected.values, rtol=0, atol=0)
+
+
+def test_a_row_takes_six_bytes_and_four_in_each_of_two_epochs(tmp_path):
+    write_data(tmp_path, CELLS[:1], {"train": 1}, num_files=1)
+    data = Location.parse(tmp_path / "data")
+    [file] = data.files(".parquet")
+    labels = read_table(data, ["split", "subject", "pathology", "modality", "slice_mm"])
+    write_table(pa.concat_tables([labels] * 30_000).combine_chunks(), file)
+    arrow = pa.total_allocated_bytes()
+    with tracing() as traced:
+        rows = TrainingRows(data, "train", [], tmp_path)
+        assert traced() / len(rows) == pytest.approx(2 * 1 + 4, abs=0.5)
+        order = rows.order()
+        for epoch in range(3):
+            order.batch(len(rows), seed=0, step=epoch)
+        assert traced() / len(rows) == pytest.approx(2 * 1 + 4 + 2 * 4, abs=0.5)
+    assert pa.total_allocated_bytes() <= arrow
+
+
+@contextlib.contextmanager
+def tracing() -> Iterator[Callable[[], int]]:
+    """Gives a function that tells the bytes which were allocated within, and not given back."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_split_without_rows_is_empty(data, tmp_path):
