@@ -11,9 +11,13 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 
+from mrigen.process.threads import one_thread
+
 MEASURED_S = 0.05
-"""Seconds that products, and then convolutions, are timed for; one of each is done in any case."""
+"""Seconds that products, and then convolutions, of each size are timed for; one of each is done in any case."""
 CHANNELS = 128
+SIDES = {"cpu": (256, 1024), "cuda": (8192,)}
+"""Of matrices. Small ones are done before a busy machine takes the core away, large ones best fill a quiet one."""
 
 
 def flop_counted() -> FlopCounterMode:
@@ -28,14 +32,23 @@ def flop_counted() -> FlopCounterMode:
 
 @torch.no_grad()
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of `device`, in large products or 3 x 3 convolutions, whichever does more: by
-    the fastest of some, so that other work on the machine counts as little as can be."""
-    side = 8192 if device.type == "cuda" else 1024
+    """Floating-point operations a second of `device`, in products or 3 x 3 convolutions, whichever does more: by the
+    fastest of some, so that other work on the machine counts as little as can be.
+
+    Of a CPU it is what one thread does, times the threads: several on a busy machine wait for each other.
+    """
+    with one_thread():
+        peak = max(_rate(call) for side in SIDES[device.type] for call in _calls(side, device, dtype))
+    return peak if device.type == "cuda" else peak * torch.get_num_threads()
+
+
+def _calls(side: int, device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """A product of two matrices, and a convolution of images that have as many pixels."""
     matrix = torch.linspace(-1, 1, side**2, device=device).to(dtype).view(side, side)
-    images = matrix.view(-1, CHANNELS, 32, 32).contiguous(memory_format=torch.channels_last)
-    kernel = matrix.flatten()[: 9 * CHANNELS**2].view(CHANNELS, CHANNELS, 3, 3)
+    images = matrix.view(-1, CHANNELS, 16, 16).contiguous(memory_format=torch.channels_last)
+    kernel = torch.linspace(-1, 1, 9 * CHANNELS**2, device=device).to(dtype).view(CHANNELS, CHANNELS, 3, 3)
     kernel = kernel.contiguous(memory_format=torch.channels_last)
-    return max(_rate(lambda: matrix @ matrix), _rate(lambda: conv2d(images, kernel, padding=1)))
+    return lambda: matrix @ matrix, lambda: conv2d(images, kernel, padding=1)
 
 
 def _rate(call: Callable[[], Tensor]) -> float:

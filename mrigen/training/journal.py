@@ -72,6 +72,8 @@ class Journal:
             images, self._last_step = (done - self._last_step) * self._settings.batch_size, done
             rate = images / max(seconds, 1e-9)
             rates = {"images_per_s": rate, "data_wait": self._waited / max(seconds, 1e-9)}
+            # Steps that beat the peak show that it was measured on a busy machine.
+            self._image_at_peak_s = min(self._image_at_peak_s, 1 / rate)
             rates["peak_share"] = rate * self._image_at_peak_s
             self._waited = 0.0
             self.scalars(done, scalars | rates)

@@ -195,6 +195,20 @@ def test_scalars_come_every_log_every_steps_and_after_ten_seconds_at_the_latest(
     ]  # fmt: skip
 
 
+def test_steps_that_beat_the_peak_raise_it(tmp_path, monkeypatch):
+    now, shares = [100.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    settings = TrainingConfig(num_steps=4, log_every=1, batch_size=1)
+    journal = Journal(
+        Location.parse(tmp_path), settings, 0, lambda step, values: shares.append(values["peak_share"]), 2.0
+    )
+    for done, seconds in enumerate([4.0, 1.0, 0.5, 1.0], start=1):  # at the peak as it was measured an image takes 2
+        now[0] += seconds
+        journal.step(done, {}, waited=0.0)
+    journal.close()
+    assert shares == pytest.approx([0.5, 1.0, 1.0, 0.5])
+
+
 @pytest.mark.parametrize("remote", [False, True])
 def test_the_journal_is_gone_on_with_after_a_kill(tmp_path, remote):
     folder = Location.parse(tmp_path)
