@@ -1,14 +1,17 @@
-"""What a training run tells: scalars for TensorBoard and as JSON lines, sample grids as PNG, a word to who watches."""
+"""What a training run tells: scalars for TensorBoard, MLflow and as JSON lines, sample grids as PNG, a word to who
+watches."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mrigen.config import TrainingConfig
 from mrigen.storage import Location
+from mrigen.training.tracking import URI, Tracking
 
 LONGEST_SILENCE_S = 10.0
 """Scalars are recorded after as long at the latest, for steps that take long."""
@@ -45,9 +49,15 @@ class Journal:
     """Writes `tensorboard/`, `journal.jsonl` and `previews/` in a stage's folder, on the first worker only."""
 
     def __init__(
-        self, folder: Location, settings: TrainingConfig, first_step: int, report: Report, image_at_peak_s: float
+        self,
+        folder: Location,
+        settings: TrainingConfig,
+        first_step: int,
+        report: Report,
+        image_at_peak_s: float,
+        params: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """`image_at_peak_s` as `TrainingState.rehearse` gives it."""
+        """`image_at_peak_s` as `TrainingState.rehearse` gives it; `params` are what MLflow tells runs apart by."""
         self._folder, self._settings, self._report, self._image_at_peak_s = folder, settings, report, image_at_peak_s
         # Both grow in place, which object stores cannot do: there they are uploaded at each flush.
         self._scratch = tempfile.TemporaryDirectory(prefix="mrigen-")
@@ -55,6 +65,7 @@ class Journal:
         self._events, self._lines = root / "tensorboard", root / LINES
         self._writer = SummaryWriter(str(self._events), purge_step=first_step)
         Location.parse(self._lines).write_bytes(_earlier_lines(folder / LINES, first_step))
+        self._tracking = Tracking(folder, params) if os.environ.get(URI) else None
         self._last, self._last_step, self._waited = time.monotonic(), first_step, 0.0
 
     def step(self, done: int, values: Mapping[str, Tensor], waited: float) -> None:
@@ -84,6 +95,8 @@ class Journal:
             self._writer.add_scalar(name, value, done)
         with self._lines.open("a") as file:
             file.write(json.dumps({"step": done, "time": round(time.time(), 3), **values}) + "\n")
+        if self._tracking:
+            self._tracking.scalars(done, values)
         self._report(done, {name: value for name, value in values.items() if "/" not in name})
 
     def preview(self, done: int, images: Tensor, columns: int) -> None:
@@ -103,6 +116,8 @@ class Journal:
         """Flush and release the files."""
         self.flush()
         self._writer.close()
+        if self._tracking:
+            self._tracking.close()
         self._scratch.cleanup()
 
 

@@ -120,12 +120,13 @@ def train_denoiser(
             with state.averaged():
                 yield _whole(model, config)
 
-        checkpoints = Checkpoints(run / "ldm" / "checkpoints", deciding_settings(config, "ldm"))
+        deciding = deciding_settings(config, "ldm")
+        checkpoints = Checkpoints(run / "ldm" / "checkpoints", deciding)
         state = TrainingState(model, settings, accelerator, checkpoints, ids)
         image_at_peak_s = state.rehearse(prepare(state.first_step), terms_of)
         journal = None
         if accelerator.is_main_process:
-            journal = Journal(run / "ldm", settings, state.first_step, report, image_at_peak_s)
+            journal = Journal(run / "ldm", settings, state.first_step, report, image_at_peak_s, deciding)
 
         for step, draws, waited in prefetched(prepare, range(state.first_step, settings.num_steps)):
             terms = state.update(step, draws, terms_of)

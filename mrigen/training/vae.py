@@ -81,12 +81,13 @@ def train_autoencoder(
             )
             return terms
 
-        checkpoints = Checkpoints(run / "vae" / "checkpoints", deciding_settings(config, "vae"))
+        deciding = deciding_settings(config, "vae")
+        checkpoints = Checkpoints(run / "vae" / "checkpoints", deciding)
         state = TrainingState(objective, settings, accelerator, checkpoints, ids)
         image_at_peak_s = state.rehearse(prepare(state.first_step), terms_of)
         journal = None
         if accelerator.is_main_process:
-            journal = Journal(run / "vae", settings, state.first_step, report, image_at_peak_s)
+            journal = Journal(run / "vae", settings, state.first_step, report, image_at_peak_s, deciding)
 
         for step, batches, waited in prefetched(prepare, range(state.first_step, settings.num_steps)):
             terms = state.update(step, batches, terms_of, watched="l1")  # a discriminator's word can be negative
