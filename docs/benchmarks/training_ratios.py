@@ -10,7 +10,9 @@ median of the ratios of their rounds by the clock, the quartiles, and the ratio 
 - a step on latents encoded as they are needed, over cached ones;
 - a checkpoint in each block, over none, and recomputed activations, over kept ones;
 - the trainer, in a worker of Ray Train, over a loop in that worker of forward, backward, clipping, AdamW and average
-  on batches that lie ready: batches, journal, watch over the loss and Ray's messages are what it has more.
+  on batches that lie ready: batches, journal, watch over the loss and Ray's messages are what it has more;
+- two workers of one thread over one, the batch being shared out: trainings by themselves, of each kind two in turn,
+  whose journals are compared: that asks for a quiet machine.
 """
 
 from __future__ import annotations
@@ -36,8 +38,9 @@ from mrigen.model_folder.files import load_codec
 from mrigen.models.denoiser import Denoiser
 from mrigen.storage import Location
 from mrigen.training.checkpoints import Checkpoints
-from mrigen.training.journal import Report, Stop
+from mrigen.training.journal import Report, Stop, step_seconds
 from mrigen.training.latents import read_statistics
+from mrigen.training.ldm import train_denoiser
 from mrigen.training.objective import Draw, denoiser_loss
 from mrigen.training.places import Places
 from mrigen.training.rows import TrainingRows
@@ -60,7 +63,8 @@ def told(what: str, rounds: list[tuple[Seconds, Seconds]]) -> None:
     low, median, high = np.quantile(seconds[:, 0, 0] / seconds[:, 1, 0], [0.25, 0.5, 0.75])
     computed = seconds[:, 0, 1].sum() / seconds[:, 1, 1].sum()
     step = np.median(seconds[:, 1, 0])
-    print(f"| {what} | {median:.3f} ({low:.3f} to {high:.3f}) | {computed:.3f} | {step:.3g} s |", flush=True)
+    shown = "-" if math.isnan(computed) else f"{computed:.3f}"
+    print(f"| {what} | {median:.3f} ({low:.3f} to {high:.3f}) | {shown} | {step:.3g} s |", flush=True)
 
 
 class Steps:
@@ -91,7 +95,6 @@ class Steps:
 def trainer_and_bare_loop(config: Config, run: Location, accelerator: Accelerator, report: Report, stop: Stop) -> None:
     """A loop for Ray Train: the trainer, and after each of its blocks one of the bare loop."""
     import mrigen.training.journal
-    from mrigen.training.ldm import train_denoiser
 
     mrigen.training.journal.LONGEST_SILENCE_S = math.inf  # blocks of equal length
     rounds: list[tuple[Seconds, Seconds]] = []
@@ -112,6 +115,19 @@ def trainer_and_bare_loop(config: Config, run: Location, accelerator: Accelerato
 
         train_denoiser(config, run, accelerator, in_turn, stop)
     (run / "rounds.json").write_json(rounds)
+
+
+def seconds_by(num_workers: int, config: Config, run: Path) -> list[Seconds]:
+    """A step of each block but the first, by the journal of a training of its own."""
+    from jobs.placement import Placement
+    from jobs.train_workers import train
+
+    with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
+        shutil.copytree(run, scratch, dirs_exist_ok=True)
+        own, placement = Location.parse(scratch), Placement(num_workers, cpus_per_worker=1)
+        train(train_denoiser, "ldm", config.denoiser.training.num_steps, config, own, placement)
+        blocks = step_seconds(own / "ldm", config.denoiser.training)
+    return [(seconds / num_steps, math.nan) for num_steps, seconds in blocks[1:]]
 
 
 def encoded_run(folder: Path, config: Config) -> Location:
@@ -204,6 +220,9 @@ def main() -> None:
         num_steps, placement = config.denoiser.training.num_steps, Placement(cpus_per_worker=1)
         train(trainer_and_bare_loop, "ldm", num_steps, config, one, placement)
         told("trainer under Ray, over the bare loop", (one / "rounds.json").read_json())
+
+        by = [seconds_by(num_workers, config, scratch / "run") for num_workers in (2, 1, 2, 1)]
+        told("two workers, over one", list(zip(by[0] + by[2], by[1] + by[3], strict=True)))
 
 
 if __name__ == "__main__":
