@@ -6,7 +6,8 @@
 Rows are latents of the preset `quick` (4 x 16 x 16), in global batches of 32. A worker prepares its share of one;
 before, it made the whole batch, row by row, and kept its share. The two take turns in one process, on one thread, so
 that other work on the machine meets both alike: trust the ratios, not the rates. `--alone` runs the loader alone, in a
-process for each number of rows, and tells the memory that it takes beyond the files that it maps.
+process for each number of rows, and tells the seconds of a core that opening takes, and the memory beyond the mapped
+files.
 """
 
 from __future__ import annotations
@@ -155,9 +156,9 @@ def own_memory() -> int:
 def alone(folder: Location, scratch: Path) -> None:
     """Print a row of the table of the loader alone."""
     torch.set_num_threads(1)
-    config, before, start = load_config("quick"), own_memory(), time.perf_counter()
+    config, before, start = load_config("quick"), own_memory(), time.process_time()
     rows = TrainingRows(folder, "train", ["mean", "logvar"], scratch)
-    opened, order = time.perf_counter() - start, rows.order()
+    opened, order = time.process_time() - start, rows.order()
     size, statistics = config.denoiser.training.batch_size, statistics_of(config)
 
     def draw(step: int) -> Draw:
@@ -177,7 +178,7 @@ def main() -> None:
     torch.set_num_threads(1)
     config = load_config("quick")
     if arguments.alone:
-        print("| rows | opened in s | memory, MB | rows/s |\n| --- | --- | --- | --- |", flush=True)
+        print("| rows | opened in s of a core | memory, MB | rows/s |\n| --- | --- | --- | --- |", flush=True)
         for num_rows in arguments.rows:
             with tempfile.TemporaryDirectory(prefix="mrigen-") as scratch:
                 folder = Location.parse(Path(scratch) / "latents")
