@@ -9,10 +9,10 @@ from mrigen.run import settings_of
 
 
 def test_each_model_differs_from_the_sound_one_in_one_thing() -> None:
-    sound = settings_of(load_config("tiny", overrides=SETTINGS))
+    sound = settings_of(load_config("quick", overrides=SETTINGS))
     changed = {}
     for name, model in MODELS.items():
-        own = settings_of(load_config("tiny", overrides=[*SETTINGS, *model.overrides]))
+        own = settings_of(load_config("quick", overrides=[*SETTINGS, *model.overrides]))
         changed[name] = {key: value for key, value in own.items() if value != sound[key]}
     assert changed == {
         "sound": {},
