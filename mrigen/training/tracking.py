@@ -35,6 +35,9 @@ class Tracking:
             raise InputError(
                 f"{URI} is set, but MLflow is not installed: pip install 'mrigen[mlflow]', or unset it"
             ) from None
+        # MLflow's own are seven tries of two minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         self._metric, self._error = Metric, MlflowException
         self._sender, self._is_lost = ThreadPoolExecutor(1, "mrigen-mlflow"), False
         try:
