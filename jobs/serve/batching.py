@@ -10,19 +10,23 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 Run = Callable[[list[Item], Callable[[], None]], Sequence[Result]]
 Waiting = tuple[Item, asyncio.Future[Result]]
 Batch = list[Waiting[Item, Result]]
 
 SHORTER = 0.25
 """A batch gives way to those that cost less than this share of it."""
+EARLY = 2
+"""Before so many of its first steps a batch may still begin anew with more items."""
 LOOP_TIMEOUT_S = 60.0
 """An event loop that does not answer for so long has gone."""
 
@@ -31,9 +35,16 @@ class AllLeft(Exception):
     """Nobody waits for the batch that is being computed any longer."""
 
 
+class _Anew(Exception):
+    """Others came who fit into the batch that is being computed, which has hardly begun."""
+
+
 class Batcher(Generic[Item, Result]):
     """Calls `run` in one thread, with up to `size(item)` items whose `kind` is equal, and with what it must call
-    between its steps: that raises `AllLeft` once all who asked for the batch have left.
+    before each of its steps: that raises `AllLeft` once all who asked for the batch have left.
+
+    Nothing waits for others: a batch begins at once, and begins anew where before its first or second step so many
+    others have come that it holds twice as many.
 
     Callers take turns: who had items in a batch, and has more of them, stands behind all others for the next. So one
     item does not wait for all of a large request, and no stream of small requests holds up a large one.
@@ -49,11 +60,10 @@ class Batcher(Generic[Item, Result]):
         kind: Callable[[Item], Hashable],
         size: Callable[[Item], int],
         cost: Callable[[Item], float] = lambda item: 1.0,
-        gather_s: float = 0.003,
         slice_s: float = 1.0,
     ) -> None:
         self._run, self._kind, self._size, self._cost = run, kind, size, cost
-        self._gather_s, self._slice_s = gather_s, slice_s
+        self._slice_s = slice_s
         self._callers: list[deque[Waiting[Item, Result]]] = []
         self._awake = asyncio.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batch")
@@ -86,41 +96,39 @@ class Batcher(Generic[Item, Result]):
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._gather()
+            await self._awake.wait()
+            self._awake.clear()
             while batch := self._take():
                 await loop.run_in_executor(self._executor, self._compute, batch, loop)
-            self._awake.clear()
-
-    async def _gather(self) -> None:
-        """Wait for a request, and for those that were sent with it: they come one soon after another.
-
-        The more there are, the longer is waited for the next, so that one alone is hardly held up.
-        """
-        await self._awake.wait()
-        while self._awake.is_set() and (waiting := sum(map(len, self._callers))) < self._size(self._callers[0][0][0]):
-            self._awake.clear()
-            await asyncio.sleep(waiting * self._gather_s)
 
     def _compute(self, batch: Batch[Item, Result], loop: asyncio.AbstractEventLoop, *, within: bool = False) -> None:
         """Compute a batch in the thread, `within` the time of another or in its own, and answer who wait for it."""
-        began, slice_s = monotonic(), self._slice_s
+        began, slice_s, num_steps = monotonic(), self._slice_s, 0
         below = SHORTER * min(self._cost(item) for item, _ in batch)
 
         def go_on() -> None:
-            nonlocal began, slice_s
+            nonlocal began, slice_s, num_steps
             if all(future.done() for _, future in batch):
                 raise AllLeft
-            if within or monotonic() < began + slice_s:
+            if within:
                 return
-            paused = monotonic()
-            shorter = asyncio.run_coroutine_threadsafe(self._next(below), loop).result(LOOP_TIMEOUT_S)
-            if shorter:
-                self._compute(shorter, loop, within=True)
-            began = monotonic()
-            slice_s = max(self._slice_s, began - paused)
+            num_steps += 1
+            if num_steps <= EARLY and self._callers and from_loop(self._join(batch)):
+                raise _Anew
+            if monotonic() >= began + slice_s:
+                paused = monotonic()
+                if shorter := from_loop(self._next(below)):
+                    self._compute(shorter, loop, within=True)
+                began = monotonic()
+                slice_s = max(self._slice_s, began - paused)
+
+        def from_loop(asked: Coroutine[Any, Any, Value]) -> Value:
+            return asyncio.run_coroutine_threadsafe(asked, loop).result(LOOP_TIMEOUT_S)
 
         try:
             results = list(zip(batch, self._run([item for item, _ in batch], go_on), strict=True))
+        except _Anew:
+            self._compute(batch, loop)
         except Exception as error:
             loop.call_soon_threadsafe(_fail, batch, error)
         else:
@@ -129,18 +137,40 @@ class Batcher(Generic[Item, Result]):
     async def _next(self, below: float) -> Batch[Item, Result]:
         return self._take(below)
 
+    async def _join(self, batch: Batch[Item, Result]) -> bool:
+        """Add to a batch what waits and fits, if that is as much as it holds, and tell whether it was."""
+        self._forget()
+        first = batch[0][0]
+        kind, room = self._kind(first), self._size(first) - len(batch)
+        fitting = sum(
+            1 for caller in self._callers for _ in takewhile(lambda waiting: self._kind(waiting[0]) == kind, caller)
+        )
+        if min(fitting, room) < len(batch):
+            return False
+        self._fill(batch, first)
+        return True
+
     def _take(self, below: float = math.inf) -> Batch[Item, Result]:
         """The next batch: the items of who is first in line, of those whose next costs less than `below`, and of others
         behind that fit with them."""
+        self._forget()
+        first = next((caller[0][0] for caller in self._callers if self._cost(caller[0][0]) < below), None)
+        batch: Batch[Item, Result] = []
+        if first is not None:
+            self._fill(batch, first)
+            self.num_batches += 1
+        return batch
+
+    def _forget(self) -> None:
+        """Strike those who have left from the line: all their futures are cancelled."""
         for caller in self._callers:
-            while caller and caller[0][1].done():  # the caller has left: all its futures are cancelled
+            while caller and caller[0][1].done():
                 caller.popleft()
         self._callers = [caller for caller in self._callers if caller]
-        first = next((caller[0][0] for caller in self._callers if self._cost(caller[0][0]) < below), None)
-        if first is None:
-            return []
-        kind, size = self._kind(first), self._size(first)
-        batch: Batch[Item, Result] = []
+
+    def _fill(self, batch: Batch[Item, Result], first: Item) -> None:
+        """Add to a batch what waits and goes with its first item; who gave something stands last in line."""
+        kind, size, began_with = self._kind(first), self._size(first), len(batch)
         passed_over: list[deque[Waiting[Item, Result]]] = []
         served: list[deque[Waiting[Item, Result]]] = []
         for caller in self._callers:
@@ -149,9 +179,7 @@ class Batcher(Generic[Item, Result]):
                 batch.append(caller.popleft())
             (served if len(batch) > before else passed_over).append(caller)
         self._callers = passed_over + served
-        self.num_batches += 1
-        self.num_items += len(batch)
-        return batch
+        self.num_items += len(batch) - began_with
 
 
 def _answer(results: Sequence[tuple[Waiting[Item, Result], Result]]) -> None:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.serve.batching import Batcher
+from jobs.serve.batching import EARLY, Batcher
 
 
 @dataclass
 class Worker:
-    """Doubles numbers; notes its batches, and waits in each until it is let go."""
+    """Doubles numbers; notes its batches, and waits in each, too late for it to begin anew, until it is let go."""
 
     batches: list[list[int]] = field(default_factory=list)
     finished: list[list[int]] = field(default_factory=list)
@@ -28,6 +28,8 @@ class Worker:
     def __call__(self, items: list[int], go_on: Callable[[], None]) -> list[int]:
         self.batches.append(items)
         self.threads.add(threading.get_ident())
+        for _ in range(EARLY):
+            go_on()
         self.started.set()
         assert self.gate.wait(10)
         go_on()
@@ -38,7 +40,7 @@ class Worker:
 
 
 def batcher_of(worker: Callable[[list[int], Callable[[], None]], list[int]], size: int = 4) -> Batcher[int, int]:
-    return Batcher(worker, kind=lambda item: item >= 100, size=lambda item: size, gather_s=0.0)
+    return Batcher(worker, kind=lambda item: item >= 100, size=lambda item: size)
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -65,18 +67,43 @@ def test_requests_that_come_together_share_batches() -> None:
     run(scenario)
 
 
-def test_requests_that_come_one_soon_after_another_share_a_batch() -> None:
+@pytest.mark.parametrize(
+    ("first", "steps_before", "others", "batches"),
+    [
+        pytest.param([0], 0, [[1], [2]], [[0], [0, 1, 2]], id="before its first step"),
+        pytest.param([0], 1, [[1]], [[0], [0, 1]], id="before its second step"),
+        pytest.param([0], 2, [[1], [2]], [[0], [1, 2]], id="too late"),
+        pytest.param([0, 1], 1, [[2]], [[0, 1], [2]], id="too few"),
+        pytest.param([0, 1, 2], 1, [[3, 4]], [[0, 1, 2], [3, 4]], id="no room for as many"),
+        pytest.param([0], 1, [[100, 101], [1]], [[0], [0, 1], [100, 101]], id="of another kind"),
+        pytest.param([0], 1, [[1, 2, 3, 4]], [[0], [0, 1, 2, 3], [4]], id="more than fit"),
+    ],
+)
+def test_a_batch_that_has_hardly_begun_begins_anew_with_those_who_came(
+    first: list[int], steps_before: int, others: list[list[int]], batches: list[list[int]]
+) -> None:
     async def scenario() -> None:
-        worker = Worker()
-        worker.gate.set()
-        batcher = Batcher(worker, kind=lambda item: 0, size=lambda item: 8, gather_s=0.1)
+        computed: list[list[int]] = []
+        reached, gate = threading.Event(), threading.Event()
 
-        async def late(k: int) -> None:
-            await asyncio.sleep(0.03 * k)
-            await batcher.submit([k])
+        def compute(items: list[int], go_on: Callable[[], None]) -> list[int]:
+            computed.append(list(items))
+            for step in range(4):
+                if step == steps_before:
+                    reached.set()
+                    assert gate.wait(10)
+                go_on()
+            return [2 * item for item in items]
 
-        await asyncio.gather(*(late(k) for k in range(8)))
-        assert [len(batch) for batch in worker.batches] == [8]
+        batcher = batcher_of(compute)
+        tasks = [asyncio.create_task(batcher.submit(first))]
+        await asyncio.to_thread(reached.wait, 10)
+        tasks.extend(asyncio.create_task(batcher.submit(other)) for other in others)
+        await asyncio.sleep(0)
+        gate.set()
+        assert await asyncio.gather(*tasks) == [[2 * item for item in asked] for asked in (first, *others)]
+        assert computed == batches
+        assert batcher.num_items == sum(map(len, (first, *others)))
 
     run(scenario)
 
@@ -155,7 +182,7 @@ def long_or_short(ended: list[int]) -> tuple[Batcher[int, int], threading.Event,
         ended.append(items[0])
         return items
 
-    batcher = Batcher(compute, kind=lambda item: item, size=lambda item: 4, cost=float, gather_s=0.0, slice_s=0.0)
+    batcher = Batcher(compute, kind=lambda item: item, size=lambda item: 4, cost=float, slice_s=0.0)
     return batcher, begun, gate
 
 
@@ -193,7 +220,7 @@ def test_who_gives_way_has_at_least_half_of_the_time(monkeypatch: pytest.MonkeyP
                 assert seconds == {1: 100, 100: 100}
             return items
 
-        batcher = Batcher(compute, kind=lambda item: item, size=lambda item: 1, cost=float, gather_s=0.0, slice_s=5.0)
+        batcher = Batcher(compute, kind=lambda item: item, size=lambda item: 1, cost=float, slice_s=5.0)
         await batcher.submit([100])
         await asyncio.gather(*shorts)
 
@@ -296,6 +323,6 @@ def test_everyone_gets_their_own_results_in_order(calls: list[list[int]], size: 
         batcher = batcher_of(worker, size)
         assert await asyncio.gather(*map(batcher.submit, calls)) == [[2 * item for item in call] for call in calls]
         assert all(len(batch) <= size for batch in worker.batches)
-        assert sum(map(len, worker.batches)) == sum(map(len, calls))
+        assert sum(map(len, worker.finished)) == sum(map(len, calls))
 
     run(scenario)
