@@ -51,7 +51,7 @@ def test_a_study_uses_its_time_and_is_not_done_twice(
     run = data_run(tmp_path / "run", config)
     assert mrigen("spaces", run) == 0
     told = capsys.readouterr().out
-    assert "A step in pixels takes" in told
+    assert "a step in pixels takes" in told
     assert "In the same time, KID by efficientnet-lite0 is f4" in told
     page = tmp_path / "run" / "spaces" / "index.html"
     assert f"page: {page}" in told
