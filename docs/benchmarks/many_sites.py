@@ -1,6 +1,6 @@
 """One data set against many: small models of the phantom's sites, and what a confounded design costs.
 
-    python docs/benchmarks/many_sites.py FOLDER
+    python -m docs.benchmarks.many_sites FOLDER
 
 Models equal but for the people that they are trained on: 60 of one site; 10 of each of six sites; all 360 of
 these; 15 of each of four; and of the same four, 15 who all have one pathology, another at each site. One more of all

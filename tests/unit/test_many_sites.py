@@ -1,4 +1,4 @@
-"""Of the benchmark of sites: whom each model is trained on. To make them takes an hour."""
+"""Of the benchmark of sites: whom each model is trained on. To make them takes more than an hour."""
 
 from __future__ import annotations
 
